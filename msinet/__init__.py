@@ -1,0 +1,22 @@
+"""MSINet: twins contrastive search of multi-scale interaction for object re-identification (CVPR 2023).
+
+The science, in plain PyTorch; `pipeline` runs it on a cluster.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from msinet.genotype import PUBLISHED, Genotype
+
+if TYPE_CHECKING:
+    from msinet.models import build_model
+
+__version__ = "0.1.0"
+__all__ = ["PUBLISHED", "Genotype", "build_model"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes a second to import: only who builds a model pays for it.
+    if name == "build_model":
+        return import_module("msinet.models").build_model
+    raise AttributeError(f"module 'msinet' has no attribute {name!r}")

@@ -1,0 +1,5 @@
+"""Datasets: records, readers, generated pictures, splits, samplers, shards and batches."""
+
+from msinet.data.records import Record
+
+__all__ = ["Record"]

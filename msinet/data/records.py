@@ -1,0 +1,40 @@
+"""One image of a dataset, and the order that everything else relies on."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+SUBSETS = ("train", "query", "gallery")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image.
+
+    Attributes:
+        path: Where the image lies, relative to its dataset's folder, with forward slashes.
+        pid: The identity as the dataset names it: a number, or a name.
+        camid: The camera, or None where the dataset has no cameras.
+        subset: One of `SUBSETS`.
+    """
+
+    path: str
+    pid: int | str
+    camid: int | None
+    subset: str
+
+    def __post_init__(self) -> None:
+        if self.subset not in SUBSETS:
+            raise ValueError(f"a record's subset must be one of {', '.join(SUBSETS)}, but got {self.subset!r}.")
+
+
+def sorted_pids(pids: Iterable[int | str]) -> list[int | str]:
+    """The distinct identities, by number where all are integers (or digits), else by name."""
+    distinct = set(pids)
+    if all(str(pid).isdecimal() for pid in distinct):
+        return sorted(distinct, key=int)
+    return sorted(distinct, key=str)
+
+
+def label_of(records: Sequence[Record]) -> dict[int | str, int]:
+    """Contiguous class labels of the identities, in `sorted_pids` order: pid -> label."""
+    return {pid: label for label, pid in enumerate(sorted_pids(record.pid for record in records))}

@@ -1,0 +1,1 @@
+"""The long loops: search, training, evaluation; their optimisers, recipes and saved state."""

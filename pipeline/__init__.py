@@ -1,0 +1,1 @@
+"""The orchestration around `msinet`: experiments, plans, Ray, the workspace, MLflow and reports."""
