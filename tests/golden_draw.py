@@ -1,0 +1,44 @@
+"""Golden figures, and the inputs they were computed on: a tag alone decides the numbers, so no weights are stored."""
+
+import json
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def draw(tag: str, shape: Sequence[int]) -> np.ndarray:
+    """Standard normal float32 numbers, seeded by the CRC-32 of `tag`."""
+    generator = np.random.Generator(np.random.PCG64(zlib.crc32(tag.encode())))
+    return generator.standard_normal(tuple(shape)).astype(np.float32)
+
+
+def fill_state(shapes: Mapping[str, Sequence[int]]) -> dict[str, torch.Tensor]:
+    """A network's state dict, float32, each tensor drawn under its own key and scaled by what it is."""
+    return {key: torch.from_numpy(np.asarray(_fill(key, shape))) for key, shape in shapes.items()}
+
+
+def load(name: str) -> Any:
+    """What tests/golden/<name>.json holds."""
+    return json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _fill(key: str, shape: Sequence[int]) -> np.ndarray:
+    if key.endswith("num_batches_tracked"):
+        return np.zeros(tuple(shape), np.int64)
+    numbers = draw(key, shape)
+    if key.endswith("running_var"):
+        return 1 + np.float32(0.1) * np.abs(numbers)
+    if key.endswith("running_mean"):
+        return np.float32(0.1) * numbers
+    if key.endswith("gamma"):
+        return np.float32(0.5) + np.float32(0.1) * numbers
+    if len(shape) == 1:
+        return np.float32(0.1) * numbers + np.float32(key.endswith("weight"))
+    return numbers * np.float32(math.sqrt(1 / math.prod(shape[1:])))
