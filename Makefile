@@ -1,0 +1,31 @@
+PYTHON ?= python3
+BIN := .venv/bin
+export RAY_AUTH_MODE ?= token
+
+.PHONY: env demo test lint ui clean
+
+env: .venv/ready  ## the environment, with the versions of constraints.txt
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed, but $(PYTHON) is older: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: env  ## the whole pipeline on generated pictures, in minutes on two CPU cores
+	$(BIN)/msinet run configs/demo.yaml
+
+test: env  ## all tests
+	$(BIN)/python -m pytest
+
+lint: env  ## style, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ui: env  ## MLflow's pages on http://127.0.0.1:5000
+	$(BIN)/msinet ui
+
+clean:  ## remove the environment; results stay
+	rm -rf .venv

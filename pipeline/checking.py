@@ -1,0 +1,57 @@
+"""`msinet check`: what a dataset or an experiment holds, and what is wrong with it."""
+
+from pathlib import Path
+
+from pipeline.config import DiskData, load_experiment
+from pipeline.errors import RequestError
+from pipeline.plan import plan
+from pipeline.preflight import disk_data, preflight, read_dataset, signature
+from pipeline.report import summary
+from pipeline.workspace import Workspace
+
+
+def check_data(item: str) -> bool:
+    """Print what `KIND=PATH` holds.
+
+    Returns:
+        Whether nothing is wrong.
+
+    Raises:
+        RequestError: The item is not of that form, or the dataset is not there.
+    """
+    from msinet.data.readers import READERS
+
+    kind, separator, path = item.partition("=")
+    if not separator or kind not in READERS:
+        raise RequestError(f"`--data` must be KIND=PATH with one of {', '.join(READERS)}, but got {item!r}.")
+    return _print_check(kind, DiskData.model_validate({"kind": kind, "path": path}))
+
+
+def check_experiment(path: Path, workspace: Workspace) -> bool:
+    """Print what an experiment's datasets hold, then check it as `run` would.
+
+    Args:
+        path: The experiment's file.
+        workspace: Remembers the datasets that are sound, so that `run` need not look again.
+
+    Returns:
+        Whether nothing is wrong.
+    """
+    experiment = load_experiment(path)
+    sound = [_print_check(name, data, workspace) for name, data in disk_data(experiment).items()]
+    if not all(sound):
+        return False
+    fingerprints = preflight(experiment, workspace, print)
+    print(f"{path} can run:\n{summary(plan(experiment, fingerprints, workspace.result))}")
+    return True
+
+
+def _print_check(name: str, data: DiskData, workspace: Workspace | None = None) -> bool:
+    from msinet.data.check import check
+
+    dataset = read_dataset(name, data)
+    report = check(dataset)
+    print(report.format())
+    if workspace and not report.problems:
+        workspace.keep_fingerprint(signature(dataset), report.fingerprint)
+    return not report.problems

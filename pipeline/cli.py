@@ -1,0 +1,220 @@
+"""The command line: `msinet <verb> [EXPERIMENT]`.
+
+Exit codes: 0 done, 1 some stages failed (the others are done and kept), 2 the request was wrong.
+Heavy libraries are imported by the verbs that need them, so that `--help` answers at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from pipeline.errors import RequestError
+
+if TYPE_CHECKING:
+    from pipeline.plan import Plan
+    from pipeline.workspace import Workspace
+
+DEMO = Path(__file__).parent.parent / "configs" / "demo.yaml"
+
+app = typer.Typer(
+    help="Neural architecture search for object re-identification, on a Ray cluster, tracked in MLflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+ExperimentPath = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file.")]
+WorkspaceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workspace",
+        help="Where results live [default: $MSINET_WORKSPACE, else a folder in the user's data directory].",
+    ),
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        help="MLflow's server [default: $MLFLOW_TRACKING_URI, else an SQLite file in the workspace].",
+    ),
+]
+
+
+@app.command()
+def run(
+    experiment: ExperimentPath = DEMO,
+    workspace: WorkspaceOption = None,
+    tracking_uri: TrackingOption = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="A Ray cluster to join [default: $RAY_ADDRESS, else Ray on this machine]."),
+    ] = None,
+) -> None:
+    """Run what is not done yet, then print the comparison."""
+    from pipeline.config import load_experiment
+    from pipeline.plan import plan
+    from pipeline.preflight import preflight
+    from pipeline.report import comparison, summary
+
+    loaded, place = load_experiment(experiment), _workspace(workspace)
+    print(f"experiment {loaded.name} ({experiment}), workspace {place.root}", flush=True)
+    planned = plan(loaded, preflight(loaded, place, lambda line: print(line, flush=True)), place.result)
+    print(summary(planned), flush=True)
+
+    from pipeline.progress import Progress
+    from pipeline.scheduling import FAILED, SKIPPED, connect, run_plan
+    from pipeline.tracking import Tracker
+
+    progress = Progress()
+    tracker = None
+    if all(stage.result for stage in planned.stages.values()):
+        print("everything is done already", flush=True)
+        outcome_failed = False
+    else:
+        connect(address)
+        uri = _tracking_uri(tracking_uri, place)
+        tracker = Tracker(uri, planned, place) if uri else None
+        outcome = run_plan(planned, place, [progress, *([tracker] if tracker else [])])
+        progress.summary(outcome.states)
+        outcome_failed = bool(outcome.names(FAILED) or outcome.names(SKIPPED))
+        problem = tracker.close(failed=outcome_failed) if tracker else None
+        if problem:
+            print(f"MLflow is behind ({problem}): `msinet sync {experiment}` brings it level.")
+    print(f"\n{comparison(planned)}\n\n{_next_steps(experiment, place)}", flush=True)
+    if outcome_failed:
+        raise typer.Exit(1)
+
+
+@app.command(name="plan")
+def plan_command(experiment: ExperimentPath = DEMO, workspace: WorkspaceOption = None) -> None:
+    """Show the stages: done already, to run, or pending on what another stage finds."""
+    from pipeline.report import overview, summary
+
+    planned, _ = _planned(experiment, workspace)
+    print(f"{overview(planned, {})}\n\n{summary(planned)}")
+
+
+@app.command()
+def status(experiment: ExperimentPath = DEMO, workspace: WorkspaceOption = None) -> None:
+    """Show what is done and what has failed, with the reason."""
+    from pipeline.report import overview, summary
+
+    planned, place = _planned(experiment, workspace)
+    failures = {}
+    for stage in planned.stages.values():
+        if stage.key and not stage.result and (failure := place.last_failure(stage.kind, stage.key)):
+            failures[stage.name] = failure["message"]
+    print(f"{overview(planned, failures)}\n\n{summary(planned)}")
+    for name, message in failures.items():
+        print(f"\nfailed: {name}\n  {message}")
+
+
+@app.command()
+def report(experiment: ExperimentPath = DEMO, workspace: WorkspaceOption = None) -> None:
+    """Print the comparison of genotypes from the results on disk."""
+    from pipeline.report import comparison
+
+    planned, _ = _planned(experiment, workspace)
+    print(comparison(planned))
+
+
+@app.command()
+def sync(
+    experiment: ExperimentPath = DEMO, workspace: WorkspaceOption = None, tracking_uri: TrackingOption = None
+) -> None:
+    """Bring MLflow level with the workspace."""
+    from pipeline.tracking import default_uri
+    from pipeline.tracking import sync as sync_runs
+
+    planned, place = _planned(experiment, workspace)
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(place)
+    print(f"MLflow shows {sync_runs(uri, planned, place)} results of {planned.experiment.name}")
+
+
+@app.command()
+def check(
+    experiment: Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT]", help="The experiment's YAML file.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="A dataset to look at, as KIND=PATH: market1501=/path, manifest=/path."),
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Look at configuration and data before a GPU is spent: what was found, what is wrong."""
+    if experiment is None and not data:
+        raise RequestError("`check` must be given an experiment or `--data KIND=PATH`, but got neither.")
+    from pipeline.checking import check_data, check_experiment
+
+    sound = [check_data(item) for item in data or []]
+    if experiment is not None:
+        sound.append(check_experiment(experiment, _workspace(workspace)))
+    if not all(sound):
+        raise typer.Exit(2)
+
+
+@app.command()
+def ui(
+    workspace: WorkspaceOption = None,
+    tracking_uri: TrackingOption = None,
+    port: Annotated[int, typer.Option(help="On loopback.")] = 5000,
+) -> NoReturn:
+    """Open MLflow's pages, on loopback."""
+    from pipeline.tracking import default_uri
+
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(_workspace(workspace))
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    arguments = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
+
+
+def _workspace(option: str | None) -> "Workspace":
+    from pipeline.workspace import Workspace, locate
+
+    return Workspace(locate(option))
+
+
+def _planned(experiment: Path, workspace: str | None) -> "tuple[Plan, Workspace]":
+    """An experiment's plan with all that is known about it, nothing started."""
+    from pipeline.config import load_experiment
+    from pipeline.plan import plan
+    from pipeline.preflight import known_fingerprints
+
+    loaded, place = load_experiment(experiment), _workspace(workspace)
+    return plan(loaded, known_fingerprints(loaded, place), place.result), place
+
+
+def _tracking_uri(option: str | None, workspace: "Workspace") -> str | None:
+    """Where MLflow is; None where several machines have no server to share."""
+    import ray
+
+    from pipeline.tracking import default_uri
+
+    uri = option or os.environ.get("MLFLOW_TRACKING_URI")
+    if uri is None and len([node for node in ray.nodes() if node["Alive"]]) > 1:
+        print(
+            "several machines need a tracking server (--tracking-uri): untracked; `msinet sync` fills it in later"
+        )
+        return None
+    return uri or default_uri(workspace)
+
+
+def _next_steps(experiment: Path, workspace: "Workspace") -> str:
+    return (
+        f"results      {workspace.root}\n"
+        f"this table   msinet report {experiment}\n"
+        "compare      make ui, then http://127.0.0.1:5000: select runs of kind `evaluate`, Compare"
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script; a wrong request ends in one sentence and exit code 2."""
+    try:
+        app(arguments)
+    except RequestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,143 @@
+"""What can be known to be wrong before anything runs: folders, pictures, splits, sizes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from msinet.data.dataset import DataError, Dataset
+from pipeline.config import DiskData, Experiment, SyntheticData
+from pipeline.errors import RequestError
+from pipeline.plan import content_hash
+from pipeline.workspace import Workspace
+
+
+def known_fingerprints(experiment: Experiment, workspace: Workspace) -> dict[str, str]:
+    """Fingerprints of the disk datasets that were checked before and have not changed since; nothing is read."""
+    known = {}
+    for name, data in disk_data(experiment).items():
+        try:
+            fingerprint = workspace.fingerprint(signature(read_dataset(name, data)))
+        except RequestError:
+            continue  # not at hand: its stages stay pending
+        if fingerprint:
+            known[name] = fingerprint
+    return known
+
+
+def preflight(experiment: Experiment, workspace: Workspace, say: Callable[[str], None]) -> dict[str, str]:
+    """Make sure that the experiment can run on its data.
+
+    Args:
+        experiment: What is asked for.
+        workspace: Remembers which datasets were checked.
+        say: Told what takes time.
+
+    Returns:
+        Fingerprints of the disk datasets.
+
+    Raises:
+        RequestError: A folder or a picture is missing or damaged, a split or a batch finds too few identities.
+    """
+    fingerprints = {}
+    for name, data in experiment.datasets.items():
+        if name not in {*experiment.sources, *experiment.targets}:
+            continue
+        if isinstance(data, SyntheticData):
+            _require_identities(experiment, name, data.spec.train_records())
+            continue
+        dataset = read_dataset(name, data)
+        _require_identities(experiment, name, [r for r in dataset.records if r.subset == "train"])
+        _require_subsets(experiment, name, dataset)
+        fingerprints[name] = _checked_fingerprint(name, dataset, workspace, say)
+    return fingerprints
+
+
+def disk_data(experiment: Experiment) -> dict[str, DiskData]:
+    """The disk datasets that the experiment uses, by name."""
+    used = {*experiment.sources, *experiment.targets}
+    return {n: d for n, d in experiment.datasets.items() if n in used and isinstance(d, DiskData)}
+
+
+def read_dataset(name: str, data: DiskData) -> Dataset:
+    """List a dataset's pictures.
+
+    Raises:
+        RequestError: It is not there, or not as its kind says.
+    """
+    from msinet.data.readers import read
+
+    try:
+        return read(data.kind, data.path)
+    except DataError as error:
+        raise RequestError(f"{error} (datasets.{name}.path)") from error
+
+
+def signature(dataset: Dataset) -> str:
+    """Changes with every file that is added, removed, renamed or written; costs no reading."""
+    rows: list[Any] = []
+    for record in dataset.records:
+        status = (Path(dataset.root) / record.path).stat()
+        rows.append(
+            [record.path, str(record.pid), record.camid, record.subset, status.st_size, status.st_mtime_ns]
+        )
+    return content_hash(rows)
+
+
+def _checked_fingerprint(
+    name: str, dataset: Dataset, workspace: Workspace, say: Callable[[str], None]
+) -> str:
+    from msinet.data.check import check
+
+    try:
+        found = signature(dataset)
+    except FileNotFoundError as error:
+        raise RequestError(
+            f"every picture of a dataset must exist, but {error.filename} does not (datasets.{name}.path)."
+        ) from None
+    known = workspace.fingerprint(found)
+    if known:
+        return known
+    say(f"checking the {len(dataset.records)} pictures of {name}: once, until they change")
+    report = check(dataset)
+    if report.problems:
+        shown = "\n".join(f"  {problem}" for problem in report.problems[:20])
+        raise RequestError(
+            f"every picture of a dataset must be readable (datasets.{name}.path), but:\n{shown}"
+        )
+    workspace.keep_fingerprint(found, report.fingerprint)
+    return report.fingerprint
+
+
+def _require_identities(experiment: Experiment, name: str, train_records: list[Any]) -> None:
+    """Enough training identities on every side of every split."""
+    from msinet.data.splits import check_split_sizes, identity_split, parse_split
+
+    if name not in experiment.sources:
+        return
+    try:
+        for split in experiment.splits:
+            train, valid, _ = identity_split(
+                train_records, *parse_split(split), split_seed=experiment.split_seed
+            )
+            check_split_sizes(train, valid, experiment.search.num_ids, name, split)
+    except ValueError as error:
+        raise RequestError(f"{error}") from error
+    recipes = {"in_domain": experiment.retrain.in_domain, "cross_domain": experiment.retrain.cross_domain}
+    found = len({record.pid for record in train_records})
+    for recipe_name, recipe in recipes.items():
+        if recipe != "same" and found < recipe.num_ids:
+            raise RequestError(
+                f"a batch takes {recipe.num_ids} identities, but {name!r} has {found} for training: lower `batch_size` "
+                f"or raise `num_instances` (retrain.{recipe_name}.batch_size)."
+            )
+
+
+def _require_subsets(experiment: Experiment, name: str, dataset: Dataset) -> None:
+    subsets = {record.subset for record in dataset.records}
+    for role, needed in (("targets", ("query", "gallery")), ("sources", ("train",))):
+        missing = [subset for subset in needed if name in getattr(experiment, role) and subset not in subsets]
+        if missing:
+            raise RequestError(
+                f"one of `{role}` must have pictures for {' and '.join(needed)}, but {name!r} has none for "
+                f"{' and '.join(missing)} (datasets.{name}.path)."
+            )

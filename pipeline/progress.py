@@ -1,0 +1,92 @@
+"""What a person sees while a grid runs: plain lines, the same in a terminal and in a job's log."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TextIO
+
+from pipeline.plan import Stage
+from pipeline.scheduling import DONE, FAILED, QUEUED, RUNNING, SKIPPED, WAITING, Failure
+from pipeline.stages import Report
+
+
+class Progress:
+    """Prints what ends, and every `interval` seconds what is running.
+
+    Args:
+        interval: Seconds between summaries.
+        out: Where to print.
+    """
+
+    def __init__(self, interval: float = 10.0, out: TextIO | None = None) -> None:
+        self.interval = interval
+        self.out = out or sys.stdout
+        self.began = time.monotonic()
+        self.next_summary = self.began + min(interval, 2.0)
+        self.latest: dict[str, Report] = {}
+        self.started_here: set[str] = set()
+
+    def started(self, stage: Stage) -> None:
+        """Remember what this run does itself."""
+        self.started_here.add(stage.name)
+
+    def reported(self, stage: Stage, reports: Sequence[Report]) -> None:
+        """Keep the newest epoch for the next summary."""
+        self.latest[stage.name] = reports[-1]
+
+    def finished(self, stage: Stage) -> None:
+        """One line for a stage that is done."""
+        self.latest.pop(stage.name, None)
+        assert stage.result is not None
+        how = f"in {clock(stage.result['seconds'])}" if stage.name in self.started_here else "was done before"
+        self._print(f"done    {stage.name} {how}{_outcome(stage)}")
+
+    def failed(self, stage: Stage, failure: Failure) -> None:
+        """One line for a stage that has failed."""
+        self.latest.pop(stage.name, None)
+        self._print(f"FAILED  {stage.name}: {failure['message']}")
+
+    def tick(self, states: dict[str, str]) -> None:
+        """A summary, when it is time."""
+        if time.monotonic() < self.next_summary:
+            return
+        self.next_summary = time.monotonic() + self.interval
+        self.summary(states)
+
+    def summary(self, states: dict[str, str]) -> None:
+        """Counts, and a line for each stage that has reported."""
+        count = Counter(states.values())
+        self._print(
+            f"stages: {count[DONE]} done, {count[RUNNING]} running, {count[WAITING] + count[QUEUED]} pending, "
+            f"{count[FAILED] + count[SKIPPED]} failed"
+        )
+        for name, report in self.latest.items():
+            self._print(f"        {name}: {describe(report)}")
+
+    def _print(self, line: str) -> None:
+        print(f"{clock(time.monotonic() - self.began):>7}  {line}", file=self.out, flush=True)
+
+
+def describe(report: Report) -> str:
+    """Epoch, loss and the time left, in one line."""
+    loss = report.get("loss", report.get("train_loss"))
+    left = (report["epochs"] - report["epoch"] - 1) * report["seconds"]
+    return f"epoch {report['epoch'] + 1}/{report['epochs']}, loss {loss:.3f}, {clock(left)} left"
+
+
+def clock(seconds: float) -> str:
+    """`m:ss`, or `h:mm:ss` from an hour on."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def _outcome(stage: Stage) -> str:
+    result = stage.result or {}
+    if stage.kind == "search":
+        return f": {result['genotype']}"
+    if stage.kind == "evaluate":
+        metrics = result["metrics"]
+        return f": mAP {100 * metrics['mAP']:.1f} %, rank-1 {100 * metrics['rank1']:.1f} %"
+    return ""

@@ -1,0 +1,90 @@
+"""Tables for people, read from the results on disk."""
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+from pipeline.plan import Plan, Stage
+
+
+def comparison(plan: Plan) -> str:
+    """Genotypes × targets: mAP and rank-1 in percent, from the published evaluations.
+
+    Rows are (source, genotype); `found by` names the splits and seeds whose searches derived it. A cell marked * is
+    in-domain. Several retraining seeds are averaged, with their deviation.
+    """
+    targets = plan.experiment.targets
+    rows: dict[tuple[str, str], dict[str, list[Stage]]] = {}
+    origins: dict[tuple[str, str], dict[str, None]] = {}
+    for stage in plan.of_kind("evaluate"):
+        if stage.result is None:
+            continue
+        row = (str(stage.labels["source"]), stage.result["genotype"])
+        rows.setdefault(row, {}).setdefault(str(stage.labels["target"]), []).append(stage)
+        origins.setdefault(row, {})[str(stage.labels["origin"])] = None
+    header = ["trained on", "genotype", "found by", *[f"{target}: mAP / rank-1" for target in targets]]
+    body = [
+        [*row, ", ".join(origins[row]), *[_cell(row[0], target, cells.get(target, [])) for target in targets]]
+        for row, cells in rows.items()
+    ]
+    return aligned([header, *body]) + "\n* in-domain; the others are cross-domain. Percent."
+
+
+def _cell(source: str, target: str, stages: Sequence[Stage]) -> str:
+    by_key = {stage.key: stage.result["metrics"] for stage in stages if stage.result}
+    if not by_key:
+        return "-"
+    text = " / ".join(_percent([metrics[name] for metrics in by_key.values()]) for name in ("mAP", "rank1"))
+    return text + (" *" if source == target else "")
+
+
+def _percent(values: Sequence[float]) -> str:
+    text = f"{100 * mean(values):.1f}"
+    return f"{text} ± {100 * stdev(values):.1f}" if len(values) > 1 else text
+
+
+def overview(plan: Plan, failures: dict[str, str]) -> str:
+    """Each stage with its state and key.
+
+    Args:
+        plan: Resolved against a workspace.
+        failures: The last failure's message by stage name.
+    """
+    lines = [["stage", "state", "key"]]
+    for stage in plan.stages.values():
+        state = (
+            "done"
+            if stage.result
+            else "failed"
+            if stage.name in failures
+            else "to run"
+            if stage.key
+            else "pending"
+        )
+        lines.append([stage.name, state, stage.key or "-"])
+    return aligned(lines)
+
+
+def summary(plan: Plan) -> str:
+    """How much there is to do, by kind."""
+    lines = [["kind", "stages", "done", "to run", "pending"]]
+    for kind in dict.fromkeys(stage.kind for stage in plan.stages.values()):
+        stages = list(plan.of_kind(kind))
+        done = {stage.key for stage in stages if stage.result}
+        known = {stage.key for stage in stages if stage.key and not stage.result}
+        pending = [stage for stage in stages if stage.key is None]
+        lines.append([kind, str(len(stages)), str(len(done)), str(len(known)), _bound(len(pending))])
+    return aligned(lines)
+
+
+def _bound(pending: int) -> str:
+    # Genotypes that are found twice are retrained once: how many there are is known after the searches.
+    return f"up to {pending}" if pending else "0"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as columns of equal width, under a ruled header."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])

@@ -1,0 +1,318 @@
+"""What each kind of stage does, on one device: from a specification and published inputs to files and a result.
+
+`execute` is all that Ray runs; it needs no Ray itself.
+"""
+
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.plan import Result
+from pipeline.workspace import Attempt, Workspace
+
+T = TypeVar("T")
+Report = dict[str, Any]
+SHARDS, WEIGHTS, HISTORY, PER_QUERY, GENOTYPE = (
+    "shards",
+    "weights.safetensors",
+    "history.jsonl",
+    "per_query.parquet",
+    "genotype.json",
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage, ready to run.
+
+    Attributes:
+        kind, key, spec: What to compute; `spec` decides the result.
+        inputs: Published results that it uses, by role.
+        location: Where a disk dataset lies.
+        checkpoint_every: Epochs between saved states.
+    """
+
+    kind: str
+    key: str
+    spec: dict[str, Any]
+    inputs: dict[str, Result] = field(default_factory=dict)
+    location: dict[str, str] = field(default_factory=dict)
+    checkpoint_every: int = 1
+
+
+@dataclass(frozen=True)
+class Context:
+    """A task and where it runs."""
+
+    task: Task
+    workspace: Workspace
+    attempt: Attempt
+    report: Callable[[Report], None]
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What decides the result."""
+        return self.task.spec
+
+    def folder(self, role: str) -> Path:
+        """The files of an input."""
+        return self.workspace.files(self.task.inputs[role])
+
+    @property
+    def cache(self) -> Path:
+        """Decoded pictures, which any stage may reuse and anybody may delete."""
+        return self.workspace.root / "cache"
+
+
+def execute(root: Path, task: Task, report: Callable[[Report], None]) -> dict[str, Any]:
+    """Run a stage and publish its result; an error is recorded and returned, not raised.
+
+    Args:
+        root: The workspace.
+        task: What to do.
+        report: Called with each epoch's report.
+
+    Returns:
+        `{"result": …}`, or `{"failure": {"message", "traceback"}}`.
+    """
+    workspace = Workspace(root)
+    published = workspace.result(task.kind, task.key)
+    if published is not None:
+        return {"result": published}
+    attempt = workspace.begin(task.kind, task.key)
+    started = time.time()
+    try:
+        part = RUN[task.kind](Context(task, workspace, attempt, report))
+    except Exception as error:
+        failure = {
+            "message": f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}",
+            "traceback": traceback.format_exc(),
+            "time": time.time(),
+        }
+        workspace.record_failure(attempt, failure)
+        return {"failure": failure}
+    result = {**part, "spec": task.spec, "started": started, "seconds": time.time() - started}
+    return {"result": workspace.publish(attempt, result)}
+
+
+def run_prepare(context: Context) -> Result:
+    """Write a dataset into shards of original bytes, with its fingerprint."""
+    from msinet.data import synthetic
+    from msinet.data.packed import read_items, write_shards
+    from msinet.data.readers import read
+
+    dataset = dict(context.spec["dataset"])
+    kind = dataset.pop("kind")
+    if kind == "synthetic":
+        dataset.pop("renderer")
+        items = synthetic.render(synthetic.SyntheticSpec(**dataset))
+    else:
+        items = read_items(read(kind, context.task.location["path"]))
+    summary = write_shards(items, context.attempt.folder / SHARDS)
+    expected = dataset.get("fingerprint", summary["fingerprint"])
+    if summary["fingerprint"] != expected:
+        raise ValueError(
+            f"a dataset must not change while it is prepared, but {context.task.location['path']} did: run again."
+        )
+    return summary
+
+
+def run_search(context: Context) -> Result:
+    """Search α on one train/valid split of a source; ends in a genotype."""
+    import torch
+
+    from msinet.data.splits import identity_split, parse_split
+    from msinet.engine.recipes import SearchRecipe
+    from msinet.engine.search import Search, search_epochs
+    from msinet.models.supernet import Supernet
+
+    spec, device = context.spec, _device(context.spec)
+    recipe = _parse(SearchRecipe, spec["recipe"])
+    packed = _packed(context, "source_data")
+    train, valid, shared = identity_split(
+        packed.subset_records("train"), *parse_split(spec["split"]), split_seed=spec["split_seed"]
+    )
+    torch.manual_seed(spec["seed"])
+    search = Search(
+        Supernet(),
+        _train_batches(context, packed, train, recipe, device, "train"),
+        _train_batches(context, packed, valid, recipe, device, "valid"),
+        recipe,
+        device,
+    )
+    history = _run_epochs(context, search, search_epochs(search), recipe.epochs)
+    _save_weights(context, search.supernet)
+    genotype = search.supernet.derive()
+    (context.attempt.folder / GENOTYPE).write_text(genotype.to_json(), encoding="utf-8")
+    return {
+        "genotype": genotype.letters,
+        "alphas": history[-1]["alphas"],
+        "split": {"train_images": len(train), "valid_images": len(valid)},
+        "metrics": {"train_loss": history[-1]["train_loss"], "valid_loss": history[-1]["valid_loss"]},
+    }
+
+
+def run_retrain(context: Context) -> Result:
+    """Train a network on all training identities of a source."""
+    import torch
+
+    from msinet.engine.recipes import TrainRecipe
+    from msinet.engine.train import Training, train_epochs
+    from msinet.models import build_model
+
+    spec, device = context.spec, _device(context.spec)
+    recipe = _parse(TrainRecipe, spec["recipe"])
+    packed = _packed(context, "source_data")
+    batches = _train_batches(context, packed, packed.subset_records("train"), recipe, device, "train")
+    torch.manual_seed(spec["seed"])
+    model = build_model(spec["network"], num_classes=batches.num_classes, genotype=spec["genotype"])
+    training = Training(model, batches, recipe, device)
+    history = _run_epochs(context, training, train_epochs(training), recipe.epochs)
+    _save_weights(context, training.model)
+    return {
+        "genotype": spec["genotype"],
+        "network": spec["network"],
+        "num_classes": batches.num_classes,
+        "metrics": {"loss": history[-1]["loss"], "accuracy": history[-1]["accuracy"]},
+    }
+
+
+def run_evaluate(context: Context) -> Result:
+    """Rank a target's gallery for each of its queries."""
+    import safetensors.torch
+    from msinet.data.packed import ImageStore
+    from msinet.engine.evaluate import embed
+    from msinet.metrics import evaluate_ranking
+    from msinet.models import build_model
+
+    spec, device = context.spec, _device(context.spec)
+    trained = context.task.inputs["model"]
+    model = build_model(trained["network"], num_classes=trained["num_classes"], genotype=trained["genotype"])
+    model.load_state_dict(safetensors.torch.load_file(context.folder("model") / WEIGHTS))
+    packed = _packed(context, "target_data")
+    records, embeddings = {}, {}
+    for subset in ("query", "gallery"):
+        records[subset] = packed.subset_records(subset)
+        store = ImageStore.open(
+            packed, packed.indices(records[subset]), tuple(spec["image_size"]), context.cache
+        )
+        embeddings[subset] = embed(model, store, device, after_neck=spec["after_neck"])
+    ranking = evaluate_ranking(
+        embeddings["query"],
+        embeddings["gallery"],
+        [r.pid for r in records["query"]],
+        [r.pid for r in records["gallery"]],
+        [r.camid for r in records["query"]],
+        [r.camid for r in records["gallery"]],
+    )
+    _save_per_query(context.attempt.folder / PER_QUERY, records["query"], ranking)
+    return {
+        "genotype": trained["genotype"],
+        "metrics": {
+            "mAP": ranking.mAP,
+            **{f"rank{k}": ranking.rank(k) for k in (1, 5, 10)},
+            "mINP": ranking.mINP,
+            "num_queries": ranking.num_queries,
+            "num_valid_queries": ranking.num_valid_queries,
+        },
+    }
+
+
+RUN: dict[str, Callable[[Context], Result]] = {
+    "prepare": run_prepare,
+    "search": run_search,
+    "retrain": run_retrain,
+    "evaluate": run_evaluate,
+}
+
+
+def _device(spec: dict[str, Any]) -> Any:
+    import torch
+
+    torch.set_num_threads(spec["threads"])
+    # Ray's own helper names cuda:0 also on machines without one.
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _parse(recipe: type[T], values: dict[str, Any]) -> T:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(recipe).validate_python(values)
+
+
+def _packed(context: Context, role: str) -> Any:
+    from msinet.data.packed import PackedDataset
+
+    return PackedDataset(context.folder(role) / SHARDS)
+
+
+def _train_batches(context: Context, packed: Any, records: Any, recipe: Any, device: Any, stream: str) -> Any:
+    """P×K batches of the given training records, augmented on the device."""
+    from msinet.data.loaders import TrainBatches
+    from msinet.data.packed import ImageStore
+    from msinet.data.records import label_of
+    from msinet.data.samplers import IdentityBatches
+
+    label = label_of(records)
+    labels = [label[record.pid] for record in records]
+    store = ImageStore.open(packed, packed.indices(records), tuple(context.spec["image_size"]), context.cache)
+    sampler = IdentityBatches(labels, recipe.num_ids, recipe.num_instances, context.spec["seed"], stream)
+    return TrainBatches(store, labels, sampler, recipe.augmentation, context.spec["seed"], device, stream)
+
+
+def _run_epochs(context: Context, loop: Any, epochs: Iterator[Any], total: int) -> list[Report]:
+    """Run a loop to its end, from the newest state that any attempt saved; the history of all its epochs."""
+    from msinet.engine.state import load_state, save_state
+
+    history: list[Report] = []
+    for checkpoint in context.workspace.checkpoints(context.task.kind, context.task.key)[:1]:
+        state = load_state(checkpoint)
+        loop.load_state_dict(state["loop"])
+        history = [json.loads(line) for line in state["history"]]
+    for report in epochs:
+        history.append(_plain(report))
+        context.report({**history[-1], "epochs": total})
+        if loop.next_epoch % context.task.checkpoint_every == 0:
+            lines = [json.dumps(line) for line in history]
+            save_state(context.attempt.checkpoint, {"loop": loop.state_dict(), "history": lines})
+    text = "".join(json.dumps(line) + "\n" for line in history)
+    (context.attempt.folder / HISTORY).write_text(text, encoding="utf-8")
+    return history
+
+
+def _plain(report: Any) -> Report:
+    """A report as JSON holds it."""
+    values = asdict(report)
+    if "genotype" in values:
+        values["genotype"] = report.genotype.letters
+    return values
+
+
+def _save_weights(context: Context, model: Any) -> None:
+    import safetensors.torch
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    partial = context.attempt.folder / f"{WEIGHTS}.{os.getpid()}.partial"
+    safetensors.torch.save_file(state, partial)
+    partial.replace(context.attempt.folder / WEIGHTS)
+
+
+def _save_per_query(path: Path, queries: Any, ranking: Any) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {
+            "path": [record.path for record in queries],
+            "pid": [str(record.pid) for record in queries],
+            "camid": pa.array([record.camid for record in queries], pa.int32()),
+            "average_precision": ranking.average_precision,
+            "first_match_rank": ranking.first_match_rank,
+        }
+    )
+    pq.write_table(table, path)
