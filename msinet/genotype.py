@@ -26,14 +26,9 @@ class Genotype:
     letters: str
 
     def __post_init__(self) -> None:
-        if (
-            not isinstance(self.letters, str)
-            or len(self.letters) != NUM_SLOTS
-            or set(self.letters) - set(LETTERS)
-        ):
-            raise ValueError(
-                f"a genotype must be {NUM_SLOTS} letters of {', '.join(LETTERS)}, but got {self.letters!r}."
-            )
+        letters = self.letters
+        if not isinstance(letters, str) or len(letters) != NUM_SLOTS or set(letters) - set(LETTERS):
+            raise ValueError(f"a genotype must be {NUM_SLOTS} letters of {', '.join(LETTERS)}, but got {letters!r}.")
 
     @classmethod
     def from_letters(cls, letters: str) -> "Genotype":

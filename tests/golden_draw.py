@@ -1,4 +1,4 @@
-"""Golden figures and the inputs they were computed on: a tag decides the numbers, so no weights are stored."""
+"""Golden figures and the inputs they were computed on: a tag decides the numbers, no weights are stored."""
 
 import json
 import math

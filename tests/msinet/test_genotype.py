@@ -16,9 +16,7 @@ def test_letters_and_operations_name_the_same_slots():
     assert genotype.letters == str(genotype) == "GGEGAGGNGAEA"
     assert genotype.operations[2] == "exchange"
     assert genotype.operations[4] == "cross_attention"
-    assert [LETTERS[OPERATIONS.index(operation)] for operation in genotype.operations] == list(
-        genotype.letters
-    )
+    assert [LETTERS[OPERATIONS.index(operation)] for operation in genotype.operations] == list(genotype.letters)
 
 
 def test_equality_and_hash_are_by_letters():
@@ -26,9 +24,7 @@ def test_equality_and_hash_are_by_letters():
     assert Genotype("N" * 12) != Genotype("E" * 12)
 
 
-@pytest.mark.parametrize(
-    "convert", [list, np.array, torch.tensor, lambda a: torch.tensor(a, requires_grad=True)]
-)
+@pytest.mark.parametrize("convert", [list, np.array, torch.tensor, lambda a: torch.tensor(a, requires_grad=True)])
 def test_alphas_derive_their_largest_entry(convert):
     letters = "GGEAGAGAAAEN"
     assert Genotype.from_alphas(convert(one_hot(letters))).letters == letters
@@ -59,7 +55,7 @@ def test_parse_takes_a_published_name_or_letters():
 
 @pytest.mark.parametrize("text", ["", "NGAE", "XGAENGAENGAE", "ngaengaengae", "MSINet-X"])
 def test_parse_refuses_anything_else(text):
-    with pytest.raises(ValueError, match="MSINet-VR.*12 letters"):
+    with pytest.raises(ValueError, match=r"MSINet-VR.*12 letters"):
         Genotype.parse(text)
 
 
@@ -74,7 +70,7 @@ def test_wrong_letters_are_refused(letters):
     [
         (one_hot("N" * 11), "got 11 rows"),
         ([row[:3] for row in one_hot("N" * 12)], r"rows of \[3\]"),
-        ([[float("nan")] * 4] + one_hot("N" * 11), "NaN"),
+        ([[float("nan")] * 4, *one_hot("N" * 11)], "NaN"),
     ],
 )
 def test_wrong_alphas_are_refused(alphas, match):

@@ -1,0 +1,110 @@
+"""Layers that the networks share. Letters: B batch, C channels, H×W map.
+
+Submodules carry the names that the released MSINet and torchreid's OSNet give them in checkpoints.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Outputs(NamedTuple):
+    """What a network in training gives its losses, one entry for each head.
+
+    Attributes:
+        features: B×D each, before the neck: for losses that compare samples.
+        logits: B×classes each.
+        feature_map: The last map, B×C×H×W: for the spatial alignment.
+    """
+
+    features: tuple[Tensor, ...]
+    logits: tuple[Tensor, ...]
+    feature_map: Tensor
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, batch norm, and ReLU unless `linear`; an odd `kernel_size` keeps H×W at stride 1."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, *, linear: bool = False
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
+        )
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.relu = nn.Identity() if linear else nn.ReLU(inplace=True)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.relu(self.bn(self.conv(x_BCHW)))
+
+
+class LightConv3x3(nn.Module):
+    """Linear 1×1 convolution, depth-wise 3×3 convolution, batch norm, ReLU (Zhou et al., OSNet, ICCV 2019)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False, groups=out_channels)
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.relu(self.bn(self.conv2(self.conv1(x_BCHW))))
+
+
+def light_chain(channels: int, length: int) -> nn.Sequential:
+    """`length` light 3×3 blocks in a row: they see `2·length + 1` positions across."""
+    return nn.Sequential(*(LightConv3x3(channels, channels) for _ in range(length)))
+
+
+class Gate(nn.Module):
+    """One number in (0, 1) for each channel, from the channels' means: 1×1 to C // 16, ReLU, 1×1 back, sigmoid."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
+        self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """The gate, B×C×1×1; the caller multiplies."""
+        mean_BC11 = x_BCHW.mean((2, 3), keepdim=True)
+        return self.fc2(self.fc1(mean_BC11).relu()).sigmoid()
+
+
+def halve(channels: int) -> nn.Sequential:
+    """1×1 convolution, batch norm, ReLU, then 2×2 average pooling: half as high and wide."""
+    return nn.Sequential(ConvNorm(channels, channels), nn.AvgPool2d(2, stride=2))
+
+
+def global_pool(x_BCHW: Tensor) -> Tensor:
+    """The mean over all positions, B×C."""
+    return x_BCHW.mean((2, 3))
+
+
+def neck(dim: int) -> nn.BatchNorm1d:
+    """Batch norm whose bias stays 0, between a feature and its classifier (Luo et al., BNNeck, CVPRW 2019)."""
+    norm = nn.BatchNorm1d(dim)
+    norm.bias.requires_grad_(False)
+    return norm
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, *, linear_std: float = 0.01) -> None:
+    """Draw every weight anew: convolutions Kaiming-normal over their outputs, linear layers N(0, `linear_std`).
+
+    Biases start at 0, norms at scale 1; what is no such layer is left alone. These are the distributions of the
+    released MSINet, torchreid's OSNet and torchvision's ResNet.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=linear_std)
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,82 @@
+"""MSINet, the network that a search derives. Letters: B batch, C channels, H×W map, D embedding."""
+
+import torch
+from torch import Tensor, nn
+
+from msinet.genotype import Genotype
+from msinet.models.interactions import build_operation
+from msinet.models.layers import Outputs, global_pool, initialise, neck
+from msinet.models.skeleton import CHANNELS, Backbone
+
+PART_CHANNELS = 128
+
+
+class Head(nn.Module):
+    """Linear layer without bias, neck, and a classifier with bias (none where `num_classes` is 0)."""
+
+    def __init__(self, dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, dim, bias=False)
+        self.neck = neck(dim)
+        self.classifier = nn.Linear(dim, num_classes) if num_classes else None
+
+    def after_neck(self, feature_BD: Tensor) -> Tensor:
+        return self.neck(self.linear(feature_BD))
+
+    def forward(self, feature_BD: Tensor) -> Tensor:
+        """The logits, B×num_classes."""
+        if self.classifier is None:
+            raise ValueError("logits need a classifier, but the network was built with num_classes=0.")
+        return self.classifier(self.after_neck(feature_BD))
+
+
+class MSINet(nn.Module):
+    """MSINet with the interactions of `genotype` (Gu et al., CVPR 2023).
+
+    Two heads: the global one reads the mean of the last map (512 numbers), the part one the means of the upper and
+    of the lower half of the map after the second downsampling, reduced to 128 channels (256 numbers). With an odd
+    number of rows the lower half has one more.
+
+    Args:
+        genotype: The operation of each slot: a `Genotype`, a published name, or twelve letters.
+        num_classes: Identities that the classifiers tell apart; 0 builds none.
+    """
+
+    def __init__(self, genotype: Genotype | str, num_classes: int) -> None:
+        super().__init__()
+        self.genotype = genotype if isinstance(genotype, Genotype) else Genotype.parse(genotype)
+        operations = self.genotype.operations
+        self.backbone = Backbone(lambda slot, channels: build_operation(operations[slot], channels))
+        self.part_conv = nn.Conv2d(CHANNELS[2], PART_CHANNELS, 1)
+        self.global_head = Head(CHANNELS[3], num_classes)
+        self.part_head = Head(2 * PART_CHANNELS, num_classes)
+        initialise(self)
+
+    def maps(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """(part map, last map): B×384×H/16×W/16 and B×512×H/16×W/16."""
+        return self.backbone(images_BCHW)
+
+    def forward(self, images_BCHW: Tensor) -> Outputs:
+        """Features and logits of the global and the part head, and the last map."""
+        part_BCHW, last_BCHW = self.maps(images_BCHW)
+        features = self._features(part_BCHW, last_BCHW)
+        logits = (self.global_head(features[0]), self.part_head(features[1]))
+        return Outputs(features, logits, last_BCHW)
+
+    def embed(self, images_BCHW: Tensor, after_neck: bool = False) -> Tensor:
+        """The retrieval embedding, B×768: global, then part; not normalised. Meant for evaluation mode.
+
+        Args:
+            images_BCHW: Normalised images.
+            after_neck: Take both features after their necks.
+        """
+        global_BD, part_BD = self._features(*self.maps(images_BCHW))
+        if after_neck:
+            global_BD, part_BD = self.global_head.after_neck(global_BD), self.part_head.after_neck(part_BD)
+        return torch.cat((global_BD, part_BD), dim=1)
+
+    def _features(self, part_BCHW: Tensor, last_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        part_BCHW = self.part_conv(part_BCHW)
+        middle = part_BCHW.shape[2] // 2
+        halves = (global_pool(part_BCHW[:, :, :middle]), global_pool(part_BCHW[:, :, middle:]))
+        return global_pool(last_BCHW), torch.cat(halves, dim=1)

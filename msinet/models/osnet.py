@@ -1,0 +1,101 @@
+"""OSNet x1.0 (Zhou et al., ICCV 2019). Letters: B batch, C channels, H×W map, D embedding.
+
+Submodules carry torchreid's names, so that its weights fit.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from msinet.models.layers import ConvNorm, Gate, LightConv3x3, Outputs, global_pool, halve, initialise, light_chain
+
+SCALES = (3, 5, 7, 9)
+"""What the four branches of a block see, in positions: 1, 2, 3 and 4 light 3×3 blocks in a row."""
+
+CHANNELS = (64, 256, 384, 512)
+FEATURE_DIM = 512
+
+
+class OmniScaleBlock(nn.Module):
+    """Branches at several scales, summed under one shared gate, and the input added."""
+
+    def __init__(self, in_channels: int, out_channels: int, scales: Sequence[int]) -> None:
+        super().__init__()
+        width = out_channels // 4
+        self.conv1 = ConvNorm(in_channels, width)
+        self.branches = [_branch_name(scale) for scale in scales]
+        for scale, name in zip(scales, self.branches, strict=True):
+            # torchreid keeps the branch of one block without a container.
+            chain = LightConv3x3(width, width) if scale == 3 else light_chain(width, scale // 2)
+            self.add_module(name, chain)
+        self.gate = Gate(width)
+        self.conv3 = ConvNorm(width, out_channels, linear=True)
+        changes = in_channels != out_channels
+        self.downsample = ConvNorm(in_channels, out_channels, linear=True) if changes else None
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        reduced_BCHW = self.conv1(x_BCHW)
+        maps = [self.get_submodule(name)(reduced_BCHW) for name in self.branches]
+        fused_BCHW = maps[0] * self.gate(maps[0])
+        for map_BCHW in maps[1:]:
+            fused_BCHW = fused_BCHW + map_BCHW * self.gate(map_BCHW)
+        shortcut_BCHW = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
+        return relu(self.conv3(fused_BCHW) + shortcut_BCHW, inplace=True)
+
+
+class OSNet(nn.Module):
+    """OSNet x1.0 with one head: the mean of the last map through a 512-d layer, and a classifier.
+
+    Args:
+        num_classes: Identities that the classifier tells apart.
+        scales: Which of the four branches each block has, a subset of `SCALES`; the paper has all.
+
+    Raises:
+        ValueError: `scales` is empty, or holds anything else.
+    """
+
+    def __init__(self, num_classes: int, scales: Sequence[int] = SCALES) -> None:
+        super().__init__()
+        if not scales or not set(scales) <= set(SCALES):
+            raise ValueError(f"scales must be some of {', '.join(map(str, SCALES))}, but got {scales} (scales).")
+        self.scales = tuple(sorted(set(scales)))
+        stem, second, third, fourth = CHANNELS
+        self.conv1 = ConvNorm(3, stem, kernel_size=7, stride=2)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.conv2 = nn.Sequential(*self._blocks(stem, second), halve(second))
+        self.conv3 = nn.Sequential(*self._blocks(second, third), halve(third))
+        self.conv4 = nn.Sequential(*self._blocks(third, fourth))
+        self.conv5 = ConvNorm(fourth, fourth)
+        self.fc = nn.Sequential(nn.Linear(fourth, FEATURE_DIM), nn.BatchNorm1d(FEATURE_DIM), nn.ReLU(inplace=True))
+        self.classifier = nn.Linear(FEATURE_DIM, num_classes)
+        initialise(self)
+
+    def forward(self, images_BCHW: Tensor) -> Outputs:
+        """The head's feature and logits, and the last map, B×512×H/16×W/16."""
+        last_BCHW = self._last_map(images_BCHW)
+        feature_BD = self.fc(global_pool(last_BCHW))
+        return Outputs((feature_BD,), (self.classifier(feature_BD),), last_BCHW)
+
+    def embed(self, images_BCHW: Tensor, after_neck: bool = False) -> Tensor:
+        """The retrieval embedding, B×512, not normalised. Meant for evaluation mode.
+
+        Args:
+            images_BCHW: Normalised images.
+            after_neck: Changes nothing: OSNet has no neck.
+        """
+        return self.fc(global_pool(self._last_map(images_BCHW)))
+
+    def _last_map(self, images_BCHW: Tensor) -> Tensor:
+        x_BCHW = self.maxpool(self.conv1(images_BCHW))
+        return self.conv5(self.conv4(self.conv3(self.conv2(x_BCHW))))
+
+    def _blocks(self, in_channels: int, out_channels: int) -> tuple[OmniScaleBlock, OmniScaleBlock]:
+        return (
+            OmniScaleBlock(in_channels, out_channels, self.scales),
+            OmniScaleBlock(out_channels, out_channels, self.scales),
+        )
+
+
+def _branch_name(scale: int) -> str:
+    return "conv2" + "abcd"[SCALES.index(scale)]

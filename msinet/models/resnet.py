@@ -1,0 +1,89 @@
+"""ResNet-50 as a strong baseline. Letters: B batch, C channels, H×W map, D embedding.
+
+The backbone's submodules carry torchvision's names, so that its ImageNet weights fit.
+"""
+
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from msinet.models.layers import Outputs, global_pool, initialise, neck
+
+EXPANSION = 4
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 (which takes the stride) and 1×1 convolution, each with batch norm, summed with the input."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        out_channels = EXPANSION * channels
+        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.downsample = None
+        if in_channels != out_channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
+            )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        y_BCHW = relu(self.bn1(self.conv1(x_BCHW)), inplace=True)
+        y_BCHW = relu(self.bn2(self.conv2(y_BCHW)), inplace=True)
+        y_BCHW = self.bn3(self.conv3(y_BCHW))
+        shortcut_BCHW = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
+        return relu(y_BCHW + shortcut_BCHW, inplace=True)
+
+
+class ResNetBackbone(nn.Module):
+    """ResNet-50 up to its last map, whose stage keeps stride 1 (He et al., CVPR 2016; Luo et al., CVPRW 2019)."""
+
+    out_channels = 2048
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.layer1 = _stage(64, 64, blocks=3, stride=1)
+        self.layer2 = _stage(256, 128, blocks=4, stride=2)
+        self.layer3 = _stage(512, 256, blocks=6, stride=2)
+        self.layer4 = _stage(1024, 512, blocks=3, stride=1)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """The last map, B×2048×H/16×W/16."""
+        x_BCHW = self.maxpool(relu(self.bn1(self.conv1(images_BCHW)), inplace=True))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x_BCHW))))
+
+
+class ResNet50(nn.Module):
+    """ResNet-50 with one head: the mean of the last map, a neck, a classifier without bias (BNNeck).
+
+    Args:
+        num_classes: Identities that the classifier tells apart.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = ResNetBackbone()
+        self.neck = neck(ResNetBackbone.out_channels)
+        self.classifier = nn.Linear(ResNetBackbone.out_channels, num_classes, bias=False)
+        initialise(self, linear_std=0.001)
+
+    def forward(self, images_BCHW: Tensor) -> Outputs:
+        """The head's feature and logits, and the last map."""
+        last_BCHW = self.backbone(images_BCHW)
+        feature_BD = global_pool(last_BCHW)
+        return Outputs((feature_BD,), (self.classifier(self.neck(feature_BD)),), last_BCHW)
+
+    def embed(self, images_BCHW: Tensor, after_neck: bool = False) -> Tensor:
+        """The retrieval embedding, B×2048, not normalised; before the neck or after. Meant for evaluation mode."""
+        feature_BD = global_pool(self.backbone(images_BCHW))
+        return self.neck(feature_BD) if after_neck else feature_BD
+
+
+def _stage(in_channels: int, channels: int, *, blocks: int, stride: int) -> nn.Sequential:
+    rest = [Bottleneck(EXPANSION * channels, channels) for _ in range(blocks - 1)]
+    return nn.Sequential(Bottleneck(in_channels, channels, stride), *rest)

@@ -1,0 +1,89 @@
+"""Six cells with two interactions each: the skeleton that the supernet and the derived network share.
+
+Letters: B batch, C channels, H×W map.
+"""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from msinet.genotype import NUM_SLOTS
+from msinet.models.layers import ConvNorm, halve, light_chain
+
+CHANNELS = (64, 256, 384, 512)
+"""Channels after the stem and after each pair of cells."""
+
+Interact = Callable[[int, int], nn.Module]
+"""Makes the interaction of (slot, channels of a branch)."""
+
+Mixture = Sequence[Sequence[Tensor]]
+"""What each slot's interaction receives besides the two branches."""
+
+NO_MIXTURE: Mixture = ((),) * NUM_SLOTS
+
+
+class Cell(nn.Module):
+    """Two branches that see at scales 3 and 7, twice, with an interaction after each time; summed with the input."""
+
+    def __init__(self, in_channels: int, out_channels: int, slot: int, interact: Interact) -> None:
+        super().__init__()
+        width = out_channels // 4
+        self.enter_a = ConvNorm(in_channels, width)
+        self.enter_b = ConvNorm(in_channels, width)
+        self.first_a = light_chain(width, 1)
+        self.first_b = light_chain(width, 3)
+        self.first_interaction = interact(slot, width)
+        self.second_a = light_chain(width, 1)
+        self.second_b = light_chain(width, 3)
+        self.second_interaction = interact(slot + 1, width)
+        self.leave_a = ConvNorm(width, out_channels, linear=True)
+        self.leave_b = ConvNorm(width, out_channels, linear=True)
+        changes = in_channels != out_channels
+        self.shortcut = ConvNorm(in_channels, out_channels, linear=True) if changes else nn.Identity()
+
+    def forward(self, x_BCHW: Tensor, mixture: Mixture) -> Tensor:
+        """The cell's map; `mixture` holds the entries of its two slots."""
+        first, second = mixture
+        a, b = self.enter_a(x_BCHW), self.enter_b(x_BCHW)
+        a, b = self.first_interaction(self.first_a(a), self.first_b(b), *first)
+        a, b = self.second_interaction(self.second_a(a), self.second_b(b), *second)
+        return relu(self.leave_a(a) + self.leave_b(b) + self.shortcut(x_BCHW), inplace=True)
+
+
+class Backbone(nn.Module):
+    """From images to the two maps that heads read.
+
+    Args:
+        interact: Makes the interaction of each slot.
+    """
+
+    def __init__(self, interact: Interact) -> None:
+        super().__init__()
+        self.stem = ConvNorm(3, CHANNELS[0], kernel_size=7, stride=2)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        widths = [(before, after) for stage in range(3) for before, after in _stage_widths(stage)]
+        self.cells = nn.ModuleList(
+            Cell(before, after, 2 * index, interact) for index, (before, after) in enumerate(widths)
+        )
+        self.downsamplings = nn.ModuleList(halve(channels) for channels in CHANNELS[1:3])
+
+    def forward(self, images_BCHW: Tensor, mixture: Mixture = NO_MIXTURE) -> tuple[Tensor, Tensor]:
+        """(part map, last map): B×384×H/16×W/16 after the second downsampling, and B×512×H/16×W/16.
+
+        Args:
+            images_BCHW: Normalised images.
+            mixture: For each slot, what its interaction receives besides the branches: nothing, or four weights.
+        """
+        x_BCHW = self.pool(self.stem(images_BCHW))
+        part_BCHW = x_BCHW
+        for index, cell in enumerate(self.cells):
+            x_BCHW = cell(x_BCHW, mixture[2 * index : 2 * index + 2])
+            if index in (1, 3):
+                x_BCHW = part_BCHW = self.downsamplings[index // 2](x_BCHW)
+        return part_BCHW, x_BCHW
+
+
+def _stage_widths(stage: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    before, after = CHANNELS[stage : stage + 2]
+    return (before, after), (after, after)

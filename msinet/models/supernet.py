@@ -1,0 +1,75 @@
+"""The weight-sharing network of the search. Letters: B batch, C channels, H×W map, D feature, S slots, O operations."""
+
+import re
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from msinet.genotype import NUM_SLOTS, OPERATIONS, Genotype
+from msinet.models.interactions import MixedInteraction
+from msinet.models.layers import global_pool, initialise, neck
+from msinet.models.msinet import MSINet
+from msinet.models.skeleton import CHANNELS, Backbone
+
+ALPHA_STD = 1e-3
+
+
+class Supernet(nn.Module):
+    """MSINet's skeleton with all four operations in every slot, summed with the weights softmax(α).
+
+    Args:
+        num_classes: Build a neck and a classifier without bias over so many identities, for the softmax
+            supervision. The contrastive supervision compares features, and needs none.
+
+    Attributes:
+        alphas: The architecture parameters, 12×4, drawn from 1e-3·N(0, 1).
+        feature_dim: 512.
+    """
+
+    feature_dim = CHANNELS[-1]
+
+    def __init__(self, num_classes: int | None = None) -> None:
+        super().__init__()
+        self.backbone = Backbone(lambda slot, channels: MixedInteraction(channels))
+        self.neck = neck(self.feature_dim) if num_classes else None
+        self.classifier = nn.Linear(self.feature_dim, num_classes, bias=False) if num_classes else None
+        initialise(self, linear_std=0.001)
+        self.alphas = nn.Parameter(ALPHA_STD * torch.randn(NUM_SLOTS, len(OPERATIONS)))
+
+    def maps(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """(part map, last map): B×384×H/16×W/16 and B×512×H/16×W/16."""
+        mixture_SO = self.alphas.softmax(dim=-1)
+        return self.backbone(images_BCHW, [row_O.unbind() for row_O in mixture_SO.unbind()])
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """The feature, B×512: the mean of the last map; not normalised."""
+        return global_pool(self.maps(images_BCHW)[1])
+
+    def logits(self, features_BD: Tensor) -> Tensor:
+        """Scores of the identities, B×num_classes, for the softmax supervision.
+
+        Raises:
+            ValueError: The supernet was built without `num_classes`.
+        """
+        if self.neck is None or self.classifier is None:
+            raise ValueError("the softmax supervision needs a supernet built with num_classes, but it has none.")
+        return self.classifier(self.neck(features_BD))
+
+    def weight_parameters(self) -> Iterator[nn.Parameter]:
+        """Everything that is trained except `alphas`."""
+        return (p for p in self.parameters() if p is not self.alphas and p.requires_grad)
+
+    def derive(self) -> Genotype:
+        """The operation of the largest α in each slot; ties go to the first operation."""
+        return Genotype.from_alphas(self.alphas.detach())
+
+    def load_into(self, network: MSINet) -> None:
+        """Copy the weights that `network` shares with this supernet: its whole backbone, whatever its genotype."""
+        shared = {_without_operation(key): value for key, value in self.backbone.state_dict().items()}
+        network.backbone.load_state_dict({key: shared[key] for key in network.backbone.state_dict()})
+
+
+def _without_operation(key: str) -> str:
+    """The derived network's name of a weight: its slot holds one operation, so it does not name it."""
+    return re.sub(r"\.(channel_gate|cross_attention)\.", ".", key)
