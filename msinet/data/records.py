@@ -30,8 +30,8 @@ class Record:
 def sorted_pids(pids: Iterable[int | str]) -> list[int | str]:
     """The distinct identities, by number where all are integers (or digits), else by name."""
     distinct = set(pids)
-    if all(str(pid).isdecimal() for pid in distinct):
-        return sorted(distinct, key=int)
+    if all(isinstance(pid, int) or pid.isdecimal() for pid in distinct):
+        return sorted(distinct, key=lambda pid: (int(pid), str(pid)))  # "01" and "1" are two names of one number
     return sorted(distinct, key=str)
 
 

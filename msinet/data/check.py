@@ -1,0 +1,222 @@
+"""What is in a dataset, what is wrong with it, and a hash that stands for all of it."""
+
+import hashlib
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from msinet.data.dataset import Counts, DataError, Dataset, decode
+from msinet.data.records import SUBSETS, Record
+
+GREY_MODES = ("1", "L", "LA", "La", "I;16", "I", "F")
+LISTED = 20  # lines of one kind that the printed report spells out
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check` found.
+
+    Attributes:
+        name, root: Of the dataset.
+        found: By subset, what is there.
+        expected: By subset, what its authors state, or None.
+        left_out: How many files the reader left out, by reason.
+        modes: How many images are stored in each of Pillow's modes (`RGB`, `L` for grey-scale, `CMYK`, …).
+        problems: What has to be mended before the dataset is used, one sentence each.
+        warnings: What one should know, one sentence each.
+    """
+
+    name: str
+    root: str
+    found: dict[str, Counts]
+    expected: dict[str, Counts] | None
+    left_out: dict[str, int]
+    modes: dict[str, int]
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def num_grey(self) -> int:
+        """Grey-scale images."""
+        return sum(self.modes.get(mode, 0) for mode in GREY_MODES)
+
+    @property
+    def num_cmyk(self) -> int:
+        """CMYK images."""
+        return self.modes.get("CMYK", 0)
+
+    def format(self) -> str:
+        """The report as text: a table of counts beside the stated ones, then problems and warnings."""
+        header = ("subset", "identities", "images", "cameras")
+        rows = [(subset, *self._cells(subset)) for subset in SUBSETS]
+        widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+        lines = [f"{self.name} at {self.root}" + (" (in brackets: as stated)" if self.expected else "")]
+        for row in (header, *rows):
+            cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+            lines.append("  ".join(cells))
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.left_out.items()))
+        lines.append(f"left out: {left_out or 'nothing'}")
+        lines.append(f"grey-scale images: {self.num_grey:,}; CMYK images: {self.num_cmyk:,}")
+        lines += _listing("problems", self.problems) + _listing("warnings", self.warnings)
+        return "\n".join(lines)
+
+    def _cells(self, subset: str) -> tuple[str, str, str]:
+        found, stated = self.found[subset], (self.expected or {}).get(subset, Counts())
+
+        def cell(name: str) -> str:
+            bracket = "" if getattr(stated, name) is None else f" ({getattr(stated, name):,})"
+            return f"{getattr(found, name):,}{bracket}"
+
+        return cell("identities"), cell("images"), cell("cameras")
+
+
+def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = None) -> CheckReport:
+    """Decode every image of `dataset` and look for what would spoil a training or an evaluation.
+
+    Args:
+        dataset: As a reader gave it.
+        progress: Called after each image with (images done, images in all).
+
+    Returns:
+        A report; nothing is raised for what is wrong with the data.
+    """
+    problems, modes = _decode_all(dataset, progress)
+    by_subset = {s: [record for record in dataset.records if record.subset == s] for s in SUBSETS}
+    found = {subset: _count(records) for subset, records in by_subset.items()}
+    evaluated = by_subset["query"] + by_subset["gallery"]
+    problems += _shared_identities(by_subset["train"], evaluated)
+    match_problems, warnings = _unmatched_queries(by_subset["query"], by_subset["gallery"])
+    warnings = [
+        *_differences(found, dataset.expected or {}),
+        *(f"the dataset has no {subset} images." for subset in SUBSETS if not by_subset[subset]),
+        *_lonely_identities(by_subset["train"]),
+        *warnings,
+        *_unequal_cameras(evaluated),
+    ]
+    if count := dataset.left_out.get("unexpected file name"):
+        warnings.append(f"{count:,} pictures were left out because their names do not follow the layout.")
+    return CheckReport(
+        name=dataset.name,
+        root=str(dataset.root),
+        found=found,
+        expected=dict(dataset.expected) if dataset.expected else None,
+        left_out=dict(dataset.left_out),
+        modes=dict(sorted(modes.items())),
+        problems=problems + match_problems,
+        warnings=warnings,
+    )
+
+
+def fingerprint(items: Iterable[tuple[Record, bytes | memoryview | str]]) -> str:
+    """The hash (SHA-256, hexadecimal) that stands for a dataset.
+
+    It is taken over the sorted (relative path, identity, camera, subset, content hash) of all images, so the
+    order of `items` does not matter, nor where the dataset lies.
+
+    Args:
+        items: Each record with the bytes of its file, or with their `content_hash`.
+    """
+    rows = sorted(
+        (record.path, json.dumps([record.path, record.pid, record.camid, record.subset, content]))
+        for record, data in items
+        for content in [data if isinstance(data, str) else content_hash(data)]
+    )
+    return hashlib.sha256("\n".join(row for _, row in rows).encode()).hexdigest()
+
+
+def content_hash(data: bytes | memoryview) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _decode_all(dataset: Dataset, progress: Callable[[int, int], None] | None) -> tuple[list[str], Counter[str]]:
+    """What is wrong with single files, in the records' order, and how often each mode occurs."""
+
+    def mode_or_problem(record: Record) -> tuple[str | None, str | None]:
+        path = dataset.root / record.path
+        try:
+            return decode(path.read_bytes(), record.path).mode, None
+        except DataError as error:
+            return None, str(error)
+        except OSError as error:
+            return None, f"an image must be readable, but {record.path} is not: {error.strerror or error}."
+
+    problems: list[str] = []
+    modes: Counter[str] = Counter()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, (mode, problem) in enumerate(pool.map(mode_or_problem, dataset.records), start=1):
+            if problem:
+                problems.append(problem)
+            if mode:
+                modes[mode] += 1
+            if progress:
+                progress(done, len(dataset.records))
+    return problems, modes
+
+
+def _count(records: Sequence[Record]) -> Counts:
+    return Counts(
+        identities=len({record.pid for record in records}),
+        images=len(records),
+        cameras=len({record.camid for record in records} - {None}),
+    )
+
+
+def _shared_identities(train: Sequence[Record], evaluated: Sequence[Record]) -> list[str]:
+    shared = {record.pid for record in train} & {record.pid for record in evaluated}
+    if not shared:
+        return []
+    names = _names(map(str, shared))
+    return [f"no identity may be both trained on and tested on, but {len(shared):,} are: {names}."]
+
+
+def _lonely_identities(train: Sequence[Record]) -> list[str]:
+    lonely = [pid for pid, count in Counter(record.pid for record in train).items() if count == 1]
+    if not lonely:
+        return []
+    return [f"{len(lonely):,} training identities have one image only: {_names(map(str, lonely))}."]
+
+
+def _unmatched_queries(query: Sequence[Record], gallery: Sequence[Record]) -> tuple[list[str], list[str]]:
+    """Problems and warnings: queries that no gallery image of another camera (or of none) can answer."""
+    cameras = defaultdict(set)
+    for record in gallery:
+        cameras[record.pid].add(record.camid)
+    unmatched = [record.path for record in query if not cameras[record.pid] - ({record.camid} - {None})]
+    if not unmatched:
+        return [], []
+    if len(unmatched) == len(query):
+        return ["at least one query must have a match under another camera, but none has."], []
+    text = f"{len(unmatched):,} queries have no match under another camera and are skipped: {_names(unmatched)}."
+    return [], [text]
+
+
+def _unequal_cameras(evaluated: Sequence[Record]) -> list[str]:
+    without = sum(record.camid is None for record in evaluated)
+    if without in (0, len(evaluated)):
+        return []
+    return [f"{without:,} of {len(evaluated):,} query and gallery images have no camera, the others have one."]
+
+
+def _differences(found: Mapping[str, Counts], expected: Mapping[str, Counts]) -> list[str]:
+    return [
+        f"{subset} has {getattr(found[subset], name):,} {name}, but {getattr(stated, name):,} are commonly stated."
+        for subset, stated in expected.items()
+        for name in ("identities", "images", "cameras")
+        if getattr(stated, name) not in (None, getattr(found[subset], name))
+    ]
+
+
+def _names(names: Iterable[str]) -> str:
+    names = sorted(names)
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")
+
+
+def _listing(title: str, lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return [f"{title}: none"]
+    more = [f"  … and {len(lines) - LISTED:,} more"] if len(lines) > LISTED else []
+    return [f"{title} ({len(lines):,}):", *(f"  {line}" for line in lines[:LISTED]), *more]

@@ -1,0 +1,183 @@
+"""Batches on the device: gathered ahead by one background thread, augmented where the network runs.
+
+Legend: B pictures, C = 3 channels, H×W pixels.
+"""
+
+import contextlib
+import itertools
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from msinet.data.packed import ImageStore
+from msinet.data.samplers import IdentityBatches
+from msinet.data.transforms import Augmentation, augment, normalise, random_table
+
+PREFETCH = 2  # batches that wait for the network
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of a loop sees, on the device.
+
+    Attributes:
+        images_BCHW: Augmented and normalised, float32, in channels-last memory.
+        labels_B: Contiguous classes, int64; the K pictures of an identity stand together.
+        indices_B: Positions in the image store, int64.
+    """
+
+    images_BCHW: Tensor
+    labels_B: Tensor
+    indices_B: Tensor
+
+
+class TrainBatches:
+    """Augmented P×K batches; an epoch's are the same whenever and however often they are asked for.
+
+    Args:
+        store: N pictures.
+        labels: N contiguous classes, as `msinet.data.records.label_of` numbers them.
+        sampler: Of the same labels.
+        augmentation: What happens to each picture.
+        seed: Of the augmentation.
+        device: Where the batches are wanted.
+        stream: Which side the batches are for; sides with equal seeds draw different numbers.
+
+    Raises:
+        ValueError: Not one label per picture, or labels that are not contiguous.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        labels: ArrayLike,
+        sampler: IdentityBatches,
+        augmentation: Augmentation,
+        seed: int,
+        device: torch.device | str,
+        stream: str = "train",
+    ) -> None:
+        self.labels = np.asarray(labels, dtype=np.int64)
+        if self.labels.shape != (len(store),):
+            raise ValueError(f"every picture needs one label, but got {self.labels.shape} for {len(store)} pictures.")
+        self.num_classes = len(np.unique(self.labels))
+        if self.labels.min() != 0 or self.labels.max() != self.num_classes - 1:
+            raise ValueError(
+                f"labels must be contiguous from 0, but {self.num_classes} distinct ones "
+                f"reach from {self.labels.min()} to {self.labels.max()}."
+            )
+        self.store, self.sampler, self.augmentation = store, sampler, augmentation
+        self.seed, self.stream = seed, stream
+        self.device = _with_index(torch.device(device))
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of `epoch`, counted from 0."""
+        return self._augmented(self._gathered(epoch, cycle=0))
+
+    def cycling(self, epoch: int) -> Iterator[Batch]:
+        """Batches without end for one training epoch, pass after pass over the data, each shuffled anew.
+
+        The sequence depends on `epoch` alone, so a continued run sees what an uninterrupted one sees.
+        """
+        return self._augmented(
+            itertools.chain.from_iterable(self._gathered(epoch, cycle) for cycle in itertools.count())
+        )
+
+    def _gathered(self, epoch: int, cycle: int) -> Iterator[tuple[Tensor, ...]]:
+        """(pixels, random numbers, labels, indices) of each batch, on the device."""
+        batches = self.sampler.epoch(epoch, cycle)
+        table = random_table(self.seed, epoch, self.stream, batches.size, cycle)
+        for indices, random in zip(batches, np.split(table, len(batches)), strict=True):
+            host = (
+                self.store.gather(indices),
+                *map(torch.from_numpy, (random, self.labels[indices], indices)),
+            )
+            yield tuple(_to_device(tensor, self.device) for tensor in host)
+
+    def _augmented(self, gathered: Iterator[tuple[Tensor, ...]]) -> Iterator[Batch]:
+        for images_BHWC, random_BR, labels_B, indices_B in prefetched(gathered):
+            yield Batch(augment(images_BHWC, random_BR, self.augmentation), labels_B, indices_B)
+
+
+def eval_batches(store: ImageStore, batch_size: int, device: torch.device | str) -> Iterator[Tensor]:
+    """Normalised pictures of the whole store in order: images_BCHW, float32; the last batch may be smaller.
+
+    Args:
+        store: N pictures.
+        batch_size: B.
+        device: Where the pictures are wanted.
+    """
+    device = _with_index(torch.device(device))
+
+    def gathered() -> Iterator[Tensor]:
+        for start in range(0, len(store), batch_size):
+            indices: NDArray[np.int64] = np.arange(start, min(start + batch_size, len(store)))
+            yield _to_device(store.gather(indices), device)
+
+    for images_BHWC in prefetched(gathered()):
+        yield normalise(images_BHWC)
+
+
+def prefetched(items: Iterator[T], ahead: int = PREFETCH) -> Iterator[T]:
+    """`items`, computed up to `ahead` in advance by one thread; its exceptions are raised here.
+
+    The thread ends when the items do, or when this iterator is closed or dropped.
+    """
+    ready: queue.Queue[T | _End] = queue.Queue(maxsize=ahead)
+    stopped = threading.Event()
+
+    def put(entry: T | _End) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(entry, timeout=0.1)
+                return
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stopped.is_set():
+                    return
+            put(_End(None))
+        except BaseException as error:
+            put(_End(error))
+
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(entry := ready.get(), _End):
+            yield entry
+        if entry.error:
+            raise entry.error
+    finally:
+        stopped.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class _End:
+    """The background thread has no more items: they were all there were, or an error came instead."""
+
+    error: BaseException | None
+
+
+def _with_index(device: torch.device) -> torch.device:
+    """`cuda` means the current device, which another thread would not know."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda":  # page-locked memory is copied while the network computes
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -1,0 +1,259 @@
+"""A dataset as Arrow shards (the original files' bytes), and its decoded pictures as one memory-mapped file.
+
+Legend: N pictures, H×W pixels, B pictures at a time; pixels are uint8 RGB.
+"""
+
+import hashlib
+import itertools
+import math
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import pyarrow as pa
+import torch
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from torch import Tensor
+
+from msinet.data.check import content_hash, fingerprint
+from msinet.data.dataset import DataError, Dataset, decode
+from msinet.data.records import Record
+
+SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("pid", pa.string(), nullable=False),
+        pa.field("pid_is_int", pa.bool_(), nullable=False),
+        pa.field("camid", pa.int32()),
+        pa.field("subset", pa.string(), nullable=False),
+        pa.field("image", pa.large_binary(), nullable=False),
+    ]
+)
+ROWS_PER_BATCH = 256  # of a shard that are in memory while it is written
+# Raise it when `decode_rgb` changes what it computes: stores built before are then built anew.
+RESIZE_VERSION = 1
+
+
+def gather_source(dataset: Dataset) -> Iterator[tuple[Record, bytes]]:
+    """The records of `dataset` with the bytes of their files, by path.
+
+    Raises:
+        DataError: Files are missing (found before the first is read) or cannot be read.
+    """
+    missing = [record.path for record in dataset.records if not (dataset.root / record.path).is_file()]
+    if missing:
+        named = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        raise DataError(f"every image must be there, but {len(missing):,} are missing in {dataset.root}: {named}")
+    for record in dataset.records:
+        try:
+            data = (dataset.root / record.path).read_bytes()
+        except OSError as error:
+            raise DataError(f"an image must be readable, but {dataset.root / record.path} is not: {error}.") from error
+        yield record, data
+
+
+def write_shards(items: Iterable[tuple[Record, bytes]], folder: Path, *, rows_per_shard: int = 4096) -> dict[str, Any]:
+    """Write `folder`/shard-00000.arrow and so on; in memory are never more than `ROWS_PER_BATCH` images.
+
+    Args:
+        items: Records with the bytes of their files, by strictly rising path.
+        folder: Made where it is missing; it must hold no shards yet.
+        rows_per_shard: Images in one file.
+
+    Returns:
+        `fingerprint`; `images` and `identities`, both by subset; `shards` and `bytes`, both in all.
+
+    Raises:
+        DataError: There are no items, or their paths do not rise.
+        ValueError: `folder` holds shards already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if _shards(folder):
+        raise ValueError(f"shards must be written into a folder without any, but {folder} holds some.")
+    hashed: list[tuple[Record, str]] = []
+    num_shards = num_bytes = 0
+    items = iter(items)
+    while first := list(itertools.islice(items, 1)):
+        shard = itertools.chain(first, itertools.islice(items, rows_per_shard - 1))
+        with (
+            pa.OSFile(str(folder / f"shard-{num_shards:05}.arrow"), "wb") as sink,
+            pa.ipc.new_file(sink, SCHEMA) as file,
+        ):
+            while rows := list(itertools.islice(shard, ROWS_PER_BATCH)):
+                for record, data in rows:
+                    if hashed and record.path <= hashed[-1][0].path:
+                        before = hashed[-1][0].path
+                        raise DataError(f"images must be written by rising path, but {record.path} follows {before}.")
+                    hashed.append((record, content_hash(data)))
+                    num_bytes += len(data)
+                file.write_batch(_record_batch(rows))
+        num_shards += 1
+    if not hashed:
+        raise DataError("a dataset must hold at least one image, but got none.")
+    records = [record for record, _ in hashed]
+    return {
+        "fingerprint": fingerprint(hashed),
+        "images": dict(sorted(Counter(record.subset for record in records).items())),
+        "identities": dict(sorted(Counter(subset for subset, _ in {(r.subset, r.pid) for r in records}).items())),
+        "shards": num_shards,
+        "bytes": num_bytes,
+    }
+
+
+class PackedDataset:
+    """The images in a folder of shards, memory-mapped.
+
+    Attributes:
+        folder: Where the shards lie.
+        records: In the order they were written, which is by path.
+
+    Raises:
+        DataError: The folder holds no shards, or a torn one.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.records: list[Record] = []
+        self._images: list[pa.LargeBinaryArray] = []
+        shards = _shards(self.folder)
+        if not shards:
+            raise DataError(f"a prepared dataset must hold shard-00000.arrow, but {self.folder} does not.")
+        for shard in shards:
+            self._map(shard)
+        self._ends = np.cumsum([len(images) for images in self._images])
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def subset(self, name: str) -> NDArray[np.int64]:
+        """Indices of the images of `name` (train, query or gallery), rising."""
+        return np.flatnonzero([record.subset == name for record in self.records])
+
+    def bytes(self, index: int) -> memoryview:
+        """The original file of image `index`, not copied."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"an image's index must be 0 to {len(self) - 1}, but got {index}.")
+        batch = int(np.searchsorted(self._ends, index, side="right"))
+        images = self._images[batch]
+        return memoryview(images[index - int(self._ends[batch]) + len(images)].as_buffer())
+
+    def _map(self, shard: Path) -> None:
+        try:
+            file = pa.ipc.open_file(pa.memory_map(str(shard)))
+            batches = [file.get_batch(i) for i in range(file.num_record_batches)]
+        except pa.ArrowException as error:
+            raise DataError(f"a shard must be a whole Arrow file, but {shard} is not: {error}") from error
+        for batch in batches:
+            columns = [batch.column(name).to_pylist() for name in ("path", "pid", "pid_is_int", "camid", "subset")]
+            for path, pid, pid_is_int, camid, subset in zip(*columns, strict=True):
+                self.records.append(Record(path, int(pid) if pid_is_int else pid, camid, subset))
+            self._images.append(batch.column("image"))
+
+
+def decode_rgb(data: bytes | memoryview, path: str, size_HW: tuple[int, int]) -> NDArray[np.uint8]:
+    """Decode and resize a picture: pixels_HW3.
+
+    Pillow's bilinear filter on the fully decoded picture, converted to RGB; EXIF orientation is ignored.
+
+    Raises:
+        DataError: The picture does not decode completely; `path` names it.
+    """
+    H, W = size_HW
+    image = decode(data, path).convert("RGB")
+    return np.asarray(image.resize((W, H), Image.Resampling.BILINEAR))
+
+
+class ImageStore:
+    """Decoded, resized pictures in one memory-mapped file that processes share. Made by `ImageStore.open`."""
+
+    def __init__(self, pixels_NHW3: NDArray[np.uint8]) -> None:
+        self._pixels_NHW3 = pixels_NHW3
+
+    @classmethod
+    def open(
+        cls,
+        packed: PackedDataset,
+        indices: ArrayLike,
+        size_HW: tuple[int, int],
+        cache_dir: str | Path,
+        key: str,
+    ) -> "ImageStore":
+        """Pictures of `packed`, built at first and reused afterwards.
+
+        The file is written under another name and then renamed, so builders at the same time do no harm, and
+        one that was interrupted leaves nothing that is ever read.
+
+        Args:
+            packed: Where the pictures come from.
+            indices: Which of them, in this order.
+            size_HW: (height, width) in pixels.
+            cache_dir: A folder on a local disk; made where it is missing.
+            key: Stands for the content of `packed`, such as its fingerprint.
+
+        Raises:
+            DataError: A picture does not decode completely; the message names it.
+            ValueError: `indices` is empty.
+        """
+        chosen = np.asarray(indices, dtype=np.int64)
+        if not chosen.size:
+            raise ValueError("an image store must hold at least one picture, but `indices` is empty.")
+        shape = (len(chosen), *size_HW, 3)
+        identity = f"{key}|{size_HW}|{RESIZE_VERSION}|Pillow {PIL.__version__}|".encode() + chosen.tobytes()
+        path = Path(cache_dir) / f"pixels-{hashlib.sha256(identity).hexdigest()[:32]}.u8"
+        if not (path.is_file() and path.stat().st_size == math.prod(shape)):
+            _build(packed, chosen, size_HW, path)
+        return cls(np.memmap(path, np.uint8, "r", shape=shape))
+
+    def __len__(self) -> int:
+        return len(self._pixels_NHW3)
+
+    @property
+    def size_HW(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        _, H, W, _ = self._pixels_NHW3.shape
+        return H, W
+
+    def gather(self, indices: ArrayLike | Tensor) -> Tensor:
+        """The pictures at these positions of the store: pixels_BHW3, a copy."""
+        return torch.from_numpy(self._pixels_NHW3[np.asarray(indices)])
+
+
+def _build(packed: PackedDataset, indices: NDArray[np.int64], size_HW: tuple[int, int], path: Path) -> None:
+    def pixels_of(index: int) -> bytes:
+        return decode_rgb(packed.bytes(index), packed.records[index].path, size_HW).tobytes()
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(indices), 256):  # so many decoded pictures at most are in memory
+                file.writelines(pool.map(pixels_of, indices[start : start + 256].tolist()))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("shard-*.arrow"))
+
+
+def _record_batch(rows: Sequence[tuple[Record, bytes]]) -> pa.RecordBatch:
+    records = [record for record, _ in rows]
+    columns = {
+        "path": [record.path for record in records],
+        "pid": [str(record.pid) for record in records],
+        "pid_is_int": [isinstance(record.pid, int) for record in records],
+        "camid": [record.camid for record in records],
+        "subset": [record.subset for record in records],
+        "image": [data for _, data in rows],
+    }
+    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)

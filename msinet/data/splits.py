@@ -1,0 +1,158 @@
+"""Which training identities teach the weights and which teach α (the paper's Table 9)."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from msinet.data.dataset import DataError
+from msinet.data.records import Record, sorted_pids
+from msinet.data.streams import generator
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """Sizes of an identity split.
+
+    Attributes:
+        train_ids, valid_ids: Identities with at least one image on that side.
+        train_images, valid_images: Images of each side.
+        shared_ids: Identities that the split gives to both sides.
+        single_image_ids: Those of `shared_ids` with one image, which stays on the training side.
+    """
+
+    train_ids: int
+    valid_ids: int
+    train_images: int
+    valid_images: int
+    shared_ids: int
+    single_image_ids: int
+
+
+def parse_split(text: str) -> tuple[int, int]:
+    """`"60-80"` as (60, 80): percent of the identities on the training and on the validation side.
+
+    Raises:
+        DataError: Other text, a side outside 1 to 100, or sides that leave identities to neither.
+    """
+    match = re.fullmatch(r"([0-9]{1,3})-([0-9]{1,3})", text)
+    if not match:
+        raise DataError(f"a split must be written as two percentages such as 60-80, but got {text!r}.")
+    train_percent, valid_percent = int(match[1]), int(match[2])
+    _check_percents(train_percent, valid_percent)
+    return train_percent, valid_percent
+
+
+def identity_split(
+    records: Sequence[Record], train_percent: int, valid_percent: int, *, split_seed: int | None = None
+) -> tuple[list[Record], list[Record]]:
+    """Divide training images by identity.
+
+    Of n identities in order (by number where all are integers, else by name) the training side owns those
+    before floor(n·T/100), the validation side those from floor(n·(100-V)/100) on. Where T + V > 100 the
+    identities in the middle are shared: the images of each, sorted by camera and file name, are dealt in turn,
+    the first to training for the 1st, 3rd, … shared identity and to validation for the others. A shared
+    identity with one image stays on the training side.
+
+    Args:
+        records: The training images of a dataset, in any order.
+        train_percent: T.
+        valid_percent: V.
+        split_seed: Shuffles the order of the identities first; None leaves it.
+
+    Returns:
+        The records of the training and of the validation side, each sorted by path.
+
+    Raises:
+        DataError: T or V outside 1 to 100, or T + V < 100.
+    """
+    images = _images_by_identity(records)
+    train_only, shared, valid_only = _divide(list(images), train_percent, valid_percent, split_seed)
+    train = [record for pid in train_only for record in images[pid]]
+    valid = [record for pid in valid_only for record in images[pid]]
+    for position, pid in enumerate(shared):
+        train_starts = position % 2 == 0 or len(images[pid]) == 1
+        first, second = (train, valid) if train_starts else (valid, train)
+        first += images[pid][0::2]
+        second += images[pid][1::2]
+    return sorted(train, key=_path), sorted(valid, key=_path)
+
+
+def split_report(
+    records: Sequence[Record], train_percent: int, valid_percent: int, *, split_seed: int | None = None
+) -> SplitReport:
+    """Sizes of the split that `identity_split` makes of the same arguments."""
+    train, valid = identity_split(records, train_percent, valid_percent, split_seed=split_seed)
+    images = _images_by_identity(records)
+    _, shared, _ = _divide(list(images), train_percent, valid_percent, split_seed)
+    return SplitReport(
+        train_ids=_num_ids(train),
+        valid_ids=_num_ids(valid),
+        train_images=len(train),
+        valid_images=len(valid),
+        shared_ids=len(shared),
+        single_image_ids=sum(len(images[pid]) == 1 for pid in shared),
+    )
+
+
+def check_split_sizes(
+    train: Sequence[Record], valid: Sequence[Record], *, num_ids: int, dataset_name: str, split: str
+) -> None:
+    """Both sides of a split must fill a batch.
+
+    Args:
+        train, valid: What `identity_split` gave.
+        num_ids: P, identities in a batch.
+        dataset_name, split: For the message.
+
+    Raises:
+        DataError: A side has fewer than `num_ids` identities.
+    """
+    for side, records in (("training", train), ("validation", valid)):
+        if (found := _num_ids(records)) < num_ids:
+            raise DataError(
+                f"each side of a split must have at least {num_ids} identities to fill a batch, but the {side} "
+                f"side of {split} on {dataset_name} has {found} (splits, or batch_size / num_instances)."
+            )
+
+
+def _check_percents(train_percent: int, valid_percent: int) -> None:
+    if not (1 <= train_percent <= 100 and 1 <= valid_percent <= 100 and train_percent + valid_percent >= 100):
+        raise DataError(
+            "a split's sides must each be 1 to 100 percent and at least 100 together, "
+            f"but got {train_percent}-{valid_percent}."
+        )
+
+
+def _images_by_identity(records: Sequence[Record]) -> dict[int | str, list[Record]]:
+    """Identities in order, the images of each by camera and file name."""
+    images: dict[int | str, list[Record]] = defaultdict(list)
+    for record in sorted(records, key=_camera_and_file):
+        images[record.pid].append(record)
+    return {pid: images[pid] for pid in sorted_pids(images)}
+
+
+def _divide(
+    pids: list[int | str], train_percent: int, valid_percent: int, split_seed: int | None
+) -> tuple[list[int | str], list[int | str], list[int | str]]:
+    """Identities of training alone, of both sides, and of validation alone."""
+    _check_percents(train_percent, valid_percent)
+    if split_seed is not None:
+        order = generator(split_seed, "split", epoch=0).permutation(len(pids))
+        pids = [pids[i] for i in order]
+    train_end = len(pids) * train_percent // 100
+    valid_start = len(pids) * (100 - valid_percent) // 100
+    return pids[:valid_start], pids[valid_start:train_end], pids[train_end:]
+
+
+def _num_ids(records: Sequence[Record]) -> int:
+    return len({record.pid for record in records})
+
+
+def _path(record: Record) -> str:
+    return record.path
+
+
+def _camera_and_file(record: Record) -> tuple[bool, int, str, str]:
+    file_name = record.path.rpartition("/")[2]
+    return record.camid is not None, record.camid or 0, file_name, record.path
