@@ -1,0 +1,147 @@
+"""The losses of search and retraining, in float32 whatever autocast says.
+
+Shapes: B batch, D channels of a feature, K identities of a memory, C channels, H×W feature map, M = H·W
+positions.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from msinet.models.alignment import SpatialAlignment, mutual_activation
+
+ALIGNMENT_MODES = ("pos", "neg", "pos_neg")
+
+
+def memory_contrastive(features: Tensor, labels: Tensor, memory: Tensor, temperature: float = 0.05) -> Tensor:
+    """Cross entropy of a batch's features against one entry per identity (MSINet, CVPR 2023).
+
+    The gradient reaches the features only. The memory is read as it is: update it after the backward pass.
+
+    Args:
+        features: features_BD, of any length; they are L2-normalised here.
+        labels: labels_B, rows of `memory`.
+        memory: memory_KD, L2-normalised or zero.
+        temperature: τ; the similarities are divided by it.
+
+    Returns:
+        The batch's mean, a scalar.
+    """
+    with _float32(features):
+        similarity_BK = normalize(features.float()) @ memory.detach().T
+        return cross_entropy(similarity_BK / temperature, labels)
+
+
+@torch.no_grad()
+def update_memory(
+    memory: Tensor,
+    features: Tensor,
+    labels: Tensor,
+    momentum: float = 0.2,
+    *,
+    num_instances: int | None = None,
+) -> None:
+    """Move each identity's entry towards its features, in place.
+
+    Feature by feature, in the batch's order: entry ← normalize(momentum·entry + (1 −
+    momentum)·normalize(feature)).
+
+    Args:
+        memory: memory_KD, changed in place.
+        features: features_BD, of any length.
+        labels: labels_B, rows of `memory`, in any order and number.
+        momentum: The share of the entry that stays.
+        num_instances: The most features of one identity in the batch, where it is known (K of a P×K batch);
+            else it is counted, and the host waits for the device.
+    """
+    unit_BD = normalize(features.float())
+    same_BB = labels[:, None] == labels
+    earlier_B = same_BB.tril(-1).sum(1)  # how many of the identity's features come before this one
+    rounds = int(earlier_B.max()) + 1 if num_instances is None else num_instances
+    # Every feature carries a copy of its identity's entry, so that a round is one operation without a
+    # scatter.
+    entry_BD = memory[labels]
+    for turn in range(rounds):
+        due_BB = same_BB & (earlier_B == turn)  # per row at most one column: the identity's feature of this round
+        source_B = due_BB.int().argmax(1)
+        moved_BD = normalize(momentum * entry_BD + (1 - momentum) * unit_BD[source_B])
+        entry_BD = torch.where(due_BB.any(1, keepdim=True), moved_BD, entry_BD)
+    # Rows of one identity all write the same bits: those of its first feature.
+    memory[labels] = entry_BD[same_BB.int().argmax(1)].to(memory.dtype)
+
+
+def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
+    """Triplet loss of each feature's farthest positive and nearest negative (Hermans et al., 2017).
+
+    The features are L2-normalised and compared by Euclidean distance. A feature without another of its
+    identity is at distance 0 from its positive, one without a negative adds 0.
+
+    Args:
+        features: features_BD.
+        labels: labels_B.
+        margin: By how much a negative must be farther away than a positive.
+
+    Returns:
+        The batch's mean, a scalar.
+    """
+    with _float32(features):
+        unit_BD = normalize(features.float())
+        similarity_BB = unit_BD @ unit_BD.T
+        same_BB = labels[:, None] == labels
+        # On the unit sphere the farthest is the least similar, and distance² = 2 − 2·similarity.
+        positive_B = similarity_BB.masked_fill(~same_BB, torch.inf).min(1).values
+        negative_B = similarity_BB.masked_fill(same_BB, -torch.inf).max(1).values
+        return (_unit_distance(positive_B) - _unit_distance(negative_B) + margin).relu().mean()
+
+
+def spatial_alignment(
+    feature_map: Tensor, labels: Tensor, module: SpatialAlignment, mode: str, *, sam_softmax: bool = False
+) -> Tensor:
+    """Make an image attend to the positions that its identity shares, and not to what tells two others apart
+    (MSINet).
+
+    With S_gp the activation of image p that image g causes and A_g the position attention of g, `pos` is the
+    mean of 1 − cos(A_g, S_gp) over the positives p of g, itself among them, `neg` the mean of 1 − cos(S_gp,
+    S_gq) over all ordered pairs of negatives p, q of g, p = q included, and `pos_neg` their sum.
+
+    Args:
+        feature_map: feature_map_BCHW, the last map of an exact P×K batch: with unequal numbers of instances
+            the means would weigh identities unevenly.
+        labels: labels_B.
+        module: Computes the position attention; trained with the network.
+        mode: One of `ALIGNMENT_MODES`.
+        sam_softmax: Pass the attention's energy through a softmax (Table 11).
+
+    Returns:
+        A scalar, before its weight (2.0 in the paper).
+
+    Raises:
+        ValueError: An unknown mode.
+    """
+    if mode not in ALIGNMENT_MODES:
+        raise ValueError(f"the alignment's `mode` must be one of {', '.join(ALIGNMENT_MODES)}, but got {mode!r}.")
+    with _float32(feature_map):
+        feature_map = feature_map.float()
+        positive_BB = (labels[:, None] == labels).float()
+        activation_BBM = normalize(mutual_activation(feature_map), dim=2)
+        loss = feature_map.new_zeros(())
+        if "pos" in mode:
+            attention_BM = normalize(module(feature_map, softmax=sam_softmax))
+            cosine_BB = torch.einsum("gm,gpm->gp", attention_BM, activation_BBM)
+            loss = loss + 1 - (cosine_BB * positive_BB).sum() / positive_BB.sum()
+        if "neg" in mode:
+            negative_BB = 1 - positive_BB
+            # The mean cosine over all pairs of unit vectors is the squared length of their mean.
+            share_BB = negative_BB / negative_BB.sum(1, keepdim=True)
+            mean_BM = torch.einsum("gp,gpm->gm", share_BB, activation_BBM)
+            loss = loss + 1 - mean_BM.square().sum(1).mean()
+        return loss
+
+
+def _unit_distance(similarity_B: Tensor) -> Tensor:
+    """Euclidean distance of unit vectors; at 0 the root's gradient would be infinite."""
+    return (2 - 2 * similarity_B).clamp(min=1e-12).sqrt()
+
+
+def _float32(x: Tensor) -> torch.autocast:
+    return torch.autocast(x.device.type, enabled=False)
