@@ -1,0 +1,123 @@
+"""Every number of a search and of a retraining, with the paper's values as defaults (method.md, sections 2 and 4)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from msinet.data.transforms import CROSS_DOMAIN, IN_DOMAIN, Augmentation
+
+Precision = Literal["float32", "bf16"]
+# An unknown key in a configuration file is an error: read by pydantic, which this package does not import.
+STRICT = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRecipe:
+    """What a search and a retraining share: P×K batches and the weights' optimiser.
+
+    Attributes:
+        epochs: Passes over the training identities.
+        batch_size: Images in a batch, P identities × `num_instances`.
+        num_instances: K, images of one identity in a batch.
+        optimizer: For the weights.
+        lr: Learning rate after the warm-up.
+        momentum: Of SGD; Adam ignores it.
+        weight_decay: L2 penalty.
+        warmup_epochs: Epochs over which the factor on `lr` rises linearly to 1; 0 for none.
+        warmup_factor: The factor of the first epoch.
+        milestones: Epochs at which the factor is multiplied by `gamma`.
+        gamma: See `milestones`.
+        augmentation: What happens to a training image after it is resized.
+        precision: `float32`, or `bf16` for automatic mixed precision.
+    """
+
+    __pydantic_config__ = STRICT
+
+    epochs: int = 350
+    batch_size: int = 64
+    num_instances: int = 4
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.065
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_epochs: int = 10
+    warmup_factor: float = 0.01
+    milestones: tuple[int, ...] = (150, 225, 300)
+    gamma: float = 0.1
+    augmentation: Augmentation = IN_DOMAIN
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "num_instances"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, but got {getattr(self, name)}.")
+        if self.batch_size % self.num_instances:
+            raise ValueError(
+                "`batch_size` must be a multiple of `num_instances`, but got "
+                f"batch_size={self.batch_size}, num_instances={self.num_instances}."
+            )
+        if self.num_ids < 2:
+            raise ValueError(
+                "a batch must hold at least two identities, but got "
+                f"batch_size={self.batch_size}, num_instances={self.num_instances}."
+            )
+        if self.lr <= 0:
+            raise ValueError(f"`lr` must be positive, but got {self.lr}.")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"`milestones` must rise, but got {list(self.milestones)}.")
+
+    @property
+    def num_ids(self) -> int:
+        """P, identities in a batch."""
+        return self.batch_size // self.num_instances
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRecipe(BatchRecipe):
+    """A search: the weights' optimiser is the inherited one, α has Adam of its own.
+
+    Attributes:
+        alpha_lr: Learning rate of α, without warm-up.
+        alpha_betas: Of Adam.
+        alpha_weight_decay: L2 penalty on α.
+        alpha_milestones: Epochs at which α's learning rate is multiplied by `gamma`.
+        temperature: τ of the contrastive loss.
+        memory_momentum: How much of an identity's memory survives an update.
+        supervision: `tcm`, the twins contrastive mechanism.
+    """
+
+    lr: float = 0.025
+    alpha_lr: float = 0.002
+    alpha_betas: tuple[float, float] = (0.5, 0.999)
+    alpha_weight_decay: float = 1e-3
+    alpha_milestones: tuple[int, ...] = (150, 225)
+    temperature: float = 0.05
+    memory_momentum: float = 0.2
+    supervision: Literal["tcm"] = "tcm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRecipe(BatchRecipe):
+    """A retraining: cross entropy and batch-hard triplet loss on every head, and the alignment of feature maps.
+
+    Attributes:
+        label_smoothing: Of the cross entropy.
+        margin: Of the triplet loss.
+        alignment: The spatial alignment loss on the last feature map.
+        alignment_weight: Its weight in the sum.
+        sam_softmax: Whether the position attention's energy passes a softmax (Table 11).
+    """
+
+    label_smoothing: float = 0.1
+    margin: float = 0.3
+    alignment: Literal["none", "pos", "neg", "pos_neg"] = "none"
+    alignment_weight: float = 2.0
+    sam_softmax: bool = False
+
+
+RECIPES: dict[str, TrainRecipe] = {
+    "in_domain": TrainRecipe(),
+    "cross_domain": TrainRecipe(epochs=250, augmentation=CROSS_DOMAIN),
+    "strong_baseline": TrainRecipe(
+        epochs=120, optimizer="adam", lr=3.5e-4, milestones=(40, 70), augmentation=IN_DOMAIN
+    ),
+}

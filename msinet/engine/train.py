@@ -1,0 +1,146 @@
+"""Retraining: cross entropy and batch-hard triplet loss on every head, alignment on the last feature map."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from msinet.data.loaders import Batch, TrainBatches
+from msinet.engine.optim import build_optimizer, recipe_lr, require_finite, set_lr
+from msinet.engine.recipes import TrainRecipe
+from msinet.losses import batch_hard_triplet, spatial_alignment
+from msinet.models.alignment import SpatialAlignment
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What one epoch of a training did.
+
+    Attributes:
+        epoch: Counted from 0.
+        loss: Mean over the epoch's batches, all parts summed.
+        identity_loss, triplet_loss, alignment_loss: Its parts; the alignment before its weight.
+        accuracy: Fraction of the batches' images that the first head's classifier gets right.
+        lr: Learning rate of the epoch.
+        steps: Batches.
+        seconds: Duration of the epoch.
+    """
+
+    epoch: int
+    loss: float
+    identity_loss: float
+    triplet_loss: float
+    alignment_loss: float
+    accuracy: float
+    lr: float
+    steps: int
+    seconds: float
+
+
+class Training:
+    """Everything that changes while a network trains; its `state_dict` continues it to the same numbers.
+
+    Args:
+        model: Any network of `build_model`.
+        batches: P×K batches of the source's training identities.
+        recipe: The numbers.
+        device: Where the training runs.
+    """
+
+    def __init__(
+        self, model: nn.Module, batches: TrainBatches, recipe: TrainRecipe, device: torch.device
+    ) -> None:
+        self.model = model.to(device=device, memory_format=torch.channels_last)
+        self.batches = batches
+        self.recipe = recipe
+        self.device = device
+        self.next_epoch = 0
+        self.alignment = SpatialAlignment().to(device) if recipe.alignment != "none" else None
+        trained = [*self.model.parameters(), *(self.alignment.parameters() if self.alignment else ())]
+        self.optimizer = build_optimizer([p for p in trained if p.requires_grad], recipe)
+
+    def step(self, batch: Batch) -> Tensor:
+        """One update; (identity, triplet, alignment, accuracy), detached."""
+        recipe = self.recipe
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            outputs = self.model(batch.images_BCHW)
+            identity = torch.stack(
+                [
+                    cross_entropy(logits, batch.labels_B, label_smoothing=recipe.label_smoothing)
+                    for logits in outputs.logits
+                ]
+            ).sum()
+            triplet = torch.stack(
+                [batch_hard_triplet(features, batch.labels_B, recipe.margin) for features in outputs.features]
+            ).sum()
+            alignment = self._alignment_loss(outputs.feature_map, batch.labels_B)
+            loss = identity + triplet + recipe.alignment_weight * alignment
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        accuracy = (outputs.logits[0].argmax(1) == batch.labels_B).float().mean()
+        return torch.stack([identity, triplet, alignment, accuracy]).detach()
+
+    def _alignment_loss(self, feature_map_BCHW: Tensor, labels_B: Tensor) -> Tensor:
+        if self.alignment is None:
+            return feature_map_BCHW.new_zeros((), dtype=torch.float32)
+        return spatial_alignment(
+            feature_map_BCHW,
+            labels_B,
+            self.alignment,
+            self.recipe.alignment,
+            sam_softmax=self.recipe.sam_softmax,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser and the epoch that comes next; random state follows from seed and epoch."""
+        return {
+            "next_epoch": self.next_epoch,
+            "model": self.model.state_dict(),
+            "alignment": self.alignment.state_dict() if self.alignment else {},
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`, which `state_dict` of the same training gave."""
+        self.model.load_state_dict(state["model"])
+        if self.alignment is not None:
+            self.alignment.load_state_dict(state["alignment"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.next_epoch = state["next_epoch"]
+
+
+def train_epochs(training: Training) -> Iterator[TrainReport]:
+    """Run the epochs that are left; after each report `training` may be saved.
+
+    Raises:
+        ValueError: The loss is no longer a number.
+    """
+    recipe = training.recipe
+    for epoch in range(training.next_epoch, recipe.epochs):
+        training.model.train()
+        started = time.perf_counter()
+        lr = recipe_lr(recipe, epoch)
+        set_lr(training.optimizer, lr)
+        sums_4 = torch.zeros(4, device=training.device)  # summed on the device: no step waits for the host
+        steps = 0
+        for batch in training.batches.epoch(epoch):
+            sums_4 += training.step(batch)
+            steps += 1
+        identity, triplet, alignment, accuracy = require_finite(sums_4 / steps, epoch)
+        training.next_epoch = epoch + 1
+        yield TrainReport(
+            epoch=epoch,
+            loss=identity + triplet + recipe.alignment_weight * alignment,
+            identity_loss=identity,
+            triplet_loss=triplet,
+            alignment_loss=alignment,
+            accuracy=accuracy,
+            lr=lr,
+            steps=steps,
+            seconds=time.perf_counter() - started,
+        )
