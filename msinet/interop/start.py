@@ -1,0 +1,81 @@
+"""Weights to start a training from, under any names that they are published with."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from msinet.interop.released import from_released_names, has_released_names, visible_letters
+from msinet.interop.state_dicts import StateDict, compare, plain_state_dict
+from msinet.models.msinet import MSINet
+from msinet.models.resnet import ResNet50
+
+
+@dataclass(frozen=True)
+class StartReport:
+    """What a start state gave to a network, by the network's names.
+
+    Attributes:
+        loaded: Taken from the state dict.
+        left: Left as it was, since the state dict has none, or one of another shape: heads and classifiers.
+        ignored: Held by the state dict, but of another shape: classifiers.
+    """
+
+    loaded: tuple[str, ...]
+    left: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+def load_start(model: nn.Module, state_dict: StateDict) -> StartReport:
+    """Initialise a network of `build_model` from `state_dict`, in place.
+
+    Understood are this package's own names, the released MSINet's, torchvision's for ResNet-50 and torchreid's
+    for OSNet. Everything up to the last map must be there; heads that the state dict lacks stay as they are, and
+    so do classifiers of another size.
+
+    Args:
+        model: An MSINet, a ResNet50 or an OSNet.
+        state_dict: Such as `read_state_dict` gives.
+
+    Raises:
+        ValueError: The state dict is another network's, or another genotype's; nothing has been loaded then.
+    """
+    expected = model.state_dict()
+    given = _own_names(model, plain_state_dict(state_dict))
+    usable = {key: value for key, value in given.items() if not _is_classifier(key) or _fits(value, expected.get(key))}
+    required = {key: value for key, value in expected.items() if key in usable or not _is_optional(model, key)}
+    misfit = compare(usable, required)
+    if misfit:
+        raise ValueError(f"the start weights must fit {_described(model, given)}: {misfit} (start).")
+    model.load_state_dict(usable, strict=False)  # compared above
+    return StartReport(
+        loaded=tuple(key for key in expected if key in usable),
+        left=tuple(key for key in expected if key not in usable),
+        ignored=tuple(key for key in given if key not in usable),
+    )
+
+
+def _own_names(model: nn.Module, state_dict: StateDict) -> dict[str, Tensor]:
+    if isinstance(model, MSINet) and has_released_names(state_dict):
+        return from_released_names(state_dict)
+    if isinstance(model, ResNet50) and "conv1.weight" in state_dict:  # torchvision's; its fc knows ImageNet's classes
+        return {f"backbone.{key}": value for key, value in state_dict.items() if not key.startswith("fc.")}
+    return dict(state_dict)
+
+
+def _is_classifier(key: str) -> bool:
+    return "classifier" in key.split(".")
+
+
+def _is_optional(model: nn.Module, key: str) -> bool:
+    """Heads are optional: what stands outside the backbone, or is a classifier."""
+    return _is_classifier(key) or (hasattr(model, "backbone") and not key.startswith("backbone."))
+
+
+def _fits(value: Tensor, expected: Tensor | None) -> bool:
+    return expected is not None and value.shape == expected.shape
+
+
+def _described(model: nn.Module, given: StateDict) -> str:
+    if isinstance(model, MSINet):
+        return f"genotype {model.genotype}, but their own slots are {visible_letters(given)} (? is N or E)"
+    return f"{type(model).__name__}, but they do not"
