@@ -3,7 +3,7 @@
 Every random decision is a number of a table that follows from seed, epoch and stream alone, a row per sample,
 so that neither loaders nor the number of processes change what a sample looks like.
 
-Legend: B pictures, H×W pixels, C = 3 channels, R random numbers for each picture.
+Legend: B pictures, H×W pixels, C = 3 channels, S = W·C, R random numbers for each picture.
 """
 
 from dataclasses import dataclass
@@ -100,15 +100,18 @@ def normalise(images_BHWC: Tensor) -> Tensor:
     Args:
         images_BHWC: Grey levels 0 to 255, RGB.
     """
-    mean_C, std_C = (torch.tensor(x, device=images_BHWC.device) for x in (MEAN, STD))
-    return images_BHWC.float().div(255).sub_(mean_C).div_(std_C).permute(0, 3, 1, 2)
+    B, H, W, C = images_BHWC.shape
+    # The colours of a whole row stand one after the other: long runs of numbers are quick to compute with.
+    mean_S, std_S = (torch.tensor(x, device=images_BHWC.device).repeat(W) for x in (MEAN, STD))
+    images_BHS = images_BHWC.reshape(B, H, W * C).float()
+    return images_BHS.div(255).sub_(mean_S).div_(std_S).view(B, H, W, C).permute(0, 3, 1, 2)
 
 
 def _flip_and_crop(images_BHWC: Tensor, random_BR: Tensor, augmentation: Augmentation) -> Tensor:
     """Flip, pad with black, and crop to the size before, as one gather of pixels."""
     if not (augmentation.flip or augmentation.pad):
         return images_BHWC
-    B, H, W, _ = images_BHWC.shape
+    B, H, W, C = images_BHWC.shape
     device, pad = images_BHWC.device, augmentation.pad
     top_B = (random_BR[:, TOP] * (2 * pad + 1)).long()
     left_B = (random_BR[:, LEFT] * (2 * pad + 1)).long()
@@ -118,8 +121,11 @@ def _flip_and_crop(images_BHWC: Tensor, random_BR: Tensor, augmentation: Augment
     columns_BW = torch.where(flipped_B1, W - 1 - columns_BW, columns_BW)
     inside_BHW = _within(rows_BH, H)[:, :, None] & _within(columns_BW, W)[:, None, :]
     batch_B11 = torch.arange(B, device=device)[:, None, None]
-    gathered_BHWC = images_BHWC[batch_B11, rows_BH.clamp(0, H - 1)[:, :, None], columns_BW.clamp(0, W - 1)[:, None]]
-    return gathered_BHWC * inside_BHW[..., None]
+    pixels_BHW = (batch_B11 * H + rows_BH[:, :, None]) * W + columns_BW[:, None, :]
+    # One black pixel after all others is what the padding consists of.
+    pixels_BHW = pixels_BHW.masked_fill(~inside_BHW, B * H * W)
+    source_NC = torch.cat([images_BHWC.reshape(-1, C), images_BHWC.new_zeros(1, C)])
+    return source_NC.index_select(0, pixels_BHW.flatten()).view(B, H, W, C)
 
 
 def _within(positions: Tensor, size: int) -> Tensor:
@@ -136,23 +142,24 @@ def _jitter(images_BHWC: Tensor, random_BR: Tensor, augmentation: Augmentation) 
     factors_B3 = (1 + strength_3 * (2 * random_BR[:, BRIGHTNESS : SATURATION + 1] - 1)).float()
     order_B = (random_BR[:, ORDER] * len(ORDERS_63)).long()
     operations_B3 = ORDERS_63.to(order_B.device)[order_B]
-    images_BHWC = images_BHWC.float()
+    # Colour by colour, so that the planes are long runs of numbers.
+    images_BCHW = images_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     for step in range(3):
         operation_B111 = operations_B3[:, step, None, None, None]
         factor_B111 = factors_B3.gather(1, operations_B3[:, step, None] - BRIGHTNESS)[:, :, None, None]
-        grey_BHW1 = _grey(images_BHWC)
+        grey_B1HW = _grey(images_BCHW)
         # Pillow rounds the mean grey, and cuts a mixed level to a whole one.
-        mean_B111 = (grey_BHW1.mean((1, 2, 3), keepdim=True, dtype=torch.float64) + 0.5).floor().float()
-        dull_BHW1 = torch.where(operation_B111 == SATURATION, grey_BHW1, mean_B111)
-        dull_BHW1 = dull_BHW1.masked_fill(operation_B111 == BRIGHTNESS, 0.0)
-        images_BHWC = (dull_BHW1 + factor_B111 * (images_BHWC - dull_BHW1)).clamp_(0, 255).floor_()
-    return images_BHWC
+        mean_B111 = (grey_B1HW.mean((1, 2, 3), keepdim=True, dtype=torch.float64) + 0.5).floor().float()
+        dull_B1HW = torch.where(operation_B111 == SATURATION, grey_B1HW, mean_B111)
+        dull_B1HW = dull_B1HW.masked_fill(operation_B111 == BRIGHTNESS, 0.0)
+        images_BCHW.sub_(dull_B1HW).mul_(factor_B111).add_(dull_B1HW).clamp_(0, 255).floor_()
+    return images_BCHW.permute(0, 2, 3, 1)
 
 
-def _grey(images_BHWC: Tensor) -> Tensor:
+def _grey(images_BCHW: Tensor) -> Tensor:
     """Whole grey levels; sums stay below 2**24, so float32 holds them exactly."""
-    red, green, blue = (images_BHWC[..., c : c + 1] * weight for c, weight in enumerate(GREY_WEIGHTS))
-    return ((red + green + blue + 32768) / 65536).floor()
+    red, green, blue = (images_BCHW[:, c, None] * weight for c, weight in enumerate(GREY_WEIGHTS))
+    return (red + green + blue).add_(32768).div_(65536).floor_()
 
 
 def _erase(images_BCHW: Tensor, random_BR: Tensor, augmentation: Augmentation) -> Tensor:

@@ -1,0 +1,42 @@
+"""Small pictures and trees of files for tests of the data path."""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from msinet.data.records import Record
+
+
+def jpeg(seed: int, size_HW: tuple[int, int] = (32, 16), mode: str = "RGB") -> bytes:
+    """A smooth random picture as the bytes of a JPEG file."""
+    H, W = size_HW
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((W, H), Image.Resampling.BICUBIC).convert(mode)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def truncated_jpeg(seed: int) -> bytes:
+    """A JPEG file that lost its second half."""
+    data = jpeg(seed, (64, 64))
+    return data[: len(data) // 2]
+
+
+def write_tree(root: Path, files: Iterable[str]) -> None:
+    """Different JPEG files at these relative paths."""
+    for seed, name in enumerate(files):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(jpeg(seed))
+
+
+def items(num_ids: int = 4, per_id: int = 3, subset: str = "train") -> list[tuple[Record, bytes]]:
+    """Records of identities 1, 2, … with their pictures, by path."""
+    return [
+        (Record(f"{subset}/{pid:04}_c{n + 1}.jpg", pid, n + 1, subset), jpeg(100 * pid + n))
+        for pid in range(1, num_ids + 1)
+        for n in range(per_id)
+    ]

@@ -1,0 +1,135 @@
+import hashlib
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pictures import items, jpeg, truncated_jpeg
+
+from msinet.data import Dataset, Record
+from msinet.data.check import check, content_hash, fingerprint
+from msinet.data.dataset import Counts
+
+
+def dataset_of(root: Path, rows: list[tuple[int | str, int | None, str]]) -> Dataset:
+    """A picture on the disk for each (identity, camera, subset)."""
+    records = [Record(f"{n:02}.jpg", pid, camid, subset) for n, (pid, camid, subset) in enumerate(rows)]
+    for seed, record in enumerate(records):
+        (root / record.path).write_bytes(jpeg(seed))
+    return Dataset("small", root, tuple(records))
+
+
+SOUND = [(1, 1, "train"), (1, 2, "train"), (2, 1, "train"), (2, 2, "train"), (5, 1, "query"), (5, 2, "gallery")]
+
+
+def test_a_sound_dataset_has_no_problems(tmp_path: Path) -> None:
+    report = check(dataset_of(tmp_path, SOUND))
+    assert (report.problems, report.warnings) == ([], [])
+    assert report.found == {"train": Counts(2, 4, 2), "query": Counts(1, 1, 1), "gallery": Counts(1, 1, 1)}
+    assert report.modes == {"RGB": 6}
+    assert "problems: none" in report.format()
+
+
+def test_bad_files_are_named_one_by_one(tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, SOUND)
+    (tmp_path / "00.jpg").unlink()
+    (tmp_path / "02.jpg").write_bytes(truncated_jpeg(0))
+    (tmp_path / "03.jpg").write_bytes(b"Thumbs")
+    problems = check(dataset).problems
+    assert len(problems) == 3
+    assert "00.jpg is not: No such file" in problems[0]
+    assert "02.jpg does not: image file is truncated" in problems[1]
+    assert "03.jpg does not: cannot identify image file" in problems[2]
+
+
+def test_grey_and_cmyk_pictures_are_counted(tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, SOUND)
+    (tmp_path / "01.jpg").write_bytes(jpeg(1, mode="L"))
+    (tmp_path / "02.jpg").write_bytes(jpeg(2, mode="CMYK"))
+    (tmp_path / "03.jpg").write_bytes(jpeg(3, mode="CMYK"))
+    report = check(dataset)
+    assert (report.num_grey, report.num_cmyk, report.problems) == (1, 2, [])
+    assert "grey-scale images: 1; CMYK images: 2" in report.format()
+
+
+def test_identities_of_training_and_test_must_differ(tmp_path: Path) -> None:
+    report = check(dataset_of(tmp_path, [*SOUND, (2, 3, "gallery")]))
+    assert report.problems == ["no identity may be both trained on and tested on, but 1 are: 2."]
+
+
+def test_lonely_identities_and_unmatched_queries_are_warnings(tmp_path: Path) -> None:
+    rows = [*SOUND, (9, 1, "train"), (6, 1, "query"), (6, 1, "gallery"), (7, 1, "query")]
+    report = check(dataset_of(tmp_path, rows))
+    assert report.problems == []
+    assert report.warnings == [
+        "1 training identities have one image only: 9.",
+        "2 queries have no match under another camera and are skipped: 07.jpg, 09.jpg.",
+    ]
+
+
+def test_without_any_match_nothing_can_be_evaluated(tmp_path: Path) -> None:
+    report = check(dataset_of(tmp_path, [(1, 1, "train"), (1, 2, "train"), (6, 1, "query"), (6, 1, "gallery")]))
+    assert report.problems == ["at least one query must have a match under another camera, but none has."]
+
+
+def test_without_cameras_every_gallery_image_of_the_identity_matches(tmp_path: Path) -> None:
+    rows = [(1, None, "train"), (1, None, "train"), (6, None, "query"), (6, None, "gallery")]
+    report = check(dataset_of(tmp_path, rows))
+    assert (report.problems, report.warnings) == ([], [])
+    mixed = check(dataset_of(tmp_path, [*rows[:3], (6, 1, "gallery")]))
+    assert mixed.warnings == ["1 of 2 query and gallery images have no camera, the others have one."]
+
+
+def test_counts_stand_beside_the_stated_ones(tmp_path: Path) -> None:
+    stated = {"train": Counts(identities=751, images=12_936)}
+    dataset = replace(dataset_of(tmp_path, SOUND), expected=stated, left_out={"junk (identity -1)": 3_819})
+    report = check(dataset)
+    text = report.format()
+    assert "2 (751)" in text
+    assert "4 (12,936)" in text
+    assert "left out: 3,819 junk (identity -1)" in text
+    assert "train has 4 images, but 12,936 are commonly stated." in report.warnings
+
+
+def test_subsets_that_are_not_there_are_told(tmp_path: Path) -> None:
+    report = check(dataset_of(tmp_path, [(1, 1, "train"), (1, 2, "train")]))
+    assert report.warnings == ["the dataset has no query images.", "the dataset has no gallery images."]
+
+
+def test_progress_counts_every_image(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    check(dataset_of(tmp_path, SOUND), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(n, 6) for n in range(1, 7)]
+
+
+def test_fingerprint_ignores_order_and_takes_bytes_or_hashes() -> None:
+    rows = items()
+    shuffled = random.Random(0).sample(rows, len(rows))
+    hashed = [(record, content_hash(data)) for record, data in rows]
+    assert fingerprint(rows) == fingerprint(shuffled) == fingerprint(hashed)
+
+
+def test_the_value_of_a_fingerprint_never_changes() -> None:
+    """Stages that are done are found by it."""
+    rows = [(Record("b.jpg", "car", 2, "query"), b"b"), (Record("a.jpg", 1, None, "train"), b"a")]
+    lines = [
+        f'["a.jpg", 1, null, "train", "{hashlib.sha256(b"a").hexdigest()}"]',
+        f'["b.jpg", "car", 2, "query", "{hashlib.sha256(b"b").hexdigest()}"]',
+    ]
+    assert fingerprint(rows) == hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (Record("a.jpg", 1, 1, "train"), b"changed"),
+        (Record("b.jpg", 1, 1, "train"), b"data"),
+        (Record("a.jpg", "1", 1, "train"), b"data"),
+        (Record("a.jpg", 2, 1, "train"), b"data"),
+        (Record("a.jpg", 1, 2, "train"), b"data"),
+        (Record("a.jpg", 1, None, "train"), b"data"),
+        (Record("a.jpg", 1, 1, "query"), b"data"),
+    ],
+)
+def test_everything_that_counts_changes_the_fingerprint(other: tuple[Record, bytes]) -> None:
+    assert fingerprint([other]) != fingerprint([(Record("a.jpg", 1, 1, "train"), b"data")])
