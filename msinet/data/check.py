@@ -24,6 +24,7 @@ class CheckReport:
         found: By subset, what is there.
         expected: By subset, what its authors state, or None.
         left_out: How many files the reader left out, by reason.
+        fingerprint: Of the whole dataset, or None where a file is not readable.
         modes: How many images are stored in each of Pillow's modes (`RGB`, `L` for grey-scale, `CMYK`, …).
         problems: What has to be mended before the dataset is used, one sentence each.
         warnings: What one should know, one sentence each.
@@ -34,6 +35,7 @@ class CheckReport:
     found: dict[str, Counts]
     expected: dict[str, Counts] | None
     left_out: dict[str, int]
+    fingerprint: str | None
     modes: dict[str, int]
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -83,13 +85,13 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
     Returns:
         A report; nothing is raised for what is wrong with the data.
     """
-    problems, modes = _decode_all(dataset, progress)
+    problems, modes, hashes = _decode_all(dataset, progress)
     by_subset = {s: [record for record in dataset.records if record.subset == s] for s in SUBSETS}
     found = {subset: _count(records) for subset, records in by_subset.items()}
     evaluated = by_subset["query"] + by_subset["gallery"]
-    problems += _shared_identities(by_subset["train"], evaluated)
     match_problems, warnings = _unmatched_queries(by_subset["query"], by_subset["gallery"])
     warnings = [
+        *_shared_identities(by_subset["train"], evaluated),
         *_differences(found, dataset.expected or {}),
         *(f"the dataset has no {subset} images." for subset in SUBSETS if not by_subset[subset]),
         *_lonely_identities(by_subset["train"]),
@@ -104,6 +106,7 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
         found=found,
         expected=dict(dataset.expected) if dataset.expected else None,
         left_out=dict(dataset.left_out),
+        fingerprint=None if problems else fingerprint(zip(dataset.records, hashes, strict=True)),
         modes=dict(sorted(modes.items())),
         problems=problems + match_problems,
         warnings=warnings,
@@ -132,29 +135,34 @@ def content_hash(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _decode_all(dataset: Dataset, progress: Callable[[int, int], None] | None) -> tuple[list[str], Counter[str]]:
-    """What is wrong with single files, in the records' order, and how often each mode occurs."""
+def _decode_all(
+    dataset: Dataset, progress: Callable[[int, int], None] | None
+) -> tuple[list[str], Counter[str], list[str]]:
+    """What is wrong with single files, how often each mode occurs, and the sound files' content hashes."""
 
-    def mode_or_problem(record: Record) -> tuple[str | None, str | None]:
-        path = dataset.root / record.path
+    def mode_and_hash(record: Record) -> tuple[str, str] | DataError:
         try:
-            return decode(path.read_bytes(), record.path).mode, None
+            data = (dataset.root / record.path).read_bytes()
+            return decode(data, record.path).mode, content_hash(data)
         except DataError as error:
-            return None, str(error)
+            return error
         except OSError as error:
-            return None, f"an image must be readable, but {record.path} is not: {error.strerror or error}."
+            return DataError(f"an image must be readable, but {record.path} is not: {error.strerror or error}.")
 
     problems: list[str] = []
     modes: Counter[str] = Counter()
+    hashes: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, (mode, problem) in enumerate(pool.map(mode_or_problem, dataset.records), start=1):
-            if problem:
-                problems.append(problem)
-            if mode:
+        for done, found in enumerate(pool.map(mode_and_hash, dataset.records), start=1):
+            if isinstance(found, DataError):
+                problems.append(str(found))
+            else:
+                mode, content = found
                 modes[mode] += 1
+                hashes.append(content)
             if progress:
                 progress(done, len(dataset.records))
-    return problems, modes
+    return problems, modes, hashes
 
 
 def _count(records: Sequence[Record]) -> Counts:
@@ -170,7 +178,7 @@ def _shared_identities(train: Sequence[Record], evaluated: Sequence[Record]) -> 
     if not shared:
         return []
     names = _names(map(str, shared))
-    return [f"no identity may be both trained on and tested on, but {len(shared):,} are: {names}."]
+    return [f"{len(shared):,} identities are both trained on and tested on: {names}."]
 
 
 def _lonely_identities(train: Sequence[Record]) -> list[str]:

@@ -23,10 +23,8 @@ def read(kind: str, root: str | Path) -> Dataset:
     if kind not in READERS:
         near = difflib.get_close_matches(kind, READERS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(
-            f"a dataset's kind must be one of {', '.join(READERS)}, but got {kind!r} (datasets.<name>.kind).{hint}"
-        )
+        raise DataError(f"a dataset's kind must be one of {', '.join(READERS)}, but got {kind!r}.{hint}")
     root = Path(root).expanduser()
     if not root.exists():
-        raise DataError(f"a dataset's path must exist, but {root} does not (datasets.<name>.path).")
+        raise DataError(f"a dataset's path must exist, but {root} does not.")
     return READERS[kind](root)

@@ -51,14 +51,13 @@ def read_manifest(root: Path) -> Dataset:
 def _find_file(root: Path) -> Path:
     if root.is_file():
         if root.suffix.lower() not in (".csv", ".parquet"):
-            raise DataError(f"a manifest must end in .csv or .parquet, but got {root} (datasets.<name>.path).")
+            raise DataError(f"a manifest must end in .csv or .parquet, but got {root}.")
         return root
     found = [root / name for name in FILES if (root / name).is_file()]
     if len(found) != 1:
         state = "holds both" if found else "holds neither"
         raise DataError(
-            f"a manifest's path must be its file, or a folder with one of {' and '.join(FILES)}, "
-            f"but {root} {state} (datasets.<name>.path)."
+            f"a manifest's path must be its file, or a folder with one of {' and '.join(FILES)}, but {root} {state}."
         )
     return found[0]
 

@@ -44,10 +44,7 @@ def read_market1501(root: Path) -> Dataset:
             else:
                 records.append(Record(f"{name}/{file}", pid, int(match[2]), subset))
     if not records:
-        raise DataError(
-            f"Market-1501 must hold images such as 0002_c1s1_000451_03.jpg, but {folder} has none "
-            "(datasets.<name>.path)."
-        )
+        raise DataError(f"Market-1501 must hold images such as 0002_c1s1_000451_03.jpg, but {folder} has none.")
     records.sort(key=lambda record: record.path)
     return Dataset("market1501", folder, tuple(records), dict(left_out), EXPECTED)
 
@@ -58,5 +55,5 @@ def _find_folder(root: Path) -> Path:
             return folder
     raise DataError(
         f"Market-1501 must hold the folders {', '.join(SUBSETS)}, but neither {root} nor {root / FOLDER} "
-        f"has all of them; set datasets.<name>.path to the folder {FOLDER} itself or to its parent."
+        f"has all of them; set the dataset's path to the folder {FOLDER} itself or to its parent."
     )
