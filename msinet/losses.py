@@ -1,7 +1,6 @@
 """The losses of search and retraining, in float32 whatever autocast says.
 
-Shapes: B batch, D channels of a feature, K identities of a memory, C channels, H×W feature map, M = H·W
-positions.
+Shapes: B batch, D numbers of a feature, K identities of a memory, C channels, H×W map, M = H·W positions.
 """
 
 import torch
@@ -43,8 +42,8 @@ def update_memory(
 ) -> None:
     """Move each identity's entry towards its features, in place.
 
-    Feature by feature, in the batch's order: entry ← normalize(momentum·entry + (1 −
-    momentum)·normalize(feature)).
+    Feature by feature, in the batch's order:
+    entry ← normalize(momentum·entry + (1 − momentum)·normalize(feature)).
 
     Args:
         memory: memory_KD, changed in place.
@@ -58,8 +57,7 @@ def update_memory(
     same_BB = labels[:, None] == labels
     earlier_B = same_BB.tril(-1).sum(1)  # how many of the identity's features come before this one
     rounds = int(earlier_B.max()) + 1 if num_instances is None else num_instances
-    # Every feature carries a copy of its identity's entry, so that a round is one operation without a
-    # scatter.
+    # Every feature carries a copy of its identity's entry, so that a round needs no scatter.
     entry_BD = memory[labels]
     for turn in range(rounds):
         due_BB = same_BB & (earlier_B == turn)  # per row at most one column: the identity's feature of this round
@@ -97,12 +95,11 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) ->
 def spatial_alignment(
     feature_map: Tensor, labels: Tensor, module: SpatialAlignment, mode: str, *, sam_softmax: bool = False
 ) -> Tensor:
-    """Make an image attend to the positions that its identity shares, and not to what tells two others apart
-    (MSINet).
+    """Align where images of one identity respond, and where others respond to them (MSINet, CVPR 2023).
 
     With S_gp the activation of image p that image g causes and A_g the position attention of g, `pos` is the
-    mean of 1 − cos(A_g, S_gp) over the positives p of g, itself among them, `neg` the mean of 1 − cos(S_gp,
-    S_gq) over all ordered pairs of negatives p, q of g, p = q included, and `pos_neg` their sum.
+    mean of 1 − cos(A_g, S_gp) over the positives p of g, itself among them; `neg` is the mean of
+    1 − cos(S_gp, S_gq) over all ordered pairs of negatives p, q of g, p = q included; `pos_neg` is their sum.
 
     Args:
         feature_map: feature_map_BCHW, the last map of an exact P×K batch: with unequal numbers of instances

@@ -1,0 +1,341 @@
+"""Rank-k, mAP and mINP of a retrieval: every query ranks the gallery by distance.
+
+Shapes: Q queries, G gallery images, D numbers of an embedding, N most matches of a query.
+
+A query's scores need the ranks of its matches alone, and a match's rank is one more than the number of
+gallery images that come before it. So images are counted and the gallery is never sorted.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+Array = np.ndarray
+Labels = Sequence[Any] | Array | Tensor
+# Distances held at a time, 16 MB of them; some small multiple of that is the memory that an evaluation needs.
+BLOCK = 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class RankingResult:
+    """Scores of a retrieval, as fractions.
+
+    Attributes:
+        average_precision: Per query, nan where it was skipped because no match was left in the gallery.
+        inverse_negative_penalty: Per query, matches divided by the rank of the last one, nan where skipped.
+        first_match_rank: Per query, counted from 1, −1 where skipped.
+        max_rank: How many ranks `cmc` covers.
+    """
+
+    average_precision: Array
+    inverse_negative_penalty: Array
+    first_match_rank: Array
+    max_rank: int
+
+    @property
+    def valid(self) -> Array:
+        """Per query, whether it has a match."""
+        return self.first_match_rank > 0
+
+    @property
+    def num_queries(self) -> int:
+        """All queries, skipped ones too."""
+        return len(self.first_match_rank)
+
+    @property
+    def num_valid_queries(self) -> int:
+        """The queries that the scores are means over."""
+        return int(self.valid.sum())
+
+    @property
+    def mAP(self) -> float:
+        """Mean average precision."""
+        return float(np.nanmean(self.average_precision))
+
+    @property
+    def mINP(self) -> float:
+        """Mean inverse negative penalty (Ye et al., TPAMI 2021)."""
+        return float(np.nanmean(self.inverse_negative_penalty))
+
+    def rank(self, k: int) -> float:
+        """The share of queries with a match among their first `k`, for any `k` from 1."""
+        if k < 1:
+            raise ValueError(f"`k` must be at least 1, but got {k}.")
+        return float((self.first_match_rank[self.valid] <= k).mean())
+
+    @property
+    def cmc(self) -> Array:
+        """The cumulative matching characteristic: `rank(1)` to `rank(max_rank)`."""
+        return np.array([self.rank(k) for k in range(1, self.max_rank + 1)])
+
+
+def evaluate_ranking(
+    query_embedding: Tensor | Array,
+    gallery_embedding: Tensor | Array,
+    query_pids: Labels,
+    gallery_pids: Labels,
+    query_camids: Labels | None = None,
+    gallery_camids: Labels | None = None,
+    *,
+    remove_same_camera: bool = True,
+    max_rank: int = 50,
+) -> RankingResult:
+    """Score a retrieval from embeddings.
+
+    Distance is the negated cosine similarity in float32, which orders as the Euclidean distance of
+    L2-normalised embeddings does. Ties keep the gallery's order. It runs where the embeddings lie, a block of
+    queries at a time.
+
+    Args:
+        query_embedding, gallery_embedding: (Q, D) and (G, D), L2-normalised here.
+        query_pids, gallery_pids: Identities, integers or strings.
+        query_camids, gallery_camids: Cameras, integers or strings, or None where there are none.
+        remove_same_camera: Whether a query's own (identity, camera) is removed from its gallery. An image
+            without a camera is never removed.
+        max_rank: How many ranks the result's `cmc` covers.
+
+    Raises:
+        ValueError: Shapes do not fit, a number is not finite, or no query has a match.
+    """
+    query_QD, gallery_GD = unit_embeddings(query_embedding, gallery_embedding)
+    codes = _codes(
+        query_pids,
+        gallery_pids,
+        query_camids,
+        gallery_camids,
+        len(query_QD),
+        len(gallery_GD),
+        remove_same_camera,
+    )
+    return _evaluate(lambda rows: -query_QD[rows] @ gallery_GD.T, codes, max_rank)
+
+
+def evaluate_distance(
+    distance_QG: Tensor | Array,
+    query_pids: Labels,
+    gallery_pids: Labels,
+    query_camids: Labels | None = None,
+    gallery_camids: Labels | None = None,
+    *,
+    remove_same_camera: bool = True,
+    max_rank: int = 50,
+) -> RankingResult:
+    """Score a retrieval from distances, re-ranked ones say, in float32; else as `evaluate_ranking`."""
+    distance_QG = torch.as_tensor(distance_QG).detach()
+    if distance_QG.ndim != 2:
+        raise ValueError(f"distances must have the shape (Q, G), but got {tuple(distance_QG.shape)}.")
+    Q, G = distance_QG.shape
+    codes = _codes(query_pids, gallery_pids, query_camids, gallery_camids, Q, G, remove_same_camera)
+    return _evaluate(lambda rows: distance_QG[rows].float(), codes, max_rank)
+
+
+def unit_embeddings(query_embedding: Tensor | Array, gallery_embedding: Tensor | Array) -> tuple[Tensor, Tensor]:
+    """Both sides as L2-normalised float32 tensors, (Q, D) and (G, D), where the queries lie.
+
+    Raises:
+        ValueError: The shapes do not fit, a side is empty, or a number is not finite.
+    """
+    sides = [torch.as_tensor(embedding).detach() for embedding in (query_embedding, gallery_embedding)]
+    shapes = [tuple(side.shape) for side in sides]
+    if any(len(shape) != 2 or 0 in shape for shape in shapes) or shapes[0][1] != shapes[1][1]:
+        raise ValueError(f"embeddings must have the shapes (Q, D) and (G, D), but got {shapes[0]} and {shapes[1]}.")
+    for name, side in zip(("query", "gallery"), sides, strict=True):
+        if not side.isfinite().all():
+            raise ValueError(f"embeddings must be finite, but the {name} side holds infinity or nan.")
+    query, gallery = (normalize(side.float()) for side in sides)
+    return query, gallery.to(query.device)
+
+
+def row_blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
+    """Cut a matrix into blocks of rows of at most `BLOCK` numbers (or one row)."""
+    step = max(1, BLOCK // num_columns)
+    return (slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step))
+
+
+def ordering_key(distance: Tensor) -> Tensor:
+    """int64 keys that order each row of float32 by (distance, column); the lower 32 bits are the column."""
+    bits = (distance + 0.0).view(torch.int32)  # + 0.0 makes −0 equal to 0
+    bits ^= (bits >> 31) & 0x7FFFFFFF  # a float's bits order as an integer's do, but backwards below 0
+    return (bits.long() << 32).bitwise_or_(torch.arange(distance.shape[-1], device=distance.device))
+
+
+class _Codes(NamedTuple):
+    """Identities and cameras as integers that both sides share; camera −1 where nothing is to be removed."""
+
+    query_pid_Q: Array
+    gallery_pid_G: Array
+    query_cam_Q: Array
+    gallery_cam_G: Array
+
+    def of(self, rows: slice) -> "_Codes":
+        """Those of a block of queries."""
+        return self._replace(query_pid_Q=self.query_pid_Q[rows], query_cam_Q=self.query_cam_Q[rows])
+
+
+class _Scores(NamedTuple):
+    """The per-query columns of a `RankingResult`, in its order."""
+
+    average_precision_Q: Array
+    inverse_negative_penalty_Q: Array
+    first_match_rank_Q: Array
+
+
+def _evaluate(distance_of: Callable[[slice], Tensor], codes: _Codes, max_rank: int) -> RankingResult:
+    if max_rank < 1:
+        raise ValueError(f"`max_rank` must be at least 1, but got {max_rank}.")
+    blocks = []
+    for rows in row_blocks(len(codes.query_pid_Q), len(codes.gallery_pid_G)):
+        distance_QG = distance_of(rows)
+        if distance_QG.isnan().any():
+            raise ValueError("distances must be numbers, but got nan.")
+        score = _score_on_cpu if distance_QG.device.type == "cpu" else _score_on_device
+        blocks.append(score(distance_QG, codes.of(rows)))
+    result = RankingResult(*_joined(blocks), max_rank)
+    if not result.num_valid_queries:
+        raise ValueError(
+            f"at least one query must have a match in its gallery, but none of {result.num_queries} has: no "
+            "identity is on both sides, or every match is of the query's own camera (`remove_same_camera`)."
+        )
+    return result
+
+
+def _joined(parts: Iterable[_Scores]) -> _Scores:
+    return _Scores(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _score_on_cpu(distance_QG: Tensor, codes: _Codes) -> _Scores:
+    """Rows are dealt to as many threads as torch uses; their scores do not depend on it."""
+    threads = torch.get_num_threads()
+    distances = np.array_split(np.ascontiguousarray(distance_QG.numpy()), threads)
+    pids, cams = (np.array_split(side_Q, threads) for side_Q in (codes.query_pid_Q, codes.query_cam_Q))
+    with ThreadPoolExecutor(threads) as pool:
+        parts = pool.map(
+            lambda d, pid, cam: _score_rows(d, pid, codes.gallery_pid_G, cam, codes.gallery_cam_G),
+            distances,
+            pids,
+            cams,
+        )
+        return _joined(parts)
+
+
+@numba.njit(cache=True, nogil=True)
+def _score_rows(distance_QG, query_pid_Q, gallery_pid_G, query_cam_Q, gallery_cam_G):
+    """The scores of some queries: (average precision, inverse negative penalty, rank of the first match)."""
+    num_queries, num_gallery = distance_QG.shape
+    average_precision_Q = np.full(num_queries, np.nan)
+    inverse_negative_penalty_Q = np.full(num_queries, np.nan)
+    first_match_rank_Q = np.full(num_queries, -1)
+    found = np.empty(num_gallery, np.int64)
+    for q in range(num_queries):
+        row = distance_QG[q]
+        count = 0
+        for g in range(num_gallery):
+            removed = query_cam_Q[q] >= 0 and gallery_cam_G[g] == query_cam_Q[q]
+            if gallery_pid_G[g] == query_pid_Q[q] and not removed:
+                found[count] = g
+                count += 1
+        if count == 0:
+            continue
+        match = found[:count][np.argsort(row[found[:count]], kind="mergesort")]
+        last = row[match[-1]]
+        # before[k]: images of other identities between the matches k − 1 and k.
+        before = np.zeros(count + 1, np.int64)
+        for g in range(num_gallery):
+            if row[g] > last or gallery_pid_G[g] == query_pid_Q[q]:
+                continue
+            low, high = 0, count  # the first match that comes after g lies within
+            while low < high:
+                middle = (low + high) // 2
+                m = match[middle]
+                if row[g] < row[m] or (row[g] == row[m] and g < m):
+                    high = middle
+                else:
+                    low = middle + 1
+            before[low] += 1
+        rank = 0
+        precision = 0.0
+        for k in range(count):
+            rank += before[k] + 1
+            precision += (k + 1) / rank
+            if k == 0:
+                first_match_rank_Q[q] = rank
+        average_precision_Q[q] = precision / count
+        inverse_negative_penalty_Q[q] = count / rank
+    return average_precision_Q, inverse_negative_penalty_Q, first_match_rank_Q
+
+
+def _score_on_device(distance_QG: Tensor, codes: _Codes) -> _Scores:
+    """What `_score_rows` counts, by torch operations on any device."""
+    query_pid_Q, gallery_pid_G, query_cam_Q, gallery_cam_G = (
+        torch.as_tensor(side, device=distance_QG.device) for side in codes
+    )
+    same_QG = query_pid_Q[:, None] == gallery_pid_G
+    removed_QG = (query_cam_Q[:, None] == gallery_cam_G) & (query_cam_Q[:, None] >= 0)
+    match_QG = same_QG & ~removed_QG
+    count_Q = match_QG.sum(1)
+    most = max(1, int(count_Q.max()))
+
+    key_QG = ordering_key(distance_QG)
+    never = torch.iinfo(torch.int64).max
+    match_QN = key_QG.masked_fill(~match_QG, never).topk(most, largest=False).values
+    # Images of other identities are counted by the match that they come right before.
+    next_QG = torch.searchsorted(match_QN, key_QG.masked_fill_(same_QG, never))
+    before_QN = torch.zeros(len(distance_QG), most + 1, dtype=torch.int64, device=distance_QG.device)
+    before_QN.scatter_add_(1, next_QG, torch.ones_like(next_QG))
+    nth_N = torch.arange(1, most + 1, device=distance_QG.device)
+    rank_QN = before_QN.cumsum(1)[:, :most] + nth_N
+
+    valid_Q = count_Q > 0
+    precision_QN = torch.where(nth_N <= count_Q[:, None], nth_N.double() / rank_QN, 0)
+    last_rank_Q = rank_QN.gather(1, (count_Q - 1).clamp(min=0)[:, None])[:, 0]
+    return _Scores(
+        (precision_QN.sum(1) / count_Q).cpu().numpy(),  # 0 / 0 = nan where there is no match
+        torch.where(valid_Q, count_Q.double() / last_rank_Q, torch.nan).cpu().numpy(),
+        torch.where(valid_Q, rank_QN[:, 0], -1).cpu().numpy(),
+    )
+
+
+def _codes(
+    query_pids: Any,
+    gallery_pids: Any,
+    query_camids: Any,
+    gallery_camids: Any,
+    num_queries: int,
+    num_gallery: int,
+    remove_same_camera: bool,
+) -> _Codes:
+    sizes = (num_queries, num_gallery)
+    if query_camids is None or gallery_camids is None or not remove_same_camera:
+        query_camids, gallery_camids = [None] * num_queries, [None] * num_gallery
+    return _Codes(
+        *_shared_codes("pids", query_pids, gallery_pids, sizes, optional=False),
+        *_shared_codes("camids", query_camids, gallery_camids, sizes, optional=True),
+    )
+
+
+def _shared_codes(name: str, query: Any, gallery: Any, sizes: tuple[int, int], *, optional: bool) -> list[Array]:
+    """Equal values to equal integers from 0, None to −1."""
+    sides = [list(side.tolist() if isinstance(side, Tensor | Array) else side) for side in (query, gallery)]
+    if (len(sides[0]), len(sides[1])) != sizes:
+        raise ValueError(
+            f"`{name}` must have one entry per image, {sizes[0]} of queries and {sizes[1]} of the gallery, "
+            f"but got {len(sides[0])} and {len(sides[1])}."
+        )
+    both = sides[0] + sides[1]
+    known = [value for value in both if value is not None or not optional]
+    if not any(all(isinstance(value, kind) for value in known) for kind in (Integral, str)):
+        raise ValueError(
+            f"`{name}` must be all integers or all strings on both sides, but got "
+            f"{', '.join(sorted({type(value).__name__ for value in known}))}."
+        )
+    code_of = {value: code for code, value in enumerate(dict.fromkeys(known))}
+    codes = np.array([code_of.get(value, -1) for value in both], dtype=np.int64)
+    return np.split(codes, [sizes[0]])

@@ -1,0 +1,215 @@
+"""k-reciprocal re-ranking (Zhong et al., CVPR 2017).
+
+Two images are close when they have the same reciprocal neighbours. Each image is encoded by a sparse vector
+over all images, a query's and a gallery image's vectors are compared by their Jaccard distance, and the
+result is mixed with the original distance.
+
+Shapes: Q queries, G gallery images, A = Q + G all images, queries first, D numbers of an embedding, N nearest
+images that are kept of each. The A×A distances are never held: they pass in blocks of rows.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from msinet.metrics import ordering_key, row_blocks, unit_embeddings
+
+Array = np.ndarray
+
+
+class _Sparse(NamedTuple):
+    """A sparse matrix by rows: row i is `values[start[i]:start[i+1]]` at `columns[start[i]:start[i+1]]`, rising."""
+
+    start: Array
+    columns: Array
+    values: Array
+
+
+def rerank(
+    query_embedding: Tensor | Array,
+    gallery_embedding: Tensor | Array,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+) -> Array:
+    """Re-rank a gallery by the reciprocal neighbours that its images share with each query.
+
+    The original distance is the square of the squared Euclidean distance of L2-normalised embeddings, divided
+    by the row's maximum over all images, as in the released MSINet. Equal distances are ordered by position,
+    queries before gallery. Distances are computed where the embeddings lie, the rest on the CPU.
+
+    Args:
+        query_embedding, gallery_embedding: (Q, D) and (G, D), L2-normalised here.
+        k1: Neighbours within which two images must find each other; any number of images may be fewer.
+        k2: Nearest images, itself first, over which an image's encoding is averaged; 1 for none but itself.
+        lambda_value: The share of the original distance, from 0 to 1. The defaults are the paper's.
+
+    Returns:
+        distance_QG, float32; `msinet.metrics.evaluate_distance` scores it.
+
+    Raises:
+        ValueError: Shapes do not fit, a number is not finite, or a setting is out of range.
+    """
+    if k1 < 1 or k2 < 1 or not 0 <= lambda_value <= 1:
+        raise ValueError(
+            "`k1` and `k2` must be at least 1 and `lambda_value` from 0 to 1, but got "
+            f"k1={k1}, k2={k2}, lambda_value={lambda_value}."
+        )
+    query_QD, gallery_GD = unit_embeddings(query_embedding, gallery_embedding)
+    embedding_AD = torch.cat([query_QD, gallery_GD])
+    num_queries = len(query_QD)
+
+    nearest_AN, farthest_A = _neighbours(embedding_AD, max(k1 + 1, k2))
+    start, columns = _reciprocal(np.ascontiguousarray(nearest_AN[:, : k1 + 1]), round(k1 / 2) + 1)
+    encoding = _Sparse(start, columns, _weights(embedding_AD, farthest_A, start, columns))
+    if k2 > 1:
+        encoding = _average(encoding, np.ascontiguousarray(nearest_AN[:, :k2]))
+
+    distance_QG = np.empty((num_queries, len(gallery_GD)), np.float32)
+    for rows in row_blocks(num_queries, len(embedding_AD)):
+        original_QA = _original(embedding_AD, rows) / farthest_A[rows, None]
+        distance_QG[rows] = original_QA[:, num_queries:].cpu().numpy()
+    _mix_jaccard(distance_QG, encoding, _columns_of(encoding, num_queries), lambda_value)
+    return distance_QG
+
+
+def _original(embedding_AD: Tensor, rows: slice) -> Tensor:
+    """Squared Euclidean distance, squared once more, of some images to all."""
+    return (2 - 2 * embedding_AD[rows] @ embedding_AD.T).clamp_(min=0).square_()
+
+
+def _neighbours(embedding_AD: Tensor, count: int) -> tuple[Array, Tensor]:
+    """Per image the `count` nearest (or all), itself first, and the distance of the farthest."""
+    nearest, farthest = [], []
+    for rows in row_blocks(len(embedding_AD), len(embedding_AD)):
+        distance_RA = _original(embedding_AD, rows)
+        farthest.append(distance_RA.max(1).values)
+        distance_RA.diagonal(rows.start).fill_(-1)  # an image comes first among its neighbours, also before its copies
+        # Keys are distinct, so that the selection does not depend on how ties are broken.
+        key_RN = ordering_key(distance_RA).topk(min(count, len(embedding_AD)), largest=False).values
+        nearest.append((key_RN & 0xFFFFFFFF).cpu().numpy())
+    # Where all images lie at one point, distances are rounding errors (below 1e-12) and must stay small.
+    return np.concatenate(nearest), torch.cat(farthest).clamp(min=1e-12)
+
+
+def _weights(embedding_AD: Tensor, farthest_A: Tensor, start: Array, columns: Array) -> Array:
+    """The encoding's values: exp(−original distance), divided by the row's sum."""
+    rows = np.repeat(np.arange(len(start) - 1), np.diff(start))
+    weights = np.empty(len(columns), np.float32)
+    for part in row_blocks(len(columns), embedding_AD.shape[1]):
+        row, column = torch.from_numpy(rows[part]), torch.from_numpy(columns[part])
+        distance = (2 - 2 * (embedding_AD[row] * embedding_AD[column]).sum(1)).clamp(min=0).square()
+        weights[part] = (-distance / farthest_A[row]).exp().cpu().numpy()
+    return weights / np.add.reduceat(weights, start[:-1])[rows]
+
+
+@numba.njit(cache=True)
+def _reciprocal(nearest_AN, num_half):
+    """Which images encode each image, as the start of each row and the columns.
+
+    An image's reciprocal neighbours, and those of each of them among its `num_half` nearest, where more than
+    two thirds of the latter are also the former.
+    """
+    num_images, num_nearest = nearest_AN.shape
+    start = np.zeros(num_images + 1, np.int64)
+    columns = np.empty(num_images * num_nearest, np.int64)
+    own = np.full(num_images, -1)  # own[j] == i: j is a reciprocal neighbour of i
+    taken = np.full(num_images, -1)  # taken[j] == i: j encodes i
+    candidates = np.empty(num_nearest, np.int64)
+    size = 0
+    for i in range(num_images):
+        while size + num_nearest * (num_half + 1) > len(columns):
+            columns = np.concatenate((columns, np.empty_like(columns)))
+        for j in nearest_AN[i]:
+            if i in nearest_AN[j]:
+                own[j] = taken[j] = i
+                columns[size] = j
+                size += 1
+        for j in columns[start[i] : size].copy():
+            count = shared = 0
+            for candidate in nearest_AN[j, :num_half]:
+                if j in nearest_AN[candidate, :num_half]:
+                    candidates[count] = candidate
+                    count += 1
+                    shared += own[candidate] == i
+            if 3 * shared > 2 * count:
+                for candidate in candidates[:count]:
+                    if taken[candidate] != i:
+                        taken[candidate] = i
+                        columns[size] = candidate
+                        size += 1
+        columns[start[i] : size].sort()
+        start[i + 1] = size
+    return start, columns[:size].copy()
+
+
+@numba.njit(cache=True)
+def _average(encoding, nearest_AN):
+    """The mean of the sparse rows of each image's nearest images."""
+    start, columns, values = encoding
+    num_images, num_nearest = nearest_AN.shape
+    total = np.zeros(num_images)
+    touched = np.full(num_images, -1)
+    new_start = np.zeros(num_images + 1, np.int64)
+    new_columns = np.empty(num_nearest * len(columns), np.int64)
+    new_values = np.empty(num_nearest * len(columns), np.float32)
+    size = 0
+    for i in range(num_images):
+        for j in nearest_AN[i]:
+            for entry in range(start[j], start[j + 1]):
+                column = columns[entry]
+                if touched[column] != i:
+                    touched[column] = i
+                    total[column] = 0
+                    new_columns[size] = column
+                    size += 1
+                total[column] += values[entry]
+        new_columns[new_start[i] : size].sort()
+        for entry in range(new_start[i], size):
+            new_values[entry] = total[new_columns[entry]] / num_nearest
+        new_start[i + 1] = size
+    return _Sparse(new_start, new_columns[:size].copy(), new_values[:size].copy())
+
+
+@numba.njit(cache=True)
+def _columns_of(encoding, first_row):
+    """The rows from `first_row` on, counted from 0, by column: a sparse matrix of the transpose."""
+    start, columns, values = encoding
+    num_images = len(start) - 1
+    begin = start[first_row]
+    column_start = np.zeros(num_images + 1, np.int64)
+    for column in columns[begin:]:
+        column_start[column + 1] += 1
+    column_start = np.cumsum(column_start)
+    free = column_start[:-1].copy()
+    rows = np.empty(len(columns) - begin, np.int64)
+    row_values = np.empty(len(columns) - begin, np.float32)
+    for row in range(first_row, num_images):
+        for entry in range(start[row], start[row + 1]):
+            place = free[columns[entry]]
+            free[columns[entry]] += 1
+            rows[place] = row - first_row
+            row_values[place] = values[entry]
+    return _Sparse(column_start, rows, row_values)
+
+
+@numba.njit(cache=True)
+def _mix_jaccard(distance_QG, encoding, transpose, lambda_value):
+    """Mix each query's Jaccard distances into its original ones, in place.
+
+    Encodings sum to 1, so the union of two is 2 minus their intersection.
+    """
+    num_queries, num_gallery = distance_QG.shape
+    for query in range(num_queries):
+        intersection_G = np.zeros(num_gallery)
+        for entry in range(encoding.start[query], encoding.start[query + 1]):
+            column, value = encoding.columns[entry], encoding.values[entry]
+            for other in range(transpose.start[column], transpose.start[column + 1]):
+                intersection_G[transpose.columns[other]] += min(value, transpose.values[other])
+        jaccard_G = 1 - intersection_G / (2 - intersection_G)
+        for g in range(num_gallery):
+            distance_QG[query, g] = (1 - lambda_value) * jaccard_G[g] + lambda_value * distance_QG[query, g]
