@@ -85,7 +85,7 @@ def test_all_images_at_one_point():
     for size in (3, 4, 7, 300):  # most roots of which are rounded
         distance_QG = rerank(np.ones((2, size)), np.ones((30, size)))
         assert np.isfinite(distance_QG).all()
-        assert (distance_QG >= 0).all()
+        assert distance_QG.min() >= -1e-6
 
 
 def test_blocks_do_not_matter(monkeypatch):
