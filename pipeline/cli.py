@@ -196,9 +196,7 @@ def _tracking_uri(option: str | None, workspace: "Workspace") -> str | None:
 
     uri = option or os.environ.get("MLFLOW_TRACKING_URI")
     if uri is None and len([node for node in ray.nodes() if node["Alive"]]) > 1:
-        print(
-            "several machines need a tracking server (--tracking-uri): untracked; `msinet sync` fills it in later"
-        )
+        print("several machines need a tracking server (--tracking-uri): untracked; `msinet sync` fills it in later")
         return None
     return uri or default_uri(workspace)
 

@@ -94,9 +94,7 @@ def _recipe(name: str) -> BeforeValidator:
 
 def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     nested = {
-        k: _merged(base[k], v)
-        for k, v in overrides.items()
-        if isinstance(v, dict) and isinstance(base.get(k), dict)
+        k: _merged(base[k], v) for k, v in overrides.items() if isinstance(v, dict) and isinstance(base.get(k), dict)
     }
     return {**base, **overrides, **nested}
 
@@ -208,9 +206,7 @@ class Experiment(Strict):
                     hint = _suggestion(name, self.datasets)
                     raise ValueError(f"`{role}` must name entries of `datasets`, but got {name!r}.{hint}")
         if not self.splits and not self.genotypes:
-            raise ValueError(
-                "an experiment must search (`splits`) or name `genotypes` to retrain, but has neither."
-            )
+            raise ValueError("an experiment must search (`splits`) or name `genotypes` to retrain, but has neither.")
         for name in self.sources:
             self.training_size(name)
         return self
@@ -246,9 +242,7 @@ def load_experiment(path: Path) -> Experiment:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RequestError(f"an experiment must be a YAML file, but {path} does not read: {error}") from error
     if not isinstance(document, dict):
-        raise RequestError(
-            f"an experiment must be a mapping of settings, but {path} holds {type(document).__name__}."
-        )
+        raise RequestError(f"an experiment must be a mapping of settings, but {path} holds {type(document).__name__}.")
     try:
         experiment = Experiment.model_validate(document)
     except ValidationError as error:
@@ -258,9 +252,7 @@ def load_experiment(path: Path) -> Experiment:
 
 def _with_absolute_paths(experiment: Experiment, folder: Path) -> Experiment:
     datasets: dict[str, DiskData | SyntheticData] = {
-        name: data.model_copy(update={"path": folder / data.path.expanduser()})
-        if isinstance(data, DiskData)
-        else data
+        name: data.model_copy(update={"path": folder / data.path.expanduser()}) if isinstance(data, DiskData) else data
         for name, data in experiment.datasets.items()
     }
     return experiment.model_copy(update={"datasets": datasets})
@@ -286,11 +278,7 @@ def _describe(details: Any) -> str:
 
 
 def _is_internal(part: str) -> bool:
-    return (
-        part in {"spec", "synthetic", "function-before", "literal['same']"}
-        or "[" in part
-        or part in _DISK_KINDS
-    )
+    return part in {"spec", "synthetic", "function-before", "literal['same']"} or "[" in part or part in _DISK_KINDS
 
 
 _DISK_KINDS = set(get_args(DiskData.model_fields["kind"].annotation))

@@ -112,9 +112,7 @@ class Plan:
         return len({stage.key or stage.name for stage in chosen})
 
 
-def plan(
-    experiment: Experiment, fingerprints: Mapping[str, str] | None = None, lookup: Lookup | None = None
-) -> Plan:
+def plan(experiment: Experiment, fingerprints: Mapping[str, str] | None = None, lookup: Lookup | None = None) -> Plan:
     """Plan an experiment; nothing is read from a dataset and nothing is started.
 
     Args:

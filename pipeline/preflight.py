@@ -43,7 +43,7 @@ def preflight(experiment: Experiment, workspace: Workspace, say: Callable[[str],
         if name not in {*experiment.sources, *experiment.targets}:
             continue
         if isinstance(data, SyntheticData):
-            _require_identities(experiment, name, data.spec.train_records())
+            _require_identities(experiment, name, _generated_train_records(data))
             continue
         dataset = read_dataset(name, data)
         _require_identities(experiment, name, [r for r in dataset.records if r.subset == "train"])
@@ -77,15 +77,11 @@ def signature(dataset: Dataset) -> str:
     rows: list[Any] = []
     for record in dataset.records:
         status = (Path(dataset.root) / record.path).stat()
-        rows.append(
-            [record.path, str(record.pid), record.camid, record.subset, status.st_size, status.st_mtime_ns]
-        )
+        rows.append([record.path, str(record.pid), record.camid, record.subset, status.st_size, status.st_mtime_ns])
     return content_hash(rows)
 
 
-def _checked_fingerprint(
-    name: str, dataset: Dataset, workspace: Workspace, say: Callable[[str], None]
-) -> str:
+def _checked_fingerprint(name: str, dataset: Dataset, workspace: Workspace, say: Callable[[str], None]) -> str:
     from msinet.data.check import check
 
     try:
@@ -101,9 +97,7 @@ def _checked_fingerprint(
     report = check(dataset)
     if report.problems:
         shown = "\n".join(f"  {problem}" for problem in report.problems[:20])
-        raise RequestError(
-            f"every picture of a dataset must be readable (datasets.{name}.path), but:\n{shown}"
-        )
+        raise RequestError(f"every picture of a dataset must be readable (datasets.{name}.path), but:\n{shown}")
     workspace.keep_fingerprint(found, report.fingerprint)
     return report.fingerprint
 
@@ -116,10 +110,8 @@ def _require_identities(experiment: Experiment, name: str, train_records: list[A
         return
     try:
         for split in experiment.splits:
-            train, valid, _ = identity_split(
-                train_records, *parse_split(split), split_seed=experiment.split_seed
-            )
-            check_split_sizes(train, valid, experiment.search.num_ids, name, split)
+            train, valid = identity_split(train_records, *parse_split(split), split_seed=experiment.split_seed)
+            check_split_sizes(train, valid, num_ids=experiment.search.num_ids, dataset_name=name, split=split)
     except ValueError as error:
         raise RequestError(f"{error}") from error
     recipes = {"in_domain": experiment.retrain.in_domain, "cross_domain": experiment.retrain.cross_domain}
@@ -130,6 +122,12 @@ def _require_identities(experiment: Experiment, name: str, train_records: list[A
                 f"a batch takes {recipe.num_ids} identities, but {name!r} has {found} for training: lower `batch_size` "
                 f"or raise `num_instances` (retrain.{recipe_name}.batch_size)."
             )
+
+
+def _generated_train_records(data: SyntheticData) -> list[Any]:
+    from msinet.data import synthetic
+
+    return [record for record in synthetic.records(data.spec) if record.subset == "train"]
 
 
 def _require_subsets(experiment: Experiment, name: str, dataset: Dataset) -> None:

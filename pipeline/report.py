@@ -51,15 +51,7 @@ def overview(plan: Plan, failures: dict[str, str]) -> str:
     """
     lines = [["stage", "state", "key"]]
     for stage in plan.stages.values():
-        state = (
-            "done"
-            if stage.result
-            else "failed"
-            if stage.name in failures
-            else "to run"
-            if stage.key
-            else "pending"
-        )
+        state = "done" if stage.result else "failed" if stage.name in failures else "to run" if stage.key else "pending"
         lines.append([stage.name, state, stage.key or "-"])
     return aligned(lines)
 
@@ -84,7 +76,5 @@ def _bound(pending: int) -> str:
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Rows as columns of equal width, under a ruled header."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])

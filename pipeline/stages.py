@@ -103,7 +103,7 @@ def execute(root: Path, task: Task, report: Callable[[Report], None]) -> dict[st
 def run_prepare(context: Context) -> Result:
     """Write a dataset into shards of original bytes, with its fingerprint."""
     from msinet.data import synthetic
-    from msinet.data.packed import read_items, write_shards
+    from msinet.data.packed import gather_source, write_shards
     from msinet.data.readers import read
 
     dataset = dict(context.spec["dataset"])
@@ -112,7 +112,7 @@ def run_prepare(context: Context) -> Result:
         dataset.pop("renderer")
         items = synthetic.render(synthetic.SyntheticSpec(**dataset))
     else:
-        items = read_items(read(kind, context.task.location["path"]))
+        items = gather_source(read(kind, context.task.location["path"]))
     summary = write_shards(items, context.attempt.folder / SHARDS)
     expected = dataset.get("fingerprint", summary["fingerprint"])
     if summary["fingerprint"] != expected:
@@ -126,7 +126,7 @@ def run_search(context: Context) -> Result:
     """Search α on one train/valid split of a source; ends in a genotype."""
     import torch
 
-    from msinet.data.splits import identity_split, parse_split
+    from msinet.data.splits import identity_split, parse_split, split_report
     from msinet.engine.recipes import SearchRecipe
     from msinet.engine.search import Search, search_epochs
     from msinet.models.supernet import Supernet
@@ -134,9 +134,8 @@ def run_search(context: Context) -> Result:
     spec, device = context.spec, _device(context.spec)
     recipe = _parse(SearchRecipe, spec["recipe"])
     packed = _packed(context, "source_data")
-    train, valid, shared = identity_split(
-        packed.subset_records("train"), *parse_split(spec["split"]), split_seed=spec["split_seed"]
-    )
+    split = (_records(packed, "train"), *parse_split(spec["split"]))
+    train, valid = identity_split(*split, split_seed=spec["split_seed"])
     torch.manual_seed(spec["seed"])
     search = Search(
         Supernet(),
@@ -152,7 +151,7 @@ def run_search(context: Context) -> Result:
     return {
         "genotype": genotype.letters,
         "alphas": history[-1]["alphas"],
-        "split": {"train_images": len(train), "valid_images": len(valid)},
+        "split": asdict(split_report(*split, split_seed=spec["split_seed"])),
         "metrics": {"train_loss": history[-1]["train_loss"], "valid_loss": history[-1]["valid_loss"]},
     }
 
@@ -168,7 +167,7 @@ def run_retrain(context: Context) -> Result:
     spec, device = context.spec, _device(context.spec)
     recipe = _parse(TrainRecipe, spec["recipe"])
     packed = _packed(context, "source_data")
-    batches = _train_batches(context, packed, packed.subset_records("train"), recipe, device, "train")
+    batches = _train_batches(context, packed, _records(packed, "train"), recipe, device, "train")
     torch.manual_seed(spec["seed"])
     model = build_model(spec["network"], num_classes=batches.num_classes, genotype=spec["genotype"])
     training = Training(model, batches, recipe, device)
@@ -185,7 +184,6 @@ def run_retrain(context: Context) -> Result:
 def run_evaluate(context: Context) -> Result:
     """Rank a target's gallery for each of its queries."""
     import safetensors.torch
-    from msinet.data.packed import ImageStore
     from msinet.engine.evaluate import embed
     from msinet.metrics import evaluate_ranking
     from msinet.models import build_model
@@ -197,10 +195,8 @@ def run_evaluate(context: Context) -> Result:
     packed = _packed(context, "target_data")
     records, embeddings = {}, {}
     for subset in ("query", "gallery"):
-        records[subset] = packed.subset_records(subset)
-        store = ImageStore.open(
-            packed, packed.indices(records[subset]), tuple(spec["image_size"]), context.cache
-        )
+        records[subset] = _records(packed, subset)
+        store = _store(context, "target_data", packed, records[subset])
         embeddings[subset] = embed(model, store, device, after_neck=spec["after_neck"])
     ranking = evaluate_ranking(
         embeddings["query"],
@@ -251,16 +247,33 @@ def _packed(context: Context, role: str) -> Any:
     return PackedDataset(context.folder(role) / SHARDS)
 
 
+def _records(packed: Any, subset: str) -> list[Any]:
+    return [packed.records[index] for index in packed.subset(subset)]
+
+
+def _store(context: Context, role: str, packed: Any, records: Any) -> Any:
+    """The decoded pictures of some records, at the specification's size."""
+    from msinet.data.packed import ImageStore
+
+    index = {record.path: index for index, record in enumerate(packed.records)}
+    return ImageStore.open(
+        packed,
+        [index[record.path] for record in records],
+        tuple(context.spec["image_size"]),
+        context.cache,
+        context.spec[role],
+    )
+
+
 def _train_batches(context: Context, packed: Any, records: Any, recipe: Any, device: Any, stream: str) -> Any:
     """P×K batches of the given training records, augmented on the device."""
     from msinet.data.loaders import TrainBatches
-    from msinet.data.packed import ImageStore
     from msinet.data.records import label_of
     from msinet.data.samplers import IdentityBatches
 
     label = label_of(records)
     labels = [label[record.pid] for record in records]
-    store = ImageStore.open(packed, packed.indices(records), tuple(context.spec["image_size"]), context.cache)
+    store = _store(context, "source_data", packed, records)
     sampler = IdentityBatches(labels, recipe.num_ids, recipe.num_instances, context.spec["seed"], stream)
     return TrainBatches(store, labels, sampler, recipe.augmentation, context.spec["seed"], device, stream)
 

@@ -190,9 +190,7 @@ class _View:
             now = int(time.time() * 1000)
             if stage.kind == "evaluate":
                 scores = stage.result["metrics"].items()
-                self.client.log_batch(
-                    run, metrics=[Metric(name, float(value), now, 0) for name, value in scores]
-                )
+                self.client.log_batch(run, metrics=[Metric(name, float(value), now, 0) for name, value in scores])
             if "genotype" in stage.result and "genotype" not in self.client.get_run(run).data.params:
                 self.client.log_param(run, "genotype", stage.result["genotype"])
                 self.client.set_tag(run, "genotype", stage.result["genotype"])
@@ -221,9 +219,7 @@ class _View:
 
     def _create_experiment(self, name: str) -> str:
         # Artifacts beside the results where MLflow has no server of its own to keep them.
-        place = (
-            (self.workspace.root / "mlartifacts" / name).as_uri() if self.uri.startswith("sqlite") else None
-        )
+        place = (self.workspace.root / "mlartifacts" / name).as_uri() if self.uri.startswith("sqlite") else None
         experiment_id: str = self.client.create_experiment(name, artifact_location=place)
         return experiment_id
 

@@ -132,8 +132,4 @@ def create_once(path: Path, content: dict[str, Any]) -> None:
 def locate(option: str | None) -> Path:
     """The workspace's folder: the option, else MSINET_WORKSPACE, else one in the user's data directory."""
     chosen = option or os.environ.get("MSINET_WORKSPACE")
-    return (
-        Path(chosen).expanduser().absolute()
-        if chosen
-        else Path(platformdirs.user_data_path("msinet")) / "workspace"
-    )
+    return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_data_path("msinet")) / "workspace"

@@ -7,7 +7,7 @@ from msinet.data.loaders import eval_batches
 from msinet.data.packed import ImageStore
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: its tensors could not be trained on afterwards
 def embed(
     model: nn.Module,
     store: ImageStore,

@@ -21,7 +21,7 @@ from msinet.data.synthetic.domains import DOMAINS
 from msinet.data.synthetic.person import Person, draw_person, sample_person
 from msinet.data.synthetic.vehicle import Vehicle, draw_vehicle, sample_vehicle
 
-__all__ = ["CATEGORIES", "RENDERER_VERSION", "SyntheticSpec", "render", "write"]
+__all__ = ["CATEGORIES", "RENDERER_VERSION", "SyntheticSpec", "records", "render", "write"]
 
 # To be raised whenever the pixels of any specification change: it is a part of the key of what is made from them.
 RENDERER_VERSION = 1
@@ -90,8 +90,13 @@ def render(spec: SyntheticSpec) -> Iterator[tuple[Record, bytes]]:
     """
 
     artist = _Artist(spec)
-    for record, index in _records(spec):
+    for record, index in _numbered_records(spec):
         yield record, artist.image(record, index)
+
+
+def records(spec: SyntheticSpec) -> list[Record]:
+    """The records that `render` yields, in its order, without rendering."""
+    return [record for record, _ in _numbered_records(spec)]
 
 
 def write(spec: SyntheticSpec, folder: str | Path) -> list[Record]:
@@ -114,7 +119,7 @@ def write(spec: SyntheticSpec, folder: str | Path) -> list[Record]:
     return records
 
 
-def _records(spec: SyntheticSpec) -> list[tuple[Record, int]]:
+def _numbered_records(spec: SyntheticSpec) -> list[tuple[Record, int]]:
     """All images, sorted by path, each with its number among those of its identity and camera."""
     pid_digits = max(4, len(str(spec.train_ids + spec.test_ids)))
     camid_digits, index_digits = len(str(spec.cameras)), max(2, len(str(spec.images_per_camera)))
