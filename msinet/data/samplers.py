@@ -10,20 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from msinet.data.streams import generator
 
 
-def ids_per_batch(batch_size: int, num_instances: int) -> int:
-    """P, from the size of a batch and K.
-
-    Raises:
-        ValueError: The batch does not divide evenly.
-    """
-    if num_instances < 1 or batch_size < num_instances or batch_size % num_instances:
-        raise ValueError(
-            "`batch_size` must be a multiple of `num_instances`, but got "
-            f"batch_size={batch_size}, num_instances={num_instances} (data.batch_size)."
-        )
-    return batch_size // num_instances
-
-
 class IdentityBatches:
     """Epochs of batches of P identities with K images each.
 

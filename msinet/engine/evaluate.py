@@ -28,7 +28,7 @@ def embed(
     Returns:
         embedding_ND on the CPU, float32, not normalised.
     """
-    model = model.to(device=device, memory_format=torch.channels_last).eval()
+    model = model.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     blocks = [
         model.embed(images_BCHW, after_neck=after_neck).float().cpu()  # type: ignore[operator]
         for images_BCHW in eval_batches(store, batch_size, device)

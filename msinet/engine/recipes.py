@@ -1,13 +1,25 @@
 """Every number of a search and of a retraining, with the paper's values as defaults (method.md, sections 2 and 4)."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal, get_args
 
 from msinet.data.transforms import CROSS_DOMAIN, IN_DOMAIN, Augmentation
 
 Precision = Literal["float32", "bf16"]
 # An unknown key in a configuration file is an error: read by pydantic, which this package does not import.
 STRICT = {"extra": "forbid"}
+
+
+def _require(recipe: object, must_be: str, holds: Callable[[Any], bool], *names: str) -> None:
+    for name in names:
+        if not holds(value := getattr(recipe, name)):
+            raise ValueError(f"`{name}` must be {must_be}, but got {value!r}.")
+
+
+def _rises(epochs: Sequence[int]) -> bool:
+    return all(first < second for first, second in pairwise(epochs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +59,7 @@ class BatchRecipe:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "num_instances"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, but got {getattr(self, name)}.")
+        _require(self, "at least 1", lambda x: x >= 1, "epochs", "batch_size", "num_instances")
         if self.batch_size % self.num_instances:
             raise ValueError(
                 "`batch_size` must be a multiple of `num_instances`, but got "
@@ -60,10 +70,11 @@ class BatchRecipe:
                 "a batch must hold at least two identities, but got "
                 f"batch_size={self.batch_size}, num_instances={self.num_instances}."
             )
-        if self.lr <= 0:
-            raise ValueError(f"`lr` must be positive, but got {self.lr}.")
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"`milestones` must rise, but got {list(self.milestones)}.")
+        _require(self, "positive", lambda x: x > 0, "lr", "gamma")
+        _require(self, "0 to 1", lambda x: 0 <= x <= 1, "momentum", "warmup_factor")
+        _require(self, "at least 0", lambda x: x >= 0, "weight_decay", "warmup_epochs")
+        _require(self, "rising", _rises, "milestones")
+        _require(self, "'float32' or 'bf16'", lambda x: x in get_args(Precision), "precision")
 
     @property
     def num_ids(self) -> int:
@@ -94,6 +105,17 @@ class SearchRecipe(BatchRecipe):
     memory_momentum: float = 0.2
     supervision: Literal["tcm"] = "tcm"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self, "positive", lambda x: x > 0, "alpha_lr", "temperature")
+        _require(
+            self, "two numbers from 0 to below 1", lambda x: len(x) == 2 and 0 <= min(x) <= max(x) < 1, "alpha_betas"
+        )
+        _require(self, "at least 0", lambda x: x >= 0, "alpha_weight_decay")
+        _require(self, "rising", _rises, "alpha_milestones")
+        _require(self, "0 to 1", lambda x: 0 <= x <= 1, "memory_momentum")
+        _require(self, "'tcm'", lambda x: x == "tcm", "supervision")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecipe(BatchRecipe):
@@ -112,6 +134,11 @@ class TrainRecipe(BatchRecipe):
     alignment: Literal["none", "pos", "neg", "pos_neg"] = "none"
     alignment_weight: float = 2.0
     sam_softmax: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self, "0 to 1", lambda x: 0 <= x <= 1, "label_smoothing")
+        _require(self, "at least 0", lambda x: x >= 0, "margin", "alignment_weight")
 
 
 RECIPES: dict[str, TrainRecipe] = {

@@ -1,7 +1,7 @@
 """The twins contrastive search: α from the validation identities, weights from the training identities."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,9 @@ class Search:
         valid: Batches of the validation identities; they cycle.
         recipe: The numbers.
         device: Where the search runs.
+
+    Raises:
+        ValueError: A side's batches are not `recipe`'s P×K.
     """
 
     def __init__(
@@ -60,7 +63,14 @@ class Search:
         recipe: SearchRecipe,
         device: torch.device,
     ) -> None:
-        self.supernet = supernet.to(device=device, memory_format=torch.channels_last)
+        for side, batches in (("training", train), ("validation", valid)):
+            received = batches.sampler.num_ids, batches.sampler.num_instances
+            if received != (recipe.num_ids, recipe.num_instances):  # the memory's update counts on it
+                raise ValueError(
+                    f"a search's batches must be {recipe.num_ids} identities × {recipe.num_instances} images "
+                    f"(`batch_size`, `num_instances`), but the {side} side's are {received[0]} × {received[1]}."
+                )
+        self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train, self.valid = train, valid
         self.recipe = recipe
         self.device = device
@@ -85,7 +95,7 @@ class Search:
         return self._step(batch, self.train_memory, self.weights, self.weight_optimizer)
 
     def _step(
-        self, batch: Batch, memory: Tensor, parameters: list[Tensor], optimizer: torch.optim.Optimizer
+        self, batch: Batch, memory: Tensor, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer
     ) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             features_BD = self.supernet(batch.images_BCHW)
@@ -94,7 +104,13 @@ class Search:
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
         optimizer.step()
-        update_memory(memory, features_BD.detach(), batch.labels_B, self.recipe.memory_momentum)
+        update_memory(
+            memory,
+            features_BD.detach(),
+            batch.labels_B,
+            self.recipe.memory_momentum,
+            num_instances=self.recipe.num_instances,
+        )
         return loss.detach()
 
     def state_dict(self) -> dict[str, Any]:
@@ -127,8 +143,8 @@ def search_epochs(search: Search) -> Iterator[SearchReport]:
         ValueError: A loss is no longer a number.
     """
     recipe = search.recipe
-    search.supernet.train()
     for epoch in range(search.next_epoch, recipe.epochs):
+        search.supernet.train()  # whoever listens may have evaluated it
         started = time.perf_counter()
         lr = recipe_lr(recipe, epoch)
         alpha_lr = recipe.alpha_lr * lr_factor(
@@ -138,9 +154,7 @@ def search_epochs(search: Search) -> Iterator[SearchReport]:
         set_lr(search.alpha_optimizer, alpha_lr)
         losses_2 = torch.zeros(2, device=search.device)  # summed on the device: no step waits for the host
         steps = 0
-        for train_batch, valid_batch in zip(
-            search.train.epoch(epoch), search.valid.cycling(epoch), strict=False
-        ):
+        for train_batch, valid_batch in zip(search.train.epoch(epoch), search.valid.cycling(epoch), strict=False):
             valid_loss = search.alpha_step(valid_batch)
             losses_2 += torch.stack([search.weight_step(train_batch), valid_loss])
             steps += 1

@@ -51,10 +51,8 @@ class Training:
         device: Where the training runs.
     """
 
-    def __init__(
-        self, model: nn.Module, batches: TrainBatches, recipe: TrainRecipe, device: torch.device
-    ) -> None:
-        self.model = model.to(device=device, memory_format=torch.channels_last)
+    def __init__(self, model: nn.Module, batches: TrainBatches, recipe: TrainRecipe, device: torch.device) -> None:
+        self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batches = batches
         self.recipe = recipe
         self.device = device
@@ -122,7 +120,7 @@ def train_epochs(training: Training) -> Iterator[TrainReport]:
     """
     recipe = training.recipe
     for epoch in range(training.next_epoch, recipe.epochs):
-        training.model.train()
+        training.model.train()  # whoever listens may have evaluated it
         started = time.perf_counter()
         lr = recipe_lr(recipe, epoch)
         set_lr(training.optimizer, lr)

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from msinet.data.samplers import IdentityBatches, ids_per_batch
+from msinet.data.samplers import IdentityBatches
 
 
 def labels_of(counts: list[int]) -> np.ndarray:
@@ -76,12 +76,6 @@ def test_the_numbers_stay_what_they_are() -> None:
     """Runs that were interrupted continue on other machines and versions: the draw must never change."""
     batches = IdentityBatches([0, 0, 0, 0, 1, 1, 1, 2, 2, 2], 2, 2, seed=5).epoch(1)
     assert batches.tolist() == [[1, 0, 4, 5], [3, 2, 8, 7]]
-
-
-def test_the_message_of_an_uneven_batch() -> None:
-    assert ids_per_batch(64, 4) == 16
-    with pytest.raises(ValueError, match="multiple of `num_instances`, but got batch_size=30, num_instances=4"):
-        ids_per_batch(30, 4)
 
 
 def test_too_few_identities_or_a_bad_seed_are_errors() -> None:
