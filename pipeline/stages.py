@@ -97,7 +97,9 @@ def execute(root: Path, task: Task, report: Callable[[Report], None]) -> dict[st
         workspace.record_failure(attempt, failure)
         return {"failure": failure}
     result = {**part, "spec": task.spec, "started": started, "seconds": time.time() - started}
-    return {"result": workspace.publish(attempt, result)}
+    published = workspace.publish(attempt, result)
+    attempt.checkpoint.unlink(missing_ok=True)  # a finished stage never continues
+    return {"result": published}
 
 
 def run_prepare(context: Context) -> Result:

@@ -1,0 +1,106 @@
+"""The driver on a real Ray: everything runs once, a failure fails alone, and watchers are told."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline.config import Experiment
+from pipeline.plan import Stage, plan
+from pipeline.scheduling import DONE, FAILED, SKIPPED, run_plan
+from pipeline.workspace import Workspace
+
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("local_ray")]
+
+
+class Listener:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.epochs: dict[str, list[int]] = {}
+        self.ended: list[str] = []
+        self.lost: dict[str, str] = {}
+        self.last: dict[str, str] = {}
+
+    def started(self, stage: Stage) -> None:
+        self.begun.append(stage.name)
+
+    def reported(self, stage: Stage, reports: Sequence[dict[str, Any]]) -> None:
+        self.epochs.setdefault(stage.name, []).extend(report["epoch"] for report in reports)
+
+    def finished(self, stage: Stage) -> None:
+        self.ended.append(stage.name)
+
+    def failed(self, stage: Stage, failure: dict[str, Any]) -> None:
+        self.lost[stage.name] = failure["message"]
+
+    def tick(self, states: dict[str, str]) -> None:
+        self.last = states
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace that the tests of this file share: what one has prepared the next finds."""
+    return Workspace(tmp_path_factory.mktemp("grid"))
+
+
+def test_a_grid_runs_to_its_end_once(tiny: dict[str, Any], prepared: Workspace) -> None:
+    tiny["splits"], tiny["genotypes"] = ["60-80"], ["MSINet", "GGEGAGGNGAEA"]
+    experiment = Experiment.model_validate(tiny)
+    listener = Listener()
+    planned = plan(experiment, lookup=prepared.result)
+    outcome = run_plan(planned, prepared, [listener])
+    assert set(outcome.states.values()) == {DONE}
+    assert set(listener.ended) == set(planned.stages)
+    search = next(planned.of_kind("search")).name
+    assert listener.epochs[search] == [0, 1]
+    # A published name and its letters are one genotype: one retraining, two rows of the plan.
+    named = [s for s in planned.of_kind("retrain") if s.labels["origin"] in ("MSINet", "GGEGAGGNGAEA")]
+    assert len({stage.key for stage in named}) == 1
+    assert sum(stage.name in listener.begun for stage in named) == 1
+    for stage in planned.stages.values():
+        attempts = list(prepared.stage_folder(stage.kind, str(stage.key)).glob("attempts/*"))
+        assert len(attempts) == 1, "nothing ran twice"
+
+    again = Listener()
+    replanned = plan(experiment, lookup=prepared.result)
+    assert all(stage.result for stage in replanned.stages.values())
+    run_plan(replanned, prepared, [again])
+    assert again.begun == []
+
+
+def test_a_stage_that_fails_fails_alone(tiny: dict[str, Any], prepared: Workspace, tmp_path: Path) -> None:
+    from msinet.data import synthetic
+
+    folder = tmp_path / "damaged"
+    synthetic.write(synthetic.SyntheticSpec(train_ids=10, test_ids=4, height=32), folder)
+    tiny["datasets"]["damaged"] = {"kind": "manifest", "path": str(folder)}
+    tiny["sources"], tiny["targets"] = ["street", "damaged"], ["street"]
+    planned = plan(Experiment.model_validate(tiny), {"damaged": "checked-earlier"}, prepared.result)
+    shutil.rmtree(folder / "train")  # after the check, before the run
+    listener = Listener()
+    outcome = run_plan(planned, prepared, [listener])
+    assert outcome.names(FAILED) == ["prepare damaged"]
+    assert {name.split()[1] for name in outcome.names(SKIPPED)} == {"damaged"}
+    assert all(outcome.states[s.name] == DONE for s in planned.stages.values() if s.labels.get("source") == "street")
+    assert "must be there" in listener.lost["prepare damaged"]
+    assert "since `prepare damaged` failed" in listener.lost["search damaged 60-80 seed 0"]
+    key = planned.stages["prepare damaged"].key
+    assert prepared.last_failure("prepare", str(key)) is not None
+
+
+def test_no_more_at_a_time_than_asked(tiny: dict[str, Any], workspace: Workspace) -> None:
+    tiny["resources"] = {"max_concurrent": 1}
+    tiny["splits"], tiny["genotypes"], tiny["targets"] = [], ["MSINet"], ["street"]
+    busiest = 0
+
+    class Counter(Listener):
+        def tick(self, states: dict[str, str]) -> None:
+            nonlocal busiest
+            busiest = max(busiest, sum(state in ("queued", "running") for state in states.values()))
+
+    outcome = run_plan(plan(Experiment.model_validate(tiny)), workspace, [Counter()])
+    assert set(outcome.states.values()) == {DONE}
+    assert busiest == 1

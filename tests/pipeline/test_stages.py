@@ -1,0 +1,143 @@
+"""Stages without Ray: from a specification to a published result; interrupted ones continue to the same numbers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pipeline.config import Experiment
+from pipeline.plan import Plan, Stage, plan
+from pipeline.stages import HISTORY, PER_QUERY, WEIGHTS, Task, execute
+from pipeline.workspace import Workspace
+
+
+def quiet(report: dict[str, Any]) -> None:
+    """Nobody listens."""
+
+
+def run_all(planned: Plan, workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """Run every stage here, in order."""
+    for stage in planned.stages.values():
+        ended = execute(workspace.root, task_of(stage, planned), quiet)
+        assert "result" in ended, ended
+        planned.resolve(workspace.result)
+    return planned.results()
+
+
+def task_of(stage: Stage, planned: Plan) -> Task:
+    spec = stage.bind(planned.results())
+    assert spec is not None
+    assert stage.key is not None
+    inputs = {role: planned.results()[name] for role, name in stage.needs.items()}
+    return Task(stage.kind, stage.key, spec, inputs, stage.location)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
+    """The tiny experiment, run to its end."""
+    from conftest import TINY  # type: ignore[import-not-found]
+
+    workspace = Workspace(tmp_path_factory.mktemp("finished"))
+    planned = plan(Experiment.model_validate(TINY))
+    run_all(planned, workspace)
+    return planned, workspace
+
+
+def test_every_stage_publishes_what_the_next_one_needs(finished: tuple[Plan, Workspace]) -> None:
+    planned, workspace = finished
+    results = planned.results()
+    assert set(results) == set(planned.stages)
+    search = next(result for result in results.values() if result["kind"] == "search")
+    history = [json.loads(line) for line in (workspace.files(search) / HISTORY).read_text().splitlines()]
+    assert [line["epoch"] for line in history] == [0, 1]
+    assert history[-1]["alphas"] == search["alphas"]
+    assert history[-1]["genotype"] == search["genotype"]
+    assert search["split"]["train_ids"] == 6
+    assert search["split"]["valid_ids"] == 8
+
+
+def test_an_evaluation_is_the_mean_of_its_queries(finished: tuple[Plan, Workspace]) -> None:
+    planned, workspace = finished
+    for stage in planned.of_kind("evaluate"):
+        assert stage.result is not None
+        table = pq.read_table(workspace.files(stage.result) / PER_QUERY).to_pydict()
+        mean = sum(table["average_precision"]) / len(table["average_precision"])
+        assert stage.result["metrics"]["mAP"] == pytest.approx(mean)
+        first = [rank == 1 for rank in table["first_match_rank"]]
+        assert stage.result["metrics"]["rank1"] == pytest.approx(sum(first) / len(first))
+
+
+def test_equal_work_gives_equal_bytes(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    planned, workspace = finished
+    again = plan(planned.experiment)
+    elsewhere = Workspace(tmp_path)
+    run_all(again, elsewhere)
+    for name, stage in planned.stages.items():
+        assert again.stages[name].key == stage.key
+    for stage in planned.stages.values():
+        if stage.kind in ("search", "retrain"):
+            ours = workspace.files(stage.result) / WEIGHTS  # type: ignore[arg-type]
+            theirs = elsewhere.files(again.stages[stage.name].result) / WEIGHTS  # type: ignore[arg-type]
+            assert ours.read_bytes() == theirs.read_bytes()
+
+
+class Killed(BaseException):
+    """Not an error that a stage could catch."""
+
+
+@pytest.mark.parametrize("kind", ["search", "retrain"])
+def test_an_interrupted_stage_continues_to_the_same_numbers(
+    finished: tuple[Plan, Workspace], tmp_path: Path, kind: str
+) -> None:
+    planned, workspace = finished
+    stage = next(planned.of_kind(kind))
+    other = Workspace(tmp_path)
+    (other.root / "stages").mkdir()
+    (other.root / "stages" / "prepare").symlink_to(workspace.root / "stages" / "prepare")
+    epochs: list[int] = []
+
+    def die_in_the_second_epoch(report: dict[str, Any]) -> None:
+        epochs.append(report["epoch"])
+        if report["epoch"] == 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        execute(other.root, task_of(stage, planned), die_in_the_second_epoch)
+    assert other.result(kind, str(stage.key)) is None
+    ended = execute(other.root, task_of(stage, planned), lambda report: epochs.append(report["epoch"]))
+    assert epochs == [0, 1, 1], "the first epoch is not run again"
+    before = (workspace.files(stage.result) / WEIGHTS).read_bytes()  # type: ignore[arg-type]
+    assert (other.files(ended["result"]) / WEIGHTS).read_bytes() == before
+    lines = (other.files(ended["result"]) / HISTORY).read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
+
+
+def test_what_is_published_is_not_run_again(finished: tuple[Plan, Workspace]) -> None:
+    planned, workspace = finished
+    stage = next(planned.of_kind("search"))
+    before = sorted(path.name for path in workspace.stage_folder("search", str(stage.key)).glob("attempts/*"))
+    ended = execute(workspace.root, task_of(stage, planned), quiet)
+    assert ended["result"] == stage.result
+    assert sorted(p.name for p in workspace.stage_folder("search", str(stage.key)).glob("attempts/*")) == before
+
+
+def test_a_failure_is_kept_and_returned(experiment: Experiment, workspace: Workspace) -> None:
+    task = Task("prepare", "k", {"dataset": {"kind": "market1501", "fingerprint": "f"}}, location={"path": "/nowhere"})
+    failure = execute(workspace.root, task, quiet)["failure"]
+    assert "/nowhere" in failure["message"]
+    assert "Traceback" in failure["traceback"]
+    assert workspace.result("prepare", "k") is None
+    kept = workspace.last_failure("prepare", "k")
+    assert kept is not None
+    assert kept["message"] == failure["message"]
+
+
+def test_data_that_changed_since_the_check_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    from msinet.data import synthetic
+
+    folder = tmp_path / "data"
+    synthetic.write(synthetic.SyntheticSpec(train_ids=2, test_ids=2, height=32), folder)
+    spec = {"dataset": {"kind": "manifest", "fingerprint": "of before"}}
+    failure = execute(workspace.root, Task("prepare", "k", spec, location={"path": str(folder)}), quiet)["failure"]
+    assert "must not change" in failure["message"]

@@ -1,0 +1,120 @@
+"""MLflow as a view: one run per stage key, never doubled; without MLflow the grid does not notice."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline.config import Experiment
+from pipeline.plan import Plan, plan
+from pipeline.stages import HISTORY
+from pipeline.tracking import KEY_TAG, Tracker, default_uri, sync
+from pipeline.workspace import Workspace
+from test_stages import quiet, task_of
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
+    """The tiny experiment, run to its end without Ray."""
+    from conftest import TINY  # type: ignore[import-not-found]
+    from pipeline.stages import execute
+
+    workspace = Workspace(tmp_path_factory.mktemp("tracked"))
+    planned = plan(Experiment.model_validate({**TINY, "genotypes": ["MSINet"]}))
+    for stage in planned.stages.values():
+        execute(workspace.root, task_of(stage, planned), quiet)
+        planned.resolve(workspace.result)
+    return planned, workspace
+
+
+def runs(uri: str, name: str) -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    return client.search_runs([client.get_experiment_by_name(name).experiment_id], max_results=1000)
+
+
+def test_sync_writes_everything_once(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    planned, workspace = finished
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    distinct = {stage.key for stage in planned.stages.values()}
+    for _ in range(2):
+        assert sync(uri, planned, workspace) == len(distinct)
+        found = runs(uri, "tiny")
+        children = [run for run in found if KEY_TAG in run.data.tags]
+        assert {run.data.tags[KEY_TAG] for run in children} == distinct
+        assert len(children) == len(distinct), "no run is doubled"
+        assert len(found) == len(distinct) + 1, "one parent"
+    assert {run.info.status for run in found} == {"FINISHED"}
+
+    client = MlflowClient(tracking_uri=uri)
+    search = next(planned.of_kind("search"))
+    run = next(run for run in children if run.data.tags[KEY_TAG] == search.key)
+    assert [p.step for p in client.get_metric_history(run.info.run_id, "train_loss")] == [0, 1]
+    assert run.data.params["split"] == run.data.tags["split"] == "60-80"
+    assert run.data.params["genotype"] == search.result["genotype"]  # type: ignore[index]
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {HISTORY, "genotype.json"}
+    evaluation = next(planned.of_kind("evaluate"))
+    run = next(run for run in children if run.data.tags[KEY_TAG] == evaluation.key)
+    assert math.isclose(run.data.metrics["mAP"], evaluation.result["metrics"]["mAP"])  # type: ignore[index]
+    assert {"rank1", "rank5", "rank10", "mINP"} <= set(run.data.metrics)
+    assert run.data.params["target"] == "street"
+
+
+def test_live_epochs_and_a_restart_leave_each_point_once(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    planned, workspace = finished
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    search = next(planned.of_kind("search"))
+    report = {"epoch": 0, "epochs": 2, "train_loss": 1.0, "lr": 0.1, "seconds": 1.0}
+    first = Tracker(uri, planned, workspace)
+    first.started(search)
+    first.reported(search, [report])
+    assert first.close(failed=False) is None
+    second = Tracker(uri, planned, workspace)
+    second.started(search)
+    second.reported(search, [report])
+    second.finished(search)
+    assert second.close(failed=False) is None
+    run = next(run for run in runs(uri, "tiny") if run.data.tags.get(KEY_TAG) == search.key)
+    history = MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "train_loss")
+    assert [point.step for point in history] == [0, 1]
+
+
+def test_a_failed_stage_shows_why(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    planned, workspace = finished
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    stage = next(planned.of_kind("retrain"))
+    tracker = Tracker(uri, planned, workspace)
+    tracker.started(stage)
+    tracker.failed(stage, {"message": "the losses must stay finite", "traceback": "Traceback ..."})
+    assert tracker.close(failed=True) is None
+    run = next(run for run in runs(uri, "tiny") if run.data.tags.get(KEY_TAG) == stage.key)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["failure"] == "the losses must stay finite"
+    # It succeeds on the next attempt: the same run, finished.
+    sync(uri, planned, workspace)
+    run = next(run for run in runs(uri, "tiny") if run.data.tags.get(KEY_TAG) == stage.key)
+    assert run.info.status == "FINISHED"
+
+
+def test_a_server_that_is_down_stops_nothing(
+    finished: tuple[Plan, Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, workspace = finished
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    tracker = Tracker("http://127.0.0.1:9", planned, workspace)  # the discard port: nobody listens
+    for stage in planned.stages.values():
+        tracker.started(stage)
+        tracker.finished(stage)
+    problem = tracker.close(failed=False)
+    assert problem is not None
+
+
+def test_the_default_is_an_absolute_file_beside_the_results(workspace: Workspace) -> None:
+    assert default_uri(workspace) == f"sqlite:///{workspace.root}/mlflow.db"
+    assert workspace.root.is_absolute()
