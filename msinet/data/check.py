@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from msinet.data.dataset import Counts, DataError, Dataset, decode
+from msinet.data.dataset import FIXED, RANDOM_GALLERY, Counts, DataError, Dataset, decode
 from msinet.data.records import SUBSETS, Record
 
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I", "F")
@@ -28,6 +28,8 @@ class CheckReport:
         modes: How many images are stored in each of Pillow's modes (`RGB`, `L` for grey-scale, `CMYK`, …).
         problems: What has to be mended before the dataset is used, one sentence each.
         warnings: What one should know, one sentence each.
+        num_double_suffix: Images whose names end in `.jpg.jpg`.
+        protocol: Of the dataset.
     """
 
     name: str
@@ -39,6 +41,8 @@ class CheckReport:
     modes: dict[str, int]
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    num_double_suffix: int = 0
+    protocol: str = FIXED
 
     @property
     def num_grey(self) -> int:
@@ -59,9 +63,14 @@ class CheckReport:
         for row in (header, *rows):
             cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
             lines.append("  ".join(cells))
+        if self.protocol == RANDOM_GALLERY:
+            lines.append("the gallery is drawn at random: one query image of each identity")
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.left_out.items()))
         lines.append(f"left out: {left_out or 'nothing'}")
-        lines.append(f"grey-scale images: {self.num_grey:,}; CMYK images: {self.num_cmyk:,}")
+        lines.append(
+            f"grey-scale images: {self.num_grey:,}; CMYK images: {self.num_cmyk:,}; "
+            f"names ending in .jpg.jpg: {self.num_double_suffix:,}"
+        )
         lines += _listing("problems", self.problems) + _listing("warnings", self.warnings)
         return "\n".join(lines)
 
@@ -89,11 +98,17 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
     by_subset = {s: [record for record in dataset.records if record.subset == s] for s in SUBSETS}
     found = {subset: _count(records) for subset, records in by_subset.items()}
     evaluated = by_subset["query"] + by_subset["gallery"]
-    match_problems, warnings = _unmatched_queries(by_subset["query"], by_subset["gallery"])
+    drawn = dataset.protocol == RANDOM_GALLERY
+    match_problems, warnings = (
+        _undrawable_queries(by_subset["query"])
+        if drawn
+        else _unmatched_queries(by_subset["query"], by_subset["gallery"])
+    )
+    wanted = [subset for subset in SUBSETS if not (drawn and subset == "gallery")]
     warnings = [
         *_shared_identities(by_subset["train"], evaluated),
         *_differences(found, dataset.expected or {}),
-        *(f"the dataset has no {subset} images." for subset in SUBSETS if not by_subset[subset]),
+        *(f"the dataset has no {subset} images." for subset in wanted if not by_subset[subset]),
         *_lonely_identities(by_subset["train"]),
         *warnings,
         *_unequal_cameras(evaluated),
@@ -110,6 +125,8 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
         modes=dict(sorted(modes.items())),
         problems=problems + match_problems,
         warnings=warnings,
+        num_double_suffix=sum(record.path.lower().endswith(".jpg.jpg") for record in dataset.records),
+        protocol=dataset.protocol,
     )
 
 
@@ -182,10 +199,25 @@ def _shared_identities(train: Sequence[Record], evaluated: Sequence[Record]) -> 
 
 
 def _lonely_identities(train: Sequence[Record]) -> list[str]:
-    lonely = [pid for pid, count in Counter(record.pid for record in train).items() if count == 1]
+    lonely = _with_one_image(train)
     if not lonely:
         return []
     return [f"{len(lonely):,} training identities have one image only: {_names(map(str, lonely))}."]
+
+
+def _undrawable_queries(query: Sequence[Record]) -> tuple[list[str], list[str]]:
+    """Problems and warnings where the gallery is drawn from the queries: identities with one image have no query."""
+    lonely = _with_one_image(query)
+    if not lonely:
+        return [], []
+    if len(lonely) == len(query):
+        return ["at least one test identity must have two images, but none has."], []
+    names = _names(map(str, lonely))
+    return [], [f"{len(lonely):,} test identities have one image only, in the gallery and never a query: {names}."]
+
+
+def _with_one_image(records: Sequence[Record]) -> list[int | str]:
+    return [pid for pid, count in Counter(record.pid for record in records).items() if count == 1]
 
 
 def _unmatched_queries(query: Sequence[Record], gallery: Sequence[Record]) -> tuple[list[str], list[str]]:

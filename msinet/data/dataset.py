@@ -9,6 +9,10 @@ from PIL import Image
 
 from msinet.data.records import Record
 
+# How a test is made: the dataset says what is query and what is gallery; or all its test images are queries, and
+# one of each identity, drawn at random, is the gallery (`msinet.data.galleries`).
+FIXED, RANDOM_GALLERY = PROTOCOLS = ("fixed", "random_gallery")
+
 
 class DataError(ValueError):
     """Something about the user's data is wrong; the message says what, where, and what to change."""
@@ -33,6 +37,10 @@ class Dataset:
         records: Sorted by path, every path once.
         left_out: How many files were left out, by reason.
         expected: By subset, the counts as commonly stated, or None for a dataset without such counts.
+        protocol: One of `PROTOCOLS`.
+
+    Raises:
+        ValueError: Another protocol, or a gallery where it is to be drawn at random.
     """
 
     name: str
@@ -40,6 +48,13 @@ class Dataset:
     records: tuple[Record, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
     expected: Mapping[str, Counts] | None = None
+    protocol: str = FIXED
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"a dataset's protocol must be one of {', '.join(PROTOCOLS)}, but got {self.protocol!r}.")
+        if self.protocol == RANDOM_GALLERY and any(record.subset == "gallery" for record in self.records):
+            raise ValueError(f"all test images must be queries where the gallery is drawn, but {self.name} has others.")
 
 
 def decode(data: bytes | memoryview, path: str) -> Image.Image:

@@ -139,3 +139,33 @@ def test_the_value_of_a_fingerprint_never_changes() -> None:
 )
 def test_everything_that_counts_changes_the_fingerprint(other: tuple[Record, bytes]) -> None:
     assert fingerprint([other]) != fingerprint([(Record("a.jpg", 1, 1, "train"), b"data")])
+
+
+def test_doubled_suffixes_are_counted(tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, SOUND)
+    (tmp_path / "01.jpg").rename(tmp_path / "01.JPG.jpg")
+    records = (dataset.records[0], replace(dataset.records[1], path="01.JPG.jpg"), *dataset.records[2:])
+    report = check(replace(dataset, records=records))
+    assert (report.num_double_suffix, report.problems, report.warnings) == (1, [], [])
+    assert "names ending in .jpg.jpg: 1" in report.format()
+
+
+def test_a_drawn_gallery_wants_an_identity_with_two_images(tmp_path: Path) -> None:
+    rows: list[tuple[int | str, int | None, str]] = [(1, None, "train"), (1, None, "train"), (6, None, "query")]
+    report = check(replace(dataset_of(tmp_path, [*rows, (7, None, "query")]), protocol="random_gallery"))
+    assert report.problems == ["at least one test identity must have two images, but none has."]
+    report = check(replace(dataset_of(tmp_path, [*rows, (6, None, "query")]), protocol="random_gallery"))
+    assert (report.problems, report.warnings, report.protocol) == ([], [], "random_gallery")
+
+
+def test_without_queries_a_drawn_gallery_is_told_once(tmp_path: Path) -> None:
+    rows: list[tuple[int | str, int | None, str]] = [(1, None, "train"), (1, None, "train")]
+    report = check(replace(dataset_of(tmp_path, rows), protocol="random_gallery"))
+    assert (report.problems, report.warnings) == ([], ["the dataset has no query images."])
+
+
+def test_a_protocol_is_one_of_two_and_fits_the_records(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must be one of fixed, random_gallery, but got 'random'"):
+        Dataset("small", tmp_path, (), protocol="random")
+    with pytest.raises(ValueError, match="all test images must be queries"):
+        replace(dataset_of(tmp_path, SOUND), protocol="random_gallery")

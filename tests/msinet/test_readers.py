@@ -162,7 +162,7 @@ def test_manifest_must_be_one_file(tmp_path: Path) -> None:
 
 
 def test_an_unknown_kind_suggests_the_nearest(tmp_path: Path) -> None:
-    assert sorted(READERS) == ["manifest", "market1501"]
+    assert {"manifest", "market1501"} <= READERS.keys()
     with pytest.raises(DataError, match="Did you mean 'market1501'"):
         read("market-1501", tmp_path)
     with pytest.raises(DataError, match="must exist"):

@@ -2,15 +2,25 @@
 
 import difflib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from msinet.data.dataset import DataError, Dataset
 from msinet.data.readers.manifest import read_manifest
 from msinet.data.readers.market1501 import read_market1501
+from msinet.data.readers.msmt17 import read_msmt17
+from msinet.data.readers.vehicleid import read_vehicleid
+from msinet.data.readers.veri import read_veri
 
 READERS: dict[str, Callable[[Path], Dataset]] = {
     "manifest": read_manifest,
     "market1501": read_market1501,
+    "msmt17": read_msmt17,
+    "vehicleid": read_vehicleid,
+    "vehicleid800": partial(read_vehicleid, num_test_ids=800),
+    "vehicleid1600": partial(read_vehicleid, num_test_ids=1600),
+    "vehicleid2400": partial(read_vehicleid, num_test_ids=2400),
+    "veri": read_veri,
 }
 
 

@@ -5,14 +5,13 @@ Archive `Market-1501-v15.09.15.zip`, linked from https://zheng-lab.cecs.anu.edu.
 """
 
 import re
-from collections import Counter
 from pathlib import Path
 
-from msinet.data.dataset import Counts, DataError, Dataset
-from msinet.data.records import Record
+from msinet.data.dataset import Counts, Dataset
+from msinet.data.readers.layout import Layout, find_folder, pictures_by_name
 
-FOLDER = "Market-1501-v15.09.15"
 SUBSETS = {"bounding_box_test": "gallery", "bounding_box_train": "train", "query": "query"}
+LAYOUT = Layout("Market-1501", "Market-1501-v15.09.15", tuple(SUBSETS))
 EXPECTED = {
     "train": Counts(identities=751, images=12_936, cameras=6),
     "query": Counts(identities=750, images=3_368, cameras=6),
@@ -29,31 +28,8 @@ def read_market1501(root: Path) -> Dataset:
     Junk (identity -1) is left out; distractors (identity 0) stay in the gallery.
 
     Raises:
-        DataError: The three folders of images are not there.
+        DataError: The three folders of images are not there, or hold none.
     """
-    folder = _find_folder(root)
-    records: list[Record] = []
-    left_out: Counter[str] = Counter()
-    for name, subset in SUBSETS.items():
-        for file in sorted(entry.name for entry in (folder / name).iterdir()):
-            if not (match := FILE_NAME.fullmatch(file)):
-                is_picture = file.lower().endswith((".jpg", ".jpeg", ".png"))
-                left_out["unexpected file name" if is_picture else "not a picture"] += 1
-            elif (pid := int(match[1])) == JUNK:
-                left_out["junk (identity -1)"] += 1
-            else:
-                records.append(Record(f"{name}/{file}", pid, int(match[2]), subset))
-    if not records:
-        raise DataError(f"Market-1501 must hold images such as 0002_c1s1_000451_03.jpg, but {folder} has none.")
-    records.sort(key=lambda record: record.path)
-    return Dataset("market1501", folder, tuple(records), dict(left_out), EXPECTED)
-
-
-def _find_folder(root: Path) -> Path:
-    for folder in (root, root / FOLDER):
-        if all((folder / name).is_dir() for name in SUBSETS):
-            return folder
-    raise DataError(
-        f"Market-1501 must hold the folders {', '.join(SUBSETS)}, but neither {root} nor {root / FOLDER} "
-        f"has all of them; set the dataset's path to the folder {FOLDER} itself or to its parent."
-    )
+    _, folder = find_folder(root, LAYOUT)
+    records, left_out = pictures_by_name(folder, SUBSETS, FILE_NAME, example="0002_c1s1_000451_03.jpg", junk=JUNK)
+    return Dataset("market1501", folder, records, left_out, EXPECTED)

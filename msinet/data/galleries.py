@@ -1,0 +1,54 @@
+"""Query and gallery where a dataset leaves them to chance: one image of each identity, drawn at random."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msinet.data.dataset import DataError
+from msinet.data.records import sorted_pids
+from msinet.data.streams import generator
+
+
+def random_galleries(
+    pids: Sequence[int | str], *, draws: int = 10, seed: int = 0
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Draw one gallery image of each identity, several times; scores are averaged over the draws.
+
+    The gallery has as many images as there are identities. An identity with one image is in every gallery, and
+    never a query. Draw n is the same however many follow it.
+
+    Args:
+        pids: Identity of each test image, in a fixed order (by path).
+        draws: How often; ten is the protocol of VehicleID.
+        seed: Of the draws.
+
+    Returns:
+        For each draw (query_indices, gallery_indices), positions in `pids`, both rising.
+
+    Raises:
+        DataError: No identity has two images, so that there would be no query.
+        ValueError: `draws` is below 1, or `seed` negative.
+    """
+    if draws < 1:
+        raise ValueError(f"`draws` must be at least 1, but got {draws}.")
+    images: dict[int | str, list[int]] = defaultdict(list)
+    for index, pid in enumerate(pids):
+        images[pid].append(index)
+    if len(images) == len(pids):
+        raise DataError(
+            f"a gallery drawn at random needs an identity with two images at least, but {len(pids):,} test images "
+            f"are of {len(images):,} identities."
+        )
+    ordered = [images[pid] for pid in sorted_pids(images)]
+    return [_draw(ordered, len(pids), seed, draw) for draw in range(draws)]
+
+
+def _draw(
+    ordered: list[list[int]], num_images: int, seed: int, draw: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    chosen = generator(seed, "gallery", epoch=draw).integers([len(indices) for indices in ordered])
+    in_gallery = np.zeros(num_images, dtype=bool)
+    in_gallery[[indices[i] for indices, i in zip(ordered, chosen, strict=True)]] = True
+    return np.flatnonzero(~in_gallery), np.flatnonzero(in_gallery)

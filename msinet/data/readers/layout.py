@@ -1,0 +1,172 @@
+"""What readers of published layouts share: finding the folder, and pictures told by their names or by lists."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from msinet.data.dataset import DataError
+from msinet.data.records import Record
+
+PICTURES = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a dataset lies on a disk.
+
+    Attributes:
+        name: For messages.
+        folder: What its archive calls the dataset's folder.
+        contents: Files and folders that must be in it.
+    """
+
+    name: str
+    folder: str
+    contents: tuple[str, ...]
+
+    def missing(self, folder: Path) -> list[str]:
+        """Those of `contents` that are not in `folder`."""
+        return [item for item in self.contents if not os.path.exists(folder / item)]
+
+
+def find_folder(root: Path, *layouts: Layout) -> tuple[Layout, Path]:
+    """Which of the layouts is at `root`, and the dataset's folder: `root`, or the one in it of the archive's name.
+
+    Raises:
+        DataError: None is there (the message says what is missing, and where it lies instead if that is near), or
+            more than one.
+    """
+    found = [(layout, folder) for layout in layouts if (folder := _folder_of(layout, root))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        places = " and ".join(f"{layout.name} at {folder}" for layout, folder in found)
+        raise DataError(f"a dataset's path must lead to one dataset, but {root} leads to {places}.")
+    wanted = " or ".join(f"{', '.join(layout.contents)} ({layout.name})" for layout in layouts)
+    looked_in = [root, *(root / layout.folder for layout in layouts)]
+    best, place = min(
+        ((layout, folder) for layout in layouts for folder in (root, root / layout.folder)),
+        key=lambda at: len(at[0].missing(at[1])),
+    )
+    folders = " or ".join(layout.folder for layout in layouts)
+    hint = _elsewhere(root, layouts) or f"set the dataset's path to the folder {folders} itself or to its parent"
+    raise DataError(
+        f"a dataset's folder must hold {wanted}, but neither {' nor '.join(map(str, looked_in))} has all of them "
+        f"({place} lacks {', '.join(best.missing(place))}); {hint}."
+    )
+
+
+def pictures_by_name(
+    folder: Path, subsets: Mapping[str, str], pattern: re.Pattern[str], *, example: str, junk: int | None = None
+) -> tuple[tuple[Record, ...], dict[str, int]]:
+    """Records of pictures whose names hold identity and camera.
+
+    Args:
+        folder: The dataset's.
+        subsets: By folder of pictures, the subset that it holds.
+        pattern: Of a file name; its first group is the identity, its second the camera.
+        example: A file name, for the message.
+        junk: The identity of pictures that are left out.
+
+    Returns:
+        The records by path, and how many files were left out, by reason.
+
+    Raises:
+        DataError: There is no picture of such a name.
+    """
+    records: list[Record] = []
+    left_out: Counter[str] = Counter()
+    for name, subset in subsets.items():
+        for file in sorted(entry.name for entry in (folder / name).iterdir()):
+            if not (match := pattern.fullmatch(file)):
+                left_out["unexpected file name" if _is_picture(file) else "not a picture"] += 1
+            elif (pid := int(match[1])) == junk:
+                left_out[f"junk (identity {junk})"] += 1
+            else:
+                records.append(Record(f"{name}/{file}", pid, int(match[2]), subset))
+    if not records:
+        raise DataError(f"a dataset must hold images such as {example}, but {folder} has none.")
+    return tuple(sorted(records, key=_path)), dict(left_out)
+
+
+def pictures_by_list(
+    folder: Path, subfolders: Sequence[str], listed: Iterable[tuple[str, Record]]
+) -> tuple[tuple[Record, ...], dict[str, int]]:
+    """Records of pictures that lists name. One that is not on the disk stays among them, for `check` to name.
+
+    Args:
+        folder: The dataset's.
+        subfolders: Those of pictures; what is in them without being listed is left out.
+        listed: Where a line stands, for messages, and its record.
+
+    Returns:
+        The records by path, and how many files were left out, by reason.
+
+    Raises:
+        DataError: The lists are empty, or give a picture twice and not as the same.
+    """
+    first_seen: dict[str, tuple[str, Record]] = {}
+    left_out: Counter[str] = Counter()
+    for where, record in listed:
+        before, same = first_seen.setdefault(record.path, (where, record))
+        if same != record:
+            raise DataError(f"{where}: every image must be listed once, but {record.path} stands at {before} already.")
+        left_out["listed again"] += before != where
+    if not first_seen:
+        raise DataError(f"a dataset's lists must name at least one image, but those in {folder} name none.")
+    for file in (file for name in subfolders for file in _files(folder, name)):
+        if file not in first_seen:
+            left_out["in no list that is read" if _is_picture(file) else "not a picture"] += 1
+    records = [record for _, record in first_seen.values()]
+    return tuple(sorted(records, key=_path)), {reason: count for reason, count in left_out.items() if count}
+
+
+def list_lines(file: Path, pattern: re.Pattern[str], *, example: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """The lines of a list that are not empty: where each stands, for messages, and its match.
+
+    Raises:
+        DataError: The file is not readable text, or a line is not as in `example`.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"a list of images must be readable text, but {file} is not: {error}.") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not (line := line.strip()):
+            continue
+        where = f"{file}, line {number}"
+        if not (match := pattern.fullmatch(line)):
+            raise DataError(f"{where}: a line must look like {example!r}, but got {line!r}.")
+        yield where, match
+
+
+def _folder_of(layout: Layout, root: Path) -> Path | None:
+    return next((folder for folder in (root, root / layout.folder) if not layout.missing(folder)), None)
+
+
+def _elsewhere(root: Path, layouts: Sequence[Layout]) -> str | None:
+    """Where the dataset lies when the path leads to a wrong level near it."""
+    above = root.resolve().parents[:2]
+    for start in (*above, *sorted(root.glob("*"))):
+        for layout in layouts:
+            if folder := _folder_of(layout, start):
+                where = "further up" if folder in above else "beside it" if start in above else "further down"
+                return f"{layout.name} lies {where}: set the dataset's path to {folder}"
+    return None
+
+
+def _files(folder: Path, name: str) -> Iterator[str]:
+    for directory, _, files in os.walk(folder / name):
+        prefix = Path(directory).relative_to(folder).as_posix()
+        yield from (f"{prefix}/{file}" for file in files)
+
+
+def _is_picture(file: str) -> bool:
+    return file.lower().endswith(PICTURES)
+
+
+def _path(record: Record) -> str:
+    return record.path

@@ -1,0 +1,49 @@
+"""MSMT17: 4,101 pedestrians under fifteen cameras of a campus, on four days.
+
+Wei, Zhang, Gao, Tian: "Person Transfer GAN to Bridge Domain Gap for Person Re-Identification", CVPR 2018.
+Folder `MSMT17_V1`, or `MSMT17_V2` with masked faces, on request from https://www.pkuvmc.com/dataset.html
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from msinet.data.dataset import Counts, Dataset
+from msinet.data.readers.layout import Layout, find_folder, list_lines, pictures_by_list
+from msinet.data.records import Record
+
+LISTS = {"list_train.txt": "train", "list_val.txt": "train", "list_query.txt": "query", "list_gallery.txt": "gallery"}
+# The first folder holds the training pictures, the second those of the query and of the gallery.
+V1 = Layout("MSMT17 V1", "MSMT17_V1", ("train", "test", *LISTS))
+V2 = Layout("MSMT17 V2", "MSMT17_V2", ("mask_train_v2", "mask_test_v2", *LISTS))
+EXPECTED = {  # of both versions; train and val together
+    "train": Counts(identities=1_041, images=32_621, cameras=15),
+    "query": Counts(identities=3_060, images=11_659, cameras=15),
+    "gallery": Counts(identities=3_060, images=82_161, cameras=15),
+}
+# Path, in it identity and camera: 0000/0000_000_01_0303morning_0015_0.jpg 0 (the last number is the identity again)
+LINE = re.compile(r"((?:[\w-]+/)*(\d{4})_\d+_(\d+)_[\w-]+\.jpg)(?:\s+\d+)?", re.IGNORECASE)
+# Both sides number their identities from 0000: test identity 0012 is 10012 here, and equals no training identity.
+TEST_OFFSET = 10_000
+
+
+def read_msmt17(root: Path) -> Dataset:
+    """Read MSMT17, whichever version is at `root`: its folder, or the folder that holds it; the name says which.
+
+    Lists decide what belongs to it: `list_train.txt` and `list_val.txt` together train. No picture is junk.
+    Test identities are counted from `TEST_OFFSET`.
+
+    Raises:
+        DataError: Folders or lists are not there, both versions are, or a line is malformed.
+    """
+    layout, folder = find_folder(root, V1, V2)
+    records, left_out = pictures_by_list(folder, layout.contents[:2], _listed(layout, folder))
+    return Dataset(layout.name, folder, records, left_out, EXPECTED)
+
+
+def _listed(layout: Layout, folder: Path) -> Iterator[tuple[str, Record]]:
+    train_folder, test_folder = layout.contents[:2]
+    for name, subset in LISTS.items():
+        pictures, offset = (train_folder, 0) if subset == "train" else (test_folder, TEST_OFFSET)
+        for where, line in list_lines(folder / name, LINE, example="0000/0000_000_01_0303morning_0015_0.jpg 0"):
+            yield where, Record(f"{pictures}/{line[1]}", int(line[2]) + offset, int(line[3]), subset)

@@ -1,0 +1,44 @@
+"""VehicleID: 26,267 vehicles, seen from the front or from behind; cameras are not told.
+
+Liu, Tian, Yang, Pang, Huang: "Deep Relative Distance Learning: Tell the Difference Between Similar Vehicles",
+CVPR 2016. Folder `VehicleID`, on request from https://www.pkuml.org/resources/pku-vehicleid.html
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from msinet.data.dataset import RANDOM_GALLERY, Counts, Dataset
+from msinet.data.readers.layout import Layout, find_folder, list_lines, pictures_by_list
+from msinet.data.records import Record
+
+IMAGES, LISTS = "image", "train_test_split"
+TRAIN = Counts(identities=13_164, images=113_346)
+# Image, identity (not padded): 0022000 12345
+LINE = re.compile(r"(\w+)\s+(\d+)")
+
+
+def read_vehicleid(root: Path, num_test_ids: int = 2400) -> Dataset:
+    """Read VehicleID from its folder, or from the folder that holds it.
+
+    All test images are queries: the gallery is drawn from them, again and again (`msinet.data.galleries`). No
+    picture is junk; those of the other test lists are left out.
+
+    Args:
+        root: Of the dataset.
+        num_test_ids: Which test list: 800, 1600 or 2400 (the MSINet paper's).
+
+    Raises:
+        DataError: The images or the lists are not there, or a line is malformed.
+    """
+    lists = {f"{LISTS}/train_list.txt": "train", f"{LISTS}/test_list_{num_test_ids}.txt": "query"}
+    _, folder = find_folder(root, Layout("VehicleID", "VehicleID", (IMAGES, *lists)))
+    records, left_out = pictures_by_list(folder, (IMAGES,), _listed(folder, lists))
+    expected = {"train": TRAIN, "query": Counts(identities=num_test_ids)}
+    return Dataset(f"vehicleid{num_test_ids}", folder, records, left_out, expected, RANDOM_GALLERY)
+
+
+def _listed(folder: Path, lists: dict[str, str]) -> Iterator[tuple[str, Record]]:
+    for name, subset in lists.items():
+        for where, line in list_lines(folder / name, LINE, example="0022000 12345"):
+            yield where, Record(f"{IMAGES}/{line[1]}.jpg", int(line[2]), None, subset)
