@@ -52,6 +52,6 @@ def _print_check(name: str, data: DiskData, workspace: Workspace | None = None) 
     dataset = read_dataset(name, data)
     report = check(dataset)
     print(report.format())
-    if workspace and not report.problems:
+    if workspace and report.fingerprint and not report.problems:
         workspace.keep_fingerprint(signature(dataset), report.fingerprint)
     return not report.problems

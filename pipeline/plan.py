@@ -25,6 +25,7 @@ CONTRIBUTION: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "model": lambda result: result["key"],
 }
 
+Labels = dict[str, str | int]
 Result = dict[str, Any]
 Lookup = Callable[[str, str], Result | None]
 
@@ -48,7 +49,7 @@ class Stage:
     kind: str
     settings: dict[str, Any]
     needs: dict[str, str] = field(default_factory=dict)
-    labels: dict[str, str | int] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
     location: dict[str, str] = field(default_factory=dict)
     key: str | None = None
     result: Result | None = None
@@ -145,7 +146,7 @@ class _Builder:
             for split in experiment.splits:
                 for seed in experiment.search_seeds:
                     search = self._search(source, split, seed)
-                    labels = {
+                    labels: Labels = {
                         "split": split,
                         "search_seed": seed,
                         "supervision": experiment.search.supervision,
@@ -164,7 +165,7 @@ class _Builder:
         data = self.experiment.datasets[name]
         location: dict[str, str] = {}
         if isinstance(data, DiskData):
-            dataset = {"kind": data.kind, "fingerprint": self.fingerprints.get(name)}
+            dataset: dict[str, Any] = {"kind": data.kind, "fingerprint": self.fingerprints.get(name)}
             location = {"path": str(data.path)}
         else:
             dataset = {"kind": data.kind, **asdict(data.spec), "renderer": RENDERER_VERSION}
@@ -209,14 +210,14 @@ class _Builder:
         origin: str,
         settings: dict[str, Any],
         needs: dict[str, str],
-        labels: dict[str, str | int],
+        labels: Labels,
     ) -> None:
         experiment = self.experiment
         for seed in experiment.retrain_seeds:
             for target in experiment.targets:
                 recipe_name, recipe = experiment.retrain.recipe_for(source, target)
                 name = f"retrain {source} {origin} {recipe_name} seed {seed}"
-                shared = {"source": source, "recipe": recipe_name, "seed": seed, **labels}
+                shared: Labels = {"source": source, "recipe": recipe_name, "seed": seed, **labels}
                 if name not in self.stages:
                     self._add(
                         Stage(
@@ -236,7 +237,7 @@ class _Builder:
                     )
                 self._evaluate(name, target, shared)
 
-    def _evaluate(self, model: str, target: str, labels: dict[str, str | int]) -> None:
+    def _evaluate(self, model: str, target: str, labels: Labels) -> None:
         domain = "in_domain" if labels["source"] == target else "cross_domain"
         self._add(
             Stage(

@@ -95,7 +95,7 @@ def _checked_fingerprint(name: str, dataset: Dataset, workspace: Workspace, say:
         return known
     say(f"checking the {len(dataset.records)} pictures of {name}: once, until they change")
     report = check(dataset)
-    if report.problems:
+    if report.fingerprint is None or report.problems:
         shown = "\n".join(f"  {problem}" for problem in report.problems[:20])
         raise RequestError(f"every picture of a dataset must be readable (datasets.{name}.path), but:\n{shown}")
     workspace.keep_fingerprint(found, report.fingerprint)

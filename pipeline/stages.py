@@ -186,6 +186,7 @@ def run_retrain(context: Context) -> Result:
 def run_evaluate(context: Context) -> Result:
     """Rank a target's gallery for each of its queries."""
     import safetensors.torch
+
     from msinet.engine.evaluate import embed
     from msinet.metrics import evaluate_ranking
     from msinet.models import build_model

@@ -44,7 +44,7 @@ class Tracker:
     def __init__(self, uri: str, plan: Plan, workspace: Workspace) -> None:
         self.view = _View(uri, plan, workspace)
         self.problem: str | None = None
-        self._events: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._events: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
         self._put(self.view.open)
@@ -79,7 +79,7 @@ class Tracker:
         self._thread.join(timeout)
         return self.problem or ("MLflow did not keep up" if self._thread.is_alive() else None)
 
-    def _put(self, event: Callable[[], None]) -> None:
+    def _put(self, event: Callable[[], object]) -> None:
         if self.problem is None:
             self._events.put(event)
 
@@ -215,7 +215,7 @@ class _View:
     def close(self, *, failed: bool, complete: bool = True) -> None:
         """End the parent run."""
         if complete:
-            self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")
+            self.client.set_terminated(str(self.parent), "FAILED" if failed else "FINISHED")
 
     def _create_experiment(self, name: str) -> str:
         # Artifacts beside the results where MLflow has no server of its own to keep them.

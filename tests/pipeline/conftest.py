@@ -1,36 +1,21 @@
-"""A tiny experiment, and one Ray for all tests of a process."""
+"""The tiny experiment as fixtures, and one Ray for all tests of a process."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from pipeline.config import Experiment
-from pipeline.workspace import Workspace
+from grids import run_without_ray, tiny_document
 
-TINY: dict[str, Any] = {
-    "name": "tiny",
-    "datasets": {
-        "street": {"kind": "synthetic", "domain": "street", "train_ids": 10, "test_ids": 4, "height": 32, "cameras": 2},
-        "campus": {"kind": "synthetic", "domain": "campus", "train_ids": 10, "test_ids": 4, "height": 32, "cameras": 2},
-    },
-    "sources": ["street"],
-    "targets": ["street", "campus"],
-    "image_size": [32, 16],
-    "splits": ["60-80"],
-    "search": {"epochs": 2, "batch_size": 8, "num_instances": 2, "warmup_epochs": 0, "milestones": []},
-    "retrain": {
-        "in_domain": {"epochs": 2, "batch_size": 8, "num_instances": 2, "warmup_epochs": 0, "milestones": []},
-        "cross_domain": "same",
-    },
-}
+from pipeline.config import Experiment
+from pipeline.plan import Plan
+from pipeline.workspace import Workspace
 
 
 @pytest.fixture
 def tiny() -> dict[str, Any]:
     """The tiny experiment's document, to be changed at will."""
-    return yaml.safe_load(yaml.safe_dump(TINY))
+    return tiny_document()
 
 
 @pytest.fixture
@@ -43,6 +28,13 @@ def experiment(tiny: dict[str, Any]) -> Experiment:
 def workspace(tmp_path: Path) -> Workspace:
     """An empty workspace."""
     return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
+    """The tiny experiment, run to its end; to be read only."""
+    workspace = Workspace(tmp_path_factory.mktemp("finished"))
+    return run_without_ray(tiny_document(), workspace), workspace
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from msinet.engine.recipes import RECIPES
 from pipeline.config import Experiment, load_experiment
 from pipeline.errors import RequestError
@@ -105,7 +106,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_a_manifest_as_a_source_needs_a_size(tmp_path: Path, tiny: dict[str, Any]) -> None:
     tiny["datasets"]["mine"] = {"kind": "manifest", "path": "mine"}
     tiny["sources"], tiny["image_size"] = ["mine"], None
-    with pytest.raises(RequestError, match="datasets.mine.image_size"):
+    with pytest.raises(RequestError, match=r"datasets\.mine\.image_size"):
         load(tmp_path, tiny)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from pipeline.config import Experiment
 from pipeline.plan import Plan, Result, plan
 

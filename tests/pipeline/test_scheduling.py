@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from pipeline.config import Experiment
 from pipeline.plan import Stage, plan
 from pipeline.scheduling import DONE, FAILED, SKIPPED, run_plan

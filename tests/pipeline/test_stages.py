@@ -6,42 +6,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from grids import quiet, run_without_ray, task_of, tiny_document
+
 from pipeline.config import Experiment
-from pipeline.plan import Plan, Stage, plan
+from pipeline.plan import Plan
 from pipeline.stages import HISTORY, PER_QUERY, WEIGHTS, Task, execute
 from pipeline.workspace import Workspace
-
-
-def quiet(report: dict[str, Any]) -> None:
-    """Nobody listens."""
-
-
-def run_all(planned: Plan, workspace: Workspace) -> dict[str, dict[str, Any]]:
-    """Run every stage here, in order."""
-    for stage in planned.stages.values():
-        ended = execute(workspace.root, task_of(stage, planned), quiet)
-        assert "result" in ended, ended
-        planned.resolve(workspace.result)
-    return planned.results()
-
-
-def task_of(stage: Stage, planned: Plan) -> Task:
-    spec = stage.bind(planned.results())
-    assert spec is not None
-    assert stage.key is not None
-    inputs = {role: planned.results()[name] for role, name in stage.needs.items()}
-    return Task(stage.kind, stage.key, spec, inputs, stage.location)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
-    """The tiny experiment, run to its end."""
-    from conftest import TINY  # type: ignore[import-not-found]
-
-    workspace = Workspace(tmp_path_factory.mktemp("finished"))
-    planned = plan(Experiment.model_validate(TINY))
-    run_all(planned, workspace)
-    return planned, workspace
 
 
 def test_every_stage_publishes_what_the_next_one_needs(finished: tuple[Plan, Workspace]) -> None:
@@ -70,9 +40,8 @@ def test_an_evaluation_is_the_mean_of_its_queries(finished: tuple[Plan, Workspac
 
 def test_equal_work_gives_equal_bytes(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
     planned, workspace = finished
-    again = plan(planned.experiment)
     elsewhere = Workspace(tmp_path)
-    run_all(again, elsewhere)
+    again = run_without_ray(tiny_document(), elsewhere)
     for name, stage in planned.stages.items():
         assert again.stages[name].key == stage.key
     for stage in planned.stages.values():

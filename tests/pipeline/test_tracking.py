@@ -5,26 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline.config import Experiment
-from pipeline.plan import Plan, plan
+
+from pipeline.plan import Plan
 from pipeline.stages import HISTORY
 from pipeline.tracking import KEY_TAG, Tracker, default_uri, sync
 from pipeline.workspace import Workspace
-from test_stages import quiet, task_of
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
-    """The tiny experiment, run to its end without Ray."""
-    from conftest import TINY  # type: ignore[import-not-found]
-    from pipeline.stages import execute
-
-    workspace = Workspace(tmp_path_factory.mktemp("tracked"))
-    planned = plan(Experiment.model_validate({**TINY, "genotypes": ["MSINet"]}))
-    for stage in planned.stages.values():
-        execute(workspace.root, task_of(stage, planned), quiet)
-        planned.resolve(workspace.result)
-    return planned, workspace
 
 
 def runs(uri: str, name: str) -> list[Any]:
@@ -101,9 +86,7 @@ def test_a_failed_stage_shows_why(finished: tuple[Plan, Workspace], tmp_path: Pa
     assert run.info.status == "FINISHED"
 
 
-def test_a_server_that_is_down_stops_nothing(
-    finished: tuple[Plan, Workspace], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_is_down_stops_nothing(finished: tuple[Plan, Workspace], monkeypatch: pytest.MonkeyPatch) -> None:
     planned, workspace = finished
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")

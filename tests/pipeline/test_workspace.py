@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from pipeline.workspace import RESULT, Workspace, create_once, locate
 
 

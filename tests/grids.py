@@ -1,0 +1,51 @@
+"""A tiny experiment, and its stages run one after another without Ray."""
+
+import copy
+from typing import Any
+
+from pipeline.config import Experiment
+from pipeline.plan import Plan, Stage, plan
+from pipeline.stages import Task, execute
+from pipeline.workspace import Workspace
+
+_DATA = {"kind": "synthetic", "train_ids": 10, "test_ids": 4, "height": 32, "cameras": 2}
+_SHORT = {"epochs": 2, "batch_size": 8, "num_instances": 2, "warmup_epochs": 0, "milestones": []}
+
+
+def tiny_document() -> dict[str, Any]:
+    """The tiny experiment as its file has it; a copy."""
+    return copy.deepcopy(
+        {
+            "name": "tiny",
+            "datasets": {"street": {**_DATA, "domain": "street"}, "campus": {**_DATA, "domain": "campus"}},
+            "sources": ["street"],
+            "targets": ["street", "campus"],
+            "image_size": [32, 16],
+            "splits": ["60-80"],
+            "search": _SHORT,
+            "retrain": {"in_domain": _SHORT, "cross_domain": "same"},
+        }
+    )
+
+
+def quiet(report: dict[str, Any]) -> None:
+    """Nobody listens."""
+
+
+def task_of(stage: Stage, planned: Plan) -> Task:
+    """The task of a stage whose inputs are done."""
+    spec = stage.bind(planned.results())
+    assert spec is not None
+    assert stage.key is not None
+    inputs = {role: planned.results()[name] for role, name in stage.needs.items()}
+    return Task(stage.kind, stage.key, spec, inputs, stage.location)
+
+
+def run_without_ray(document: dict[str, Any], workspace: Workspace) -> Plan:
+    """Run every stage of an experiment here, in order."""
+    planned = plan(Experiment.model_validate(document))
+    for stage in planned.stages.values():
+        ended = execute(workspace.root, task_of(stage, planned), quiet)
+        assert "result" in ended, ended
+        planned.resolve(workspace.result)
+    return planned
