@@ -1,0 +1,189 @@
+"""Retraining: its loss is the obvious sum, it continues to the same bits, and it learns."""
+
+import copy
+import math
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from conftest import Tiny
+from torch import Tensor
+
+from msinet.data.transforms import Augmentation
+from msinet.engine.recipes import RECIPES, TrainRecipe
+from msinet.engine.state import load_state, save_state
+from msinet.engine.train import Training, TrainReport, train_epochs
+from msinet.losses import spatial_alignment
+from msinet.models import build_model
+
+CPU = torch.device("cpu")
+RECIPE = TrainRecipe(epochs=3, batch_size=8, num_instances=2, warmup_epochs=2, milestones=(2,), alignment="pos_neg")
+
+
+def new_training(tiny: Tiny, recipe: TrainRecipe = RECIPE, network: str = "msinet", seed: int = 0) -> Training:
+    torch.manual_seed(seed)
+    options = {"genotype": "MSINet"} if network == "msinet" else {}
+    return Training(build_model(network, num_classes=8, **options), tiny.batches("train", recipe), recipe, CPU)
+
+
+def first_step(training: Training) -> tuple[list[float], Tensor]:
+    """The step's (identity, triplet, alignment, accuracy), and the gradient of the first convolution."""
+    training.model.train()
+    losses = training.step(next(training.batches.epoch(0)))
+    return losses.tolist(), next(training.model.parameters()).grad
+
+
+def without_seconds(report: TrainReport) -> dict:
+    return {**asdict(report), "seconds": None}
+
+
+def test_a_continued_training_ends_at_the_same_bits(tiny, tmp_path):
+    straight = new_training(tiny)
+    reports = []
+    for report in train_epochs(straight):
+        reports.append(report)
+        straight.model.eval()  # what a listener does to the network must not matter
+    interrupted = new_training(tiny)
+    first = next(train_epochs(interrupted))
+    save_state(tmp_path / "state.pt", interrupted.state_dict())
+    fresh = new_training(tiny, seed=1)
+    fresh.load_state_dict(load_state(tmp_path / "state.pt"))
+    continued = [first, *train_epochs(fresh)]
+    assert list(map(without_seconds, continued)) == list(map(without_seconds, reports))
+    for part in ("model", "alignment"):
+        actual, expected = fresh.state_dict()[part], straight.state_dict()[part]
+        assert actual.keys() == expected.keys()
+        assert [key for key in actual if not torch.equal(actual[key], expected[key])] == []
+    assert list(train_epochs(fresh)) == []
+
+    assert [report.epoch for report in reports] == [0, 1, 2]
+    assert [report.lr for report in reports] == pytest.approx([0.065 * f for f in (0.01, 0.505, 0.1)])
+    for report in reports:
+        parts = report.identity_loss + report.triplet_loss + 2.0 * report.alignment_loss
+        assert report.loss == pytest.approx(parts)
+        assert report.steps >= 3
+        assert report.seconds > 0
+
+
+def slow_identity(logits_BK: Tensor, labels: list[int], smoothing: float) -> Tensor:
+    losses = []
+    for logits_K, label in zip(logits_BK, labels, strict=True):
+        logarithms = logits_K - torch.log(sum(torch.exp(logit) for logit in logits_K))
+        shares = [smoothing / len(logits_K)] * len(logits_K)
+        shares[label] += 1 - smoothing
+        losses.append(-sum(share * value for share, value in zip(shares, logarithms, strict=True)))
+    return sum(losses) / len(losses)
+
+
+def slow_triplet(features_BD: Tensor, labels: list[int], margin: float) -> Tensor:
+    unit = [feature_D / feature_D.norm() for feature_D in features_BD]
+    losses = []
+    for anchor, label in zip(unit, labels, strict=True):
+        distances = [((anchor - other) ** 2).sum().clamp(min=1e-12).sqrt() for other in unit]
+        positive = max(d for d, other in zip(distances, labels, strict=True) if other == label)
+        negative = min(d for d, other in zip(distances, labels, strict=True) if other != label)
+        losses.append((positive - negative + margin).clamp(min=0))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("alignment", ["none", "pos", "neg", "pos_neg"])
+def test_a_step_is_the_gradient_of_the_obvious_sum(tiny, alignment):
+    training = new_training(tiny, replace(RECIPE, alignment=alignment, alignment_weight=1.5, label_smoothing=0.2))
+    network, module = copy.deepcopy(training.model).train(), copy.deepcopy(training.alignment)
+    batch = next(training.batches.epoch(0))
+    labels = batch.labels_B.tolist()
+    outputs = network(batch.images_BCHW)
+    assert len(outputs.logits) == len(outputs.features) == 2
+    identity = sum(slow_identity(logits_BK, labels, 0.2) for logits_BK in outputs.logits)
+    triplet = sum(slow_triplet(features_BD, labels, 0.3) for features_BD in outputs.features)
+    aligned = torch.zeros(())
+    if module is not None:
+        aligned = spatial_alignment(outputs.feature_map, batch.labels_B, module, alignment)
+    (identity + triplet + 1.5 * aligned).backward()
+
+    (*losses, accuracy), _ = first_step(training)
+    assert losses == pytest.approx([identity.item(), triplet.item(), aligned.item()], rel=1e-4)
+    assert accuracy == (outputs.logits[0].argmax(1) == batch.labels_B).float().mean().item()
+    networks = ((training.model, network), (training.alignment, module)) if module else ((training.model, network),)
+    for actual, expected in networks:
+        for (name, p), q in zip(actual.named_parameters(), expected.parameters(), strict=True):
+            assert (p.grad is None) == (q.grad is None), name
+            if q.grad is not None:
+                assert (p.grad - q.grad).norm() <= 1e-3 * q.grad.norm() + 1e-6, name
+
+
+def test_each_choice_changes_the_loss_and_the_gradient(tiny):
+    plain = replace(RECIPE, alignment="none")
+    recipes = [
+        plain,
+        *(replace(plain, alignment=mode) for mode in ("pos", "neg", "pos_neg")),
+        replace(plain, alignment="pos", sam_softmax=True),
+        replace(plain, label_smoothing=0.0),
+        replace(plain, precision="bf16"),
+        replace(plain, margin=0.0),
+    ]
+    losses, gradients = zip(*(first_step(new_training(tiny, recipe)) for recipe in recipes), strict=True)
+    assert all(math.isfinite(loss) for step in losses for loss in step)
+    assert len({tuple(step) for step in losses}) == len(recipes)
+    assert not any(torch.equal(gradient, gradients[0]) for gradient in gradients[1:])
+    none, pos, neg, both = (step[2] for step in losses[:4])
+    assert none == 0
+    assert both == pytest.approx(pos + neg, rel=1e-5)
+
+
+def test_the_alignment_is_trained_too(tiny):
+    training = new_training(tiny)
+    before = [p.detach().clone() for p in training.alignment.parameters()]
+    first_step(training)
+    moved = [not torch.equal(p, q) for p, q in zip(training.alignment.parameters(), before, strict=True)]
+    assert any(moved)
+
+
+@pytest.mark.parametrize("network", ["resnet50", "osnet"])
+def test_the_baselines_take_a_step(tiny, network):
+    training = new_training(tiny, replace(RECIPES["in_domain"], batch_size=8, num_instances=2), network)
+    before = {key: value.clone() for key, value in training.model.state_dict().items()}
+    (identity, triplet, alignment, accuracy), _ = first_step(training)
+    assert 0 < identity < math.inf
+    assert 0 < triplet < math.inf
+    assert alignment == 0
+    assert 0 <= accuracy <= 1
+    trained = {name for name, p in training.model.named_parameters() if p.requires_grad}
+    assert all(not torch.equal(training.model.state_dict()[name], before[name]) for name in trained)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_runs_its_first_epoch(tiny, name):
+    training = new_training(tiny, replace(RECIPES[name], batch_size=8, num_instances=2))
+    optimizer = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[RECIPES[name].optimizer]
+    assert isinstance(training.optimizer, optimizer)
+    report = next(train_epochs(training))
+    assert report.lr == pytest.approx(0.01 * RECIPES[name].lr)
+    assert 0 < report.loss < math.inf
+
+
+def test_a_few_epochs_learn_a_tiny_set(tiny):
+    recipe = TrainRecipe(
+        epochs=12,
+        batch_size=16,
+        num_instances=4,
+        optimizer="adam",
+        lr=3e-3,
+        warmup_epochs=0,
+        milestones=(),
+        augmentation=Augmentation(flip=0, pad=0),
+        label_smoothing=0.0,
+    )
+    reports = list(train_epochs(new_training(tiny, recipe)))
+    assert reports[0].accuracy < 0.3
+    assert reports[-1].accuracy > 0.5
+    assert reports[-1].loss < 0.6 * reports[0].loss
+
+
+def test_a_loss_that_is_no_number_ends_the_training(tiny):
+    training = new_training(tiny)
+    with torch.no_grad():
+        next(training.model.parameters())[0] = math.nan
+    with pytest.raises(ValueError, match=r"must stay finite, but epoch 0 gave .*nan.*`lr`"):
+        next(train_epochs(training))
+    assert training.next_epoch == 0
