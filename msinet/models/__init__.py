@@ -34,8 +34,8 @@ _NETWORKS: dict[str, tuple[type[nn.Module], frozenset[str]]] = {
 def build_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
     """A network for training and retrieval, with fresh weights drawn from torch's global generator.
 
-    All share `model(images_BCHW) -> Outputs` and `model.embed(images_BCHW, after_neck=False) -> embedding_BD`,
-    which is not normalised.
+    All share `model(images_BCHW) -> Outputs`, `model.embed(images_BCHW, after_neck=False) -> embedding_BD`, which
+    is not normalised, and `model.feature_map(images_BCHW) -> feature_map_BCHW`, the last map.
 
     Args:
         name: "msinet" (Gu et al., CVPR 2023), "resnet50" (strong baseline with BNNeck, last stride 1) or "osnet"

@@ -63,6 +63,10 @@ class MSINet(nn.Module):
         logits = (self.global_head(features[0]), self.part_head(features[1]))
         return Outputs(features, logits, last_BCHW)
 
+    def feature_map(self, images_BCHW: Tensor) -> Tensor:
+        """The last map, B×512×H/16×W/16; unlike `forward` it needs no classifier."""
+        return self.maps(images_BCHW)[1]
+
     def embed(self, images_BCHW: Tensor, after_neck: bool = False) -> Tensor:
         """The retrieval embedding, B×768: global, then part; not normalised. Meant for evaluation mode.
 

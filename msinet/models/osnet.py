@@ -73,9 +73,14 @@ class OSNet(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Outputs:
         """The head's feature and logits, and the last map, B×512×H/16×W/16."""
-        last_BCHW = self._last_map(images_BCHW)
+        last_BCHW = self.feature_map(images_BCHW)
         feature_BD = self.fc(global_pool(last_BCHW))
         return Outputs((feature_BD,), (self.classifier(feature_BD),), last_BCHW)
+
+    def feature_map(self, images_BCHW: Tensor) -> Tensor:
+        """The last map, B×512×H/16×W/16."""
+        x_BCHW = self.maxpool(self.conv1(images_BCHW))
+        return self.conv5(self.conv4(self.conv3(self.conv2(x_BCHW))))
 
     def embed(self, images_BCHW: Tensor, after_neck: bool = False) -> Tensor:
         """The retrieval embedding, B×512, not normalised. Meant for evaluation mode.
@@ -84,11 +89,7 @@ class OSNet(nn.Module):
             images_BCHW: Normalised images.
             after_neck: Changes nothing: OSNet has no neck.
         """
-        return self.fc(global_pool(self._last_map(images_BCHW)))
-
-    def _last_map(self, images_BCHW: Tensor) -> Tensor:
-        x_BCHW = self.maxpool(self.conv1(images_BCHW))
-        return self.conv5(self.conv4(self.conv3(self.conv2(x_BCHW))))
+        return self.fc(global_pool(self.feature_map(images_BCHW)))
 
     def _blocks(self, in_channels: int, out_channels: int) -> tuple[OmniScaleBlock, OmniScaleBlock]:
         return (

@@ -74,13 +74,17 @@ class ResNet50(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Outputs:
         """The head's feature and logits, and the last map."""
-        last_BCHW = self.backbone(images_BCHW)
+        last_BCHW = self.feature_map(images_BCHW)
         feature_BD = global_pool(last_BCHW)
         return Outputs((feature_BD,), (self.classifier(self.neck(feature_BD)),), last_BCHW)
 
+    def feature_map(self, images_BCHW: Tensor) -> Tensor:
+        """The last map, B×2048×H/16×W/16."""
+        return self.backbone(images_BCHW)
+
     def embed(self, images_BCHW: Tensor, after_neck: bool = False) -> Tensor:
         """The retrieval embedding, B×2048, not normalised; before the neck or after. Meant for evaluation mode."""
-        feature_BD = global_pool(self.backbone(images_BCHW))
+        feature_BD = global_pool(self.feature_map(images_BCHW))
         return self.neck(feature_BD) if after_neck else feature_BD
 
 
