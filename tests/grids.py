@@ -22,8 +22,8 @@ def tiny_document() -> dict[str, Any]:
             "targets": ["street", "campus"],
             "image_size": [32, 16],
             "splits": ["60-80"],
-            "search": _SHORT,
-            "retrain": {"in_domain": _SHORT, "cross_domain": "same"},
+            "search": dict(_SHORT),
+            "retrain": {"in_domain": dict(_SHORT), "cross_domain": "same"},
         }
     )
 
