@@ -3,9 +3,12 @@
 Shapes: B batch, D numbers of a feature, K identities of a memory, C channels, H×W map, M = H·W positions.
 """
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, normalize
 
 from msinet.models.alignment import SpatialAlignment, mutual_activation
 
@@ -133,6 +136,55 @@ def spatial_alignment(
             mean_BM = torch.einsum("gp,gpm->gm", share_BB, activation_BBM)
             loss = loss + 1 - mean_BM.square().sum(1).mean()
         return loss
+
+
+def consistent_attention(maps: Sequence[Tensor]) -> Tensor:
+    """Make the layers of one image respond at the same places (after Zhou et al., ICCV 2019, in our formulation).
+
+    With a_l the activation of layer l, the sum over channels of squares, averaged over the areas of the last map's
+    positions, the loss is the mean of 1 − cos(a_l, a_k) over all pairs of layers l < k and all images. It is 0 where
+    the layers' attentions are equal up to a factor for each layer and image; how strongly a layer responds, and with
+    which channels, is left free. Their paper compares learned foreground masks; ours need no parameters.
+
+    Args:
+        maps: B×C×H×W each, of at least two layers, C, H and W their own; the last is the coarsest.
+
+    Returns:
+        A scalar from 0 to 1, before its weight.
+    """
+    with _float32(maps[-1]):
+        height, width = maps[-1].shape[2:]
+        coarse = [adaptive_avg_pool2d(_activation(map_BCHW), (height, width)) for map_BCHW in maps]
+        attentions = [normalize(activation_BHW.flatten(1)) for activation_BHW in coarse]
+        cosines = [(first_BM * second_BM).sum(1).mean() for first_BM, second_BM in combinations(attentions, 2)]
+        return 1 - torch.stack(cosines).mean()
+
+
+def activation_distribution(feature_map: Tensor, labels: Tensor) -> Tensor:
+    """Make images of one identity respond at the same heights (after Zheng et al., CVPR 2019, in our formulation).
+
+    With r_g the activation of image g, the sum over channels of squares, summed over each row of the map, the loss is
+    the mean of 1 − cos(r_g, r_p) over all pairs of different images g, p of one identity. It is 0 where the
+    distributions over the H rows, r / Σ r, are equal; where in a row an image responds, and how strongly, is left
+    free. Their paper takes gradient-weighted activation maps; ours are of the forward pass alone.
+
+    Args:
+        feature_map: feature_map_BCHW, the last map of an exact P×K batch, K at least 2: without a pair of one
+            identity there is no mean.
+        labels: labels_B.
+
+    Returns:
+        A scalar from 0 to 1, before its weight.
+    """
+    with _float32(feature_map):
+        unit_BH = normalize(_activation(feature_map).sum(2))
+        pair_BB = (labels[:, None] == labels).float().fill_diagonal_(0)
+        return 1 - (unit_BH @ unit_BH.T * pair_BB).sum() / pair_BB.sum()
+
+
+def _activation(feature_map_BCHW: Tensor) -> Tensor:
+    """How strongly each position responds, B×H×W (Zagoruyko & Komodakis, attention transfer, ICLR 2017)."""
+    return feature_map_BCHW.float().square().sum(1)
 
 
 def _unit_distance(similarity_B: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class Batch:
 
     Attributes:
         images_BCHW: Augmented and normalised, float32, in channels-last memory.
-        labels_B: Contiguous classes, int64; the K pictures of an identity stand together.
+        labels_B: Classes, int64; the K pictures of an identity stand together.
         indices_B: Positions in the image store, int64.
     """
 
@@ -45,15 +45,17 @@ class TrainBatches:
 
     Args:
         store: N pictures.
-        labels: N contiguous classes, as `msinet.data.records.label_of` numbers them.
+        labels: N classes, as `msinet.data.records.label_of` numbers them: contiguous, unless `num_classes` is given.
         sampler: Of the same labels.
         augmentation: What happens to each picture.
         seed: Of the augmentation.
         device: Where the batches are wanted.
         stream: Which side the batches are for; sides with equal seeds draw different numbers.
+        num_classes: Classes of a numbering that others share, of which these pictures may show a part; None where
+            the numbering is of these pictures alone.
 
     Raises:
-        ValueError: Not one label per picture, or labels that are not contiguous.
+        ValueError: Not one label per picture, or labels that are not contiguous or not below `num_classes`.
     """
 
     def __init__(
@@ -65,16 +67,22 @@ class TrainBatches:
         seed: int,
         device: torch.device | str,
         stream: str = "train",
+        num_classes: int | None = None,
     ) -> None:
         self.labels = np.asarray(labels, dtype=np.int64)
         if self.labels.shape != (len(store),):
             raise ValueError(f"every picture needs one label, but got {self.labels.shape} for {len(store)} pictures.")
-        self.num_classes = len(np.unique(self.labels))
-        if self.labels.min() != 0 or self.labels.max() != self.num_classes - 1:
+        distinct, lowest, highest = len(np.unique(self.labels)), self.labels.min(), self.labels.max()
+        if num_classes is None and not (lowest == 0 and highest == distinct - 1):
             raise ValueError(
-                f"labels must be contiguous from 0, but {self.num_classes} distinct ones "
-                f"reach from {self.labels.min()} to {self.labels.max()}."
+                f"labels must be contiguous from 0, but {distinct} distinct ones reach from {lowest} to {highest}."
             )
+        if num_classes is not None and not 0 <= lowest <= highest < num_classes:
+            raise ValueError(
+                f"labels must be from 0 to below `num_classes`, but they reach from {lowest} to {highest} "
+                f"of {num_classes}."
+            )
+        self.num_classes = distinct if num_classes is None else num_classes
         self.store, self.sampler, self.augmentation = store, sampler, augmentation
         self.seed, self.stream = seed, stream
         self.device = _with_index(torch.device(device))

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
+from msinet.data.samplers import IdentityBatches
 from msinet.data.transforms import CROSS_DOMAIN, IN_DOMAIN, Augmentation
 
 Precision = Literal["float32", "bf16"]
+Supervision = Literal["tcm", "softmax"]
+Alignment = Literal["none", "pos", "neg", "pos_neg", "sam_softmax", "consistent_attention", "activation_distribution"]
 # An unknown key in a configuration file is an error: read by pydantic, which this package does not import.
 STRICT = {"extra": "forbid"}
 
@@ -16,6 +19,11 @@ def _require(recipe: object, must_be: str, holds: Callable[[Any], bool], *names:
     for name in names:
         if not holds(value := getattr(recipe, name)):
             raise ValueError(f"`{name}` must be {must_be}, but got {value!r}.")
+
+
+def _require_choice(recipe: object, choices: Any, name: str) -> None:
+    *others, last = map(repr, get_args(choices))
+    _require(recipe, f"{', '.join(others)} or {last}", lambda x: x in get_args(choices), name)
 
 
 def _rises(epochs: Sequence[int]) -> bool:
@@ -74,12 +82,29 @@ class BatchRecipe:
         _require(self, "0 to 1", lambda x: 0 <= x <= 1, "momentum", "warmup_factor")
         _require(self, "at least 0", lambda x: x >= 0, "weight_decay", "warmup_epochs")
         _require(self, "rising", _rises, "milestones")
-        _require(self, "'float32' or 'bf16'", lambda x: x in get_args(Precision), "precision")
+        _require_choice(self, Precision, "precision")
 
     @property
     def num_ids(self) -> int:
         """P, identities in a batch."""
         return self.batch_size // self.num_instances
+
+    def check_sampler(self, sampler: IdentityBatches, side: str) -> None:
+        """Alignment and memories count on exact P×K batches.
+
+        Args:
+            sampler: Of the batches that a loop is about to read.
+            side: For the message.
+
+        Raises:
+            ValueError: Its batches are not P identities × K images.
+        """
+        received = sampler.num_ids, sampler.num_instances
+        if received != (self.num_ids, self.num_instances):
+            raise ValueError(
+                f"batches must be {self.num_ids} identities × {self.num_instances} images (`batch_size`, "
+                f"`num_instances`), but the {side} side's are {received[0]} × {received[1]}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +116,10 @@ class SearchRecipe(BatchRecipe):
         alpha_betas: Of Adam.
         alpha_weight_decay: L2 penalty on α.
         alpha_milestones: Epochs at which α's learning rate is multiplied by `gamma`.
-        temperature: τ of the contrastive loss.
-        memory_momentum: How much of an identity's memory survives an update.
-        supervision: `tcm`, the twins contrastive mechanism.
+        supervision: `tcm`, the twins contrastive mechanism; or `softmax`, cross entropy of a classifier that both
+            sides share, with which the paper compares it.
+        temperature: τ of the contrastive loss; `softmax` ignores it.
+        memory_momentum: How much of an identity's memory survives an update; `softmax` has no memory.
     """
 
     lr: float = 0.025
@@ -101,9 +127,9 @@ class SearchRecipe(BatchRecipe):
     alpha_betas: tuple[float, float] = (0.5, 0.999)
     alpha_weight_decay: float = 1e-3
     alpha_milestones: tuple[int, ...] = (150, 225)
+    supervision: Supervision = "tcm"
     temperature: float = 0.05
     memory_momentum: float = 0.2
-    supervision: Literal["tcm"] = "tcm"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,31 +140,37 @@ class SearchRecipe(BatchRecipe):
         _require(self, "at least 0", lambda x: x >= 0, "alpha_weight_decay")
         _require(self, "rising", _rises, "alpha_milestones")
         _require(self, "0 to 1", lambda x: 0 <= x <= 1, "memory_momentum")
-        _require(self, "'tcm'", lambda x: x == "tcm", "supervision")
+        _require_choice(self, Supervision, "supervision")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecipe(BatchRecipe):
-    """A retraining: cross entropy and batch-hard triplet loss on every head, and the alignment of feature maps.
+    """A retraining: cross entropy and batch-hard triplet loss on every head, and the alignment of activations.
 
     Attributes:
         label_smoothing: Of the cross entropy.
         margin: Of the triplet loss.
-        alignment: The spatial alignment loss on the last feature map.
+        alignment: What is aligned besides (`msinet.losses`): `pos`, `neg`, `pos_neg` are the spatial alignment of
+            MSINet's paper, `sam_softmax` is `pos_neg` with a softmax over the attention's energy (Table 11);
+            `consistent_attention` and `activation_distribution` are what that paper compares it with.
         alignment_weight: Its weight in the sum.
-        sam_softmax: Whether the position attention's energy passes a softmax (Table 11).
     """
 
     label_smoothing: float = 0.1
     margin: float = 0.3
-    alignment: Literal["none", "pos", "neg", "pos_neg"] = "none"
+    alignment: Alignment = "none"
     alignment_weight: float = 2.0
-    sam_softmax: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(self, "0 to 1", lambda x: 0 <= x <= 1, "label_smoothing")
         _require(self, "at least 0", lambda x: x >= 0, "margin", "alignment_weight")
+        _require_choice(self, Alignment, "alignment")
+        if self.alignment == "activation_distribution" and self.num_instances < 2:
+            raise ValueError(
+                "`alignment` activation_distribution compares two images of one identity, so `num_instances` must be "
+                f"at least 2, but got {self.num_instances}."
+            )
 
 
 RECIPES: dict[str, TrainRecipe] = {

@@ -1,16 +1,21 @@
-"""The twins contrastive search: α from the validation identities, weights from the training identities."""
+"""The search: α from the validation identities, weights from the training identities.
+
+Supervised by the twins contrastive mechanism, or by a classifier that both sides share (method.md, section 2).
+"""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from msinet.data.loaders import Batch, TrainBatches
 from msinet.engine.optim import build_optimizer, lr_factor, recipe_lr, require_finite, set_lr
-from msinet.engine.recipes import SearchRecipe
+from msinet.engine.recipes import SearchRecipe, Supervision
 from msinet.genotype import Genotype
 from msinet.losses import memory_contrastive, update_memory
 from msinet.models.supernet import Supernet
@@ -45,14 +50,16 @@ class Search:
     """Everything that changes while a search runs; its `state_dict` continues it to the same numbers.
 
     Args:
-        supernet: The weight-sharing network, on `device`.
+        supernet: The weight-sharing network; for the softmax supervision with a classifier over both sides' identities.
         train: Batches of the training identities; they set the length of an epoch.
-        valid: Batches of the validation identities; they cycle.
+        valid: Batches of the validation identities; they cycle. For the softmax supervision both sides' labels are
+            of one numbering, of as many classes as the classifier has; else each side has its own.
         recipe: The numbers.
         device: Where the search runs.
 
     Raises:
-        ValueError: A side's batches are not `recipe`'s P×K.
+        ValueError: A side's batches are not `recipe`'s P×K, or its supervision does not fit the supernet or a side's
+            labels.
     """
 
     def __init__(
@@ -64,12 +71,8 @@ class Search:
         device: torch.device,
     ) -> None:
         for side, batches in (("training", train), ("validation", valid)):
-            received = batches.sampler.num_ids, batches.sampler.num_instances
-            if received != (recipe.num_ids, recipe.num_instances):  # the memory's update counts on it
-                raise ValueError(
-                    f"a search's batches must be {recipe.num_ids} identities × {recipe.num_instances} images "
-                    f"(`batch_size`, `num_instances`), but the {side} side's are {received[0]} × {received[1]}."
-                )
+            recipe.check_sampler(batches.sampler, side)
+            _check_classes(supernet, batches, recipe.supervision, side)
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train, self.valid = train, valid
         self.recipe = recipe
@@ -83,8 +86,8 @@ class Search:
             betas=recipe.alpha_betas,
             weight_decay=recipe.alpha_weight_decay,
         )
-        self.train_memory = torch.zeros(train.num_classes, supernet.feature_dim, device=device)
-        self.valid_memory = torch.zeros(valid.num_classes, supernet.feature_dim, device=device)
+        self.train_memory = self._new_memory(train)
+        self.valid_memory = self._new_memory(valid)
 
     def alpha_step(self, batch: Batch) -> Tensor:
         """Update α, and nothing else, on a validation batch; the loss, detached."""
@@ -95,23 +98,35 @@ class Search:
         return self._step(batch, self.train_memory, self.weights, self.weight_optimizer)
 
     def _step(
-        self, batch: Batch, memory: Tensor, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer
+        self, batch: Batch, memory: Tensor | None, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer
     ) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             features_BD = self.supernet(batch.images_BCHW)
-            loss = memory_contrastive(features_BD, batch.labels_B, memory, self.recipe.temperature)
+            loss = self._loss(features_BD, batch.labels_B, memory)
         # Gradients are asked for by name: the other side's parameters never see this loss.
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
         optimizer.step()
-        update_memory(
-            memory,
-            features_BD.detach(),
-            batch.labels_B,
-            self.recipe.memory_momentum,
-            num_instances=self.recipe.num_instances,
-        )
+        if memory is not None:
+            update_memory(
+                memory,
+                features_BD.detach(),
+                batch.labels_B,
+                self.recipe.memory_momentum,
+                num_instances=self.recipe.num_instances,
+            )
         return loss.detach()
+
+    def _loss(self, features_BD: Tensor, labels_B: Tensor, memory: Tensor | None) -> Tensor:
+        if memory is None:
+            return cross_entropy(self.supernet.logits(features_BD).float(), labels_B)
+        return memory_contrastive(features_BD, labels_B, memory, self.recipe.temperature)
+
+    def _new_memory(self, batches: TrainBatches) -> Tensor | None:
+        """One entry for each identity of a side, or nothing where a classifier supervises."""
+        if self.recipe.supervision == "softmax":
+            return None
+        return torch.zeros(batches.num_classes, self.supernet.feature_dim, device=self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, α, optimisers, memories and the epoch that comes next; random state follows from seed and epoch."""
@@ -129,9 +144,32 @@ class Search:
         self.supernet.load_state_dict(state["supernet"])
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
-        self.train_memory.copy_(state["train_memory"])
-        self.valid_memory.copy_(state["valid_memory"])
+        for memory, saved in (
+            (self.train_memory, state["train_memory"]),
+            (self.valid_memory, state["valid_memory"]),
+        ):
+            if memory is not None:
+                memory.copy_(saved)
         self.next_epoch = state["next_epoch"]
+
+
+def _check_classes(supernet: Supernet, batches: TrainBatches, supervision: Supervision, side: str) -> None:
+    classes, shown = batches.num_classes, len(np.unique(batches.labels))
+    if supervision == "softmax" and supernet.num_classes != classes:
+        raise ValueError(
+            "the softmax supervision needs a supernet and batches of equal `num_classes`, but the supernet's is "
+            f"{supernet.num_classes} and the {side} side's {classes}."
+        )
+    if supervision == "tcm" and supernet.num_classes is not None:
+        raise ValueError(
+            "the tcm supervision has no classifier, so the supernet must be built without `num_classes`, but got "
+            f"{supernet.num_classes} (supervision)."
+        )
+    if supervision == "tcm" and shown != classes:  # the others' empty entries would dilute the loss
+        raise ValueError(
+            "the tcm supervision needs a numbering of each side's identities alone, but the labels of the "
+            f"{side} side show {shown} of {classes} classes (`num_classes`)."
+        )
 
 
 def search_epochs(search: Search) -> Iterator[SearchReport]:

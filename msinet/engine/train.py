@@ -1,4 +1,4 @@
-"""Retraining: cross entropy and batch-hard triplet loss on every head, alignment on the last feature map."""
+"""Retraining: cross entropy and batch-hard triplet loss on every head, and the alignment of activations."""
 
 import time
 from collections.abc import Iterator
@@ -12,8 +12,15 @@ from torch.nn.functional import cross_entropy
 from msinet.data.loaders import Batch, TrainBatches
 from msinet.engine.optim import build_optimizer, recipe_lr, require_finite, set_lr
 from msinet.engine.recipes import TrainRecipe
-from msinet.losses import batch_hard_triplet, spatial_alignment
+from msinet.losses import (
+    ALIGNMENT_MODES,
+    activation_distribution,
+    batch_hard_triplet,
+    consistent_attention,
+    spatial_alignment,
+)
 from msinet.models.alignment import SpatialAlignment
+from msinet.models.layers import Outputs
 
 
 @dataclass(frozen=True)
@@ -49,15 +56,20 @@ class Training:
         batches: P×K batches of the source's training identities.
         recipe: The numbers.
         device: Where the training runs.
+
+    Raises:
+        ValueError: The batches are not `recipe`'s P×K.
     """
 
     def __init__(self, model: nn.Module, batches: TrainBatches, recipe: TrainRecipe, device: torch.device) -> None:
+        recipe.check_sampler(batches.sampler, "training")
         self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batches = batches
         self.recipe = recipe
         self.device = device
         self.next_epoch = 0
-        self.alignment = SpatialAlignment().to(device) if recipe.alignment != "none" else None
+        spatial = recipe.alignment in (*ALIGNMENT_MODES, "sam_softmax")
+        self.alignment = SpatialAlignment(self.model.map_channels).to(device) if spatial else None
         trained = [*self.model.parameters(), *(self.alignment.parameters() if self.alignment else ())]
         self.optimizer = build_optimizer([p for p in trained if p.requires_grad], recipe)
 
@@ -75,7 +87,7 @@ class Training:
             triplet = torch.stack(
                 [batch_hard_triplet(features, batch.labels_B, recipe.margin) for features in outputs.features]
             ).sum()
-            alignment = self._alignment_loss(outputs.feature_map, batch.labels_B)
+            alignment = self._alignment_loss(outputs, batch.labels_B)
             loss = identity + triplet + recipe.alignment_weight * alignment
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -83,16 +95,17 @@ class Training:
         accuracy = (outputs.logits[0].argmax(1) == batch.labels_B).float().mean()
         return torch.stack([identity, triplet, alignment, accuracy]).detach()
 
-    def _alignment_loss(self, feature_map_BCHW: Tensor, labels_B: Tensor) -> Tensor:
-        if self.alignment is None:
-            return feature_map_BCHW.new_zeros((), dtype=torch.float32)
-        return spatial_alignment(
-            feature_map_BCHW,
-            labels_B,
-            self.alignment,
-            self.recipe.alignment,
-            sam_softmax=self.recipe.sam_softmax,
-        )
+    def _alignment_loss(self, outputs: Outputs, labels_B: Tensor) -> Tensor:
+        choice = self.recipe.alignment
+        if self.alignment is not None:
+            sam_softmax = choice == "sam_softmax"
+            mode = "pos_neg" if sam_softmax else choice
+            return spatial_alignment(outputs.feature_map, labels_B, self.alignment, mode, sam_softmax=sam_softmax)
+        if choice == "consistent_attention":
+            return consistent_attention(outputs.maps)
+        if choice == "activation_distribution":
+            return activation_distribution(outputs.feature_map, labels_B)
+        return outputs.feature_map.new_zeros((), dtype=torch.float32)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser and the epoch that comes next; random state follows from seed and epoch."""

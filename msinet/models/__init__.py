@@ -35,7 +35,7 @@ def build_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
     """A network for training and retrieval, with fresh weights drawn from torch's global generator.
 
     All share `model(images_BCHW) -> Outputs`, `model.embed(images_BCHW, after_neck=False) -> embedding_BD`, which
-    is not normalised, and `model.feature_map(images_BCHW) -> feature_map_BCHW`, the last map.
+    is not normalised, and `model.feature_map(images_BCHW) -> feature_map_BCHW`, the last map, of `model.map_channels`.
 
     Args:
         name: "msinet" (Gu et al., CVPR 2023), "resnet50" (strong baseline with BNNeck, last stride 1) or "osnet"

@@ -15,12 +15,17 @@ class Outputs(NamedTuple):
     Attributes:
         features: B×D each, before the neck: for losses that compare samples.
         logits: B×classes each.
-        feature_map: The last map, B×C×H×W: for the spatial alignment.
+        maps: Of three layers, from the shallowest to the last, B×C×H×W each: for the alignments.
     """
 
     features: tuple[Tensor, ...]
     logits: tuple[Tensor, ...]
-    feature_map: Tensor
+    maps: tuple[Tensor, ...]
+
+    @property
+    def feature_map(self) -> Tensor:
+        """The last map."""
+        return self.maps[-1]
 
 
 class ConvNorm(nn.Module):

@@ -40,7 +40,12 @@ class MSINet(nn.Module):
     Args:
         genotype: The operation of each slot: a `Genotype`, a published name, or twelve letters.
         num_classes: Identities that the classifiers tell apart; 0 builds none.
+
+    Attributes:
+        map_channels: 512, of the last map.
     """
+
+    map_channels = CHANNELS[-1]
 
     def __init__(self, genotype: Genotype | str, num_classes: int) -> None:
         super().__init__()
@@ -54,14 +59,15 @@ class MSINet(nn.Module):
 
     def maps(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """(part map, last map): B×384×H/16×W/16 and B×512×H/16×W/16."""
-        return self.backbone(images_BCHW)
+        part_BCHW, maps = self.backbone(images_BCHW)
+        return part_BCHW, maps[-1]
 
     def forward(self, images_BCHW: Tensor) -> Outputs:
-        """Features and logits of the global and the part head, and the last map."""
-        part_BCHW, last_BCHW = self.maps(images_BCHW)
-        features = self._features(part_BCHW, last_BCHW)
+        """Features and logits of the global and the part head, and the map after each pair of cells."""
+        part_BCHW, maps = self.backbone(images_BCHW)
+        features = self._features(part_BCHW, maps[-1])
         logits = (self.global_head(features[0]), self.part_head(features[1]))
-        return Outputs(features, logits, last_BCHW)
+        return Outputs(features, logits, maps)
 
     def feature_map(self, images_BCHW: Tensor) -> Tensor:
         """The last map, B×512×H/16×W/16; unlike `forward` it needs no classifier."""

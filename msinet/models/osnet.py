@@ -51,9 +51,14 @@ class OSNet(nn.Module):
         num_classes: Identities that the classifier tells apart.
         scales: Which of the four branches each block has, a subset of `SCALES`; the paper has all.
 
+    Attributes:
+        map_channels: 512, of the last map.
+
     Raises:
         ValueError: `scales` is empty, or holds anything else.
     """
+
+    map_channels = CHANNELS[-1]
 
     def __init__(self, num_classes: int, scales: Sequence[int] = SCALES) -> None:
         super().__init__()
@@ -72,15 +77,14 @@ class OSNet(nn.Module):
         initialise(self)
 
     def forward(self, images_BCHW: Tensor) -> Outputs:
-        """The head's feature and logits, and the last map, B×512×H/16×W/16."""
-        last_BCHW = self.feature_map(images_BCHW)
-        feature_BD = self.fc(global_pool(last_BCHW))
-        return Outputs((feature_BD,), (self.classifier(feature_BD),), last_BCHW)
+        """The head's feature and logits, and the maps after the last three convolution groups."""
+        maps = self._maps(images_BCHW)
+        feature_BD = self.fc(global_pool(maps[-1]))
+        return Outputs((feature_BD,), (self.classifier(feature_BD),), maps)
 
     def feature_map(self, images_BCHW: Tensor) -> Tensor:
         """The last map, B×512×H/16×W/16."""
-        x_BCHW = self.maxpool(self.conv1(images_BCHW))
-        return self.conv5(self.conv4(self.conv3(self.conv2(x_BCHW))))
+        return self._maps(images_BCHW)[-1]
 
     def embed(self, images_BCHW: Tensor, after_neck: bool = False) -> Tensor:
         """The retrieval embedding, B×512, not normalised. Meant for evaluation mode.
@@ -90,6 +94,11 @@ class OSNet(nn.Module):
             after_neck: Changes nothing: OSNet has no neck.
         """
         return self.fc(global_pool(self.feature_map(images_BCHW)))
+
+    def _maps(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        third_BCHW = self.conv3(self.conv2(self.maxpool(self.conv1(images_BCHW))))
+        fourth_BCHW = self.conv4(third_BCHW)
+        return third_BCHW, fourth_BCHW, self.conv5(fourth_BCHW)
 
     def _blocks(self, in_channels: int, out_channels: int) -> tuple[OmniScaleBlock, OmniScaleBlock]:
         return (

@@ -52,10 +52,12 @@ class ResNetBackbone(nn.Module):
         self.layer3 = _stage(512, 256, blocks=6, stride=2)
         self.layer4 = _stage(1024, 512, blocks=3, stride=1)
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        """The last map, B×2048×H/16×W/16."""
+    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The maps of its last three stages: B×512×H/8×W/8, B×1024×H/16×W/16, B×2048×H/16×W/16."""
         x_BCHW = self.maxpool(relu(self.bn1(self.conv1(images_BCHW)), inplace=True))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x_BCHW))))
+        second_BCHW = self.layer2(self.layer1(x_BCHW))
+        third_BCHW = self.layer3(second_BCHW)
+        return second_BCHW, third_BCHW, self.layer4(third_BCHW)
 
 
 class ResNet50(nn.Module):
@@ -63,7 +65,12 @@ class ResNet50(nn.Module):
 
     Args:
         num_classes: Identities that the classifier tells apart.
+
+    Attributes:
+        map_channels: 2048, of the last map.
     """
+
+    map_channels = ResNetBackbone.out_channels
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -73,14 +80,14 @@ class ResNet50(nn.Module):
         initialise(self, linear_std=0.001)
 
     def forward(self, images_BCHW: Tensor) -> Outputs:
-        """The head's feature and logits, and the last map."""
-        last_BCHW = self.feature_map(images_BCHW)
-        feature_BD = global_pool(last_BCHW)
-        return Outputs((feature_BD,), (self.classifier(self.neck(feature_BD)),), last_BCHW)
+        """The head's feature and logits, and the maps of the last three stages."""
+        maps = self.backbone(images_BCHW)
+        feature_BD = global_pool(maps[-1])
+        return Outputs((feature_BD,), (self.classifier(self.neck(feature_BD)),), maps)
 
     def feature_map(self, images_BCHW: Tensor) -> Tensor:
         """The last map, B×2048×H/16×W/16."""
-        return self.backbone(images_BCHW)
+        return self.backbone(images_BCHW)[-1]
 
     def embed(self, images_BCHW: Tensor, after_neck: bool = False) -> Tensor:
         """The retrieval embedding, B×2048, not normalised; before the neck or after. Meant for evaluation mode."""

@@ -52,7 +52,7 @@ class Cell(nn.Module):
 
 
 class Backbone(nn.Module):
-    """From images to the two maps that heads read.
+    """From images to the maps that heads and alignments read.
 
     Args:
         interact: Makes the interaction of each slot.
@@ -68,20 +68,23 @@ class Backbone(nn.Module):
         )
         self.downsamplings = nn.ModuleList(halve(channels) for channels in CHANNELS[1:3])
 
-    def forward(self, images_BCHW: Tensor, mixture: Mixture = NO_MIXTURE) -> tuple[Tensor, Tensor]:
-        """(part map, last map): B×384×H/16×W/16 after the second downsampling, and B×512×H/16×W/16.
+    def forward(self, images_BCHW: Tensor, mixture: Mixture = NO_MIXTURE) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(part map, map after each pair of cells): B×384×H/16×W/16 after the second downsampling, and
+        B×256×H/4×W/4, B×384×H/8×W/8, B×512×H/16×W/16.
 
         Args:
             images_BCHW: Normalised images.
             mixture: For each slot, what its interaction receives besides the branches: nothing, or four weights.
         """
         x_BCHW = self.pool(self.stem(images_BCHW))
-        part_BCHW = x_BCHW
+        maps = []
         for index, cell in enumerate(self.cells):
             x_BCHW = cell(x_BCHW, mixture[2 * index : 2 * index + 2])
+            if index % 2:
+                maps.append(x_BCHW)
             if index in (1, 3):
                 x_BCHW = part_BCHW = self.downsamplings[index // 2](x_BCHW)
-        return part_BCHW, x_BCHW
+        return part_BCHW, tuple(maps)
 
 
 def _stage_widths(stage: int) -> tuple[tuple[int, int], tuple[int, int]]:

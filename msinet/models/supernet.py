@@ -23,6 +23,7 @@ class Supernet(nn.Module):
             supervision. The contrastive supervision compares features, and needs none.
 
     Attributes:
+        num_classes: As given.
         alphas: The architecture parameters, 12×4, drawn from 1e-3·N(0, 1).
         feature_dim: 512.
     """
@@ -31,6 +32,7 @@ class Supernet(nn.Module):
 
     def __init__(self, num_classes: int | None = None) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.backbone = Backbone(lambda slot, channels: MixedInteraction(channels))
         self.neck = neck(self.feature_dim) if num_classes else None
         self.classifier = nn.Linear(self.feature_dim, num_classes, bias=False) if num_classes else None
@@ -40,7 +42,8 @@ class Supernet(nn.Module):
     def maps(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """(part map, last map): B×384×H/16×W/16 and B×512×H/16×W/16."""
         mixture_SO = self.alphas.softmax(dim=-1)
-        return self.backbone(images_BCHW, [row_O.unbind() for row_O in mixture_SO.unbind()])
+        part_BCHW, maps = self.backbone(images_BCHW, [row_O.unbind() for row_O in mixture_SO.unbind()])
+        return part_BCHW, maps[-1]
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """The feature, B×512: the mean of the last map; not normalised."""

@@ -92,6 +92,30 @@ def test_labels_must_be_contiguous_and_one_per_picture(store_and_labels: tuple[I
         TrainBatches(store, [2 * label for label in labels], sampler, CROSS_DOMAIN, 4, "cpu")
 
 
+def test_labels_may_be_a_part_of_a_shared_numbering(
+    store_and_labels: tuple[ImageStore, list[int]], batches: TrainBatches
+) -> None:
+    store, labels = store_and_labels
+    shared = [2 * label + 3 for label in labels]
+    sampler = IdentityBatches(shared, 2, 2, seed=4)
+    part = TrainBatches(store, shared, sampler, CROSS_DOMAIN, 4, "cpu", num_classes=12)
+    assert part.num_classes == 12
+    for batch, own in zip(part.epoch(0), batches.epoch(0), strict=True):  # only the labels differ
+        assert batch.labels_B.tolist() == [2 * label + 3 for label in own.labels_B.tolist()]
+        assert batch.images_BCHW.equal(own.images_BCHW)
+
+
+@pytest.mark.parametrize(("shift", "num_classes", "reach"), [(0, 4, "0 to 4 of 4"), (-1, 9, "-1 to 3 of 9")])
+def test_labels_must_lie_in_a_shared_numbering(
+    store_and_labels: tuple[ImageStore, list[int]], shift: int, num_classes: int, reach: str
+) -> None:
+    store, labels = store_and_labels
+    shifted = [label + shift for label in labels]
+    sampler = IdentityBatches(shifted, 2, 2, seed=4)
+    with pytest.raises(ValueError, match=f"below `num_classes`, but they reach from {reach}"):
+        TrainBatches(store, shifted, sampler, CROSS_DOMAIN, 4, "cpu", num_classes=num_classes)
+
+
 def test_an_error_in_the_background_arrives_after_the_items_before_it() -> None:
     def failing() -> Iterator[int]:
         yield from (1, 2)

@@ -14,6 +14,12 @@ EVERY_NETWORK = [
     ("osnet", {}, (512,)),
     ("osnet", {"scales": (7, 9)}, (512,)),
 ]
+# Of images of 64×32, by network: channels, height and width of the maps that training gives its losses.
+MAPS = {
+    "msinet": [(256, 16, 8), (384, 8, 4), (512, 4, 2)],
+    "resnet50": [(512, 8, 4), (1024, 4, 2), (2048, 4, 2)],
+    "osnet": [(384, 4, 2), (512, 4, 2), (512, 4, 2)],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +49,9 @@ def test_every_parameter_learns(name, options, dims, memory_format):
     outputs = model(small_images())
     assert [features.shape for features in outputs.features] == [(4, dim) for dim in dims]
     assert [logits.shape for logits in outputs.logits] == [(4, 5)] * len(dims)
-    assert outputs.feature_map.shape[2:] == (4, 2)
+    assert [tuple(map_BCHW.shape[1:]) for map_BCHW in outputs.maps] == MAPS[name]
+    assert outputs.feature_map is outputs.maps[-1]
+    assert outputs.feature_map.shape[1] == model.map_channels
     probes = [torch.randn_like(output) for output in (*outputs.features, *outputs.logits)]
     pairs = zip((*outputs.features, *outputs.logits), probes, strict=True)
     assert_every_parameter_learns(model, sum((output * probe).sum() for output, probe in pairs))
@@ -70,6 +78,25 @@ def test_bf16_autocast_keeps_the_direction_of_embeddings(name, options, dims):
         with torch.autocast("cpu", torch.bfloat16):
             embedding = model.embed(images)
     assert torch.cosine_similarity(embedding.float(), expected).min() > 0.999
+
+
+@pytest.mark.parametrize(("name", "options", "dims"), EVERY_NETWORK)
+def test_maps_are_those_of_the_layers(name, options, dims):
+    model = build_model(name, num_classes=5, **options).eval()
+    layers = {
+        "msinet": lambda: [model.backbone.cells[index] for index in (1, 3, 5)],
+        "resnet50": lambda: [model.backbone.layer2, model.backbone.layer3, model.backbone.layer4],
+        "osnet": lambda: [model.conv3, model.conv4, model.conv5],
+    }[name]()
+    seen = []
+    for layer in layers:
+        layer.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
+    with torch.no_grad():
+        maps = model(small_images(2)).maps
+        last_BCHW = model.feature_map(small_images(2))
+    assert len(seen) == 6
+    assert all(map(torch.equal, maps, seen[:3]))  # later layers have not written into them
+    assert torch.equal(last_BCHW, maps[-1])
 
 
 def test_bf16_autocast_trains():

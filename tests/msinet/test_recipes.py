@@ -24,7 +24,6 @@ RETRAINING = {
     "margin": 0.3,
     "alignment": "none",
     "alignment_weight": 2.0,
-    "sam_softmax": False,
 }
 STEPS = (150, 225, 300)
 IN_DOMAIN = Augmentation(flip=0.5, pad=10, brightness=0.0, contrast=0.0, saturation=0.0, erasing=0.5)
@@ -113,7 +112,7 @@ def test_what_both_recipes_demand(recipe, values, message):
         ({"alpha_weight_decay": -1.0}, "`alpha_weight_decay` must be at least 0, but got -1.0."),
         ({"alpha_milestones": (3, 2)}, "`alpha_milestones` must be rising, but got (3, 2)."),
         ({"memory_momentum": 2.0}, "`memory_momentum` must be 0 to 1, but got 2.0."),
-        ({"supervision": "labels"}, "`supervision` must be 'tcm', but got 'labels'."),
+        ({"supervision": "labels"}, "`supervision` must be 'tcm' or 'softmax', but got 'labels'."),
     ],
 )
 def test_what_a_search_demands(values, message):
@@ -127,6 +126,16 @@ def test_what_a_search_demands(values, message):
         ({"label_smoothing": 1.1}, "`label_smoothing` must be 0 to 1, but got 1.1."),
         ({"margin": -0.3}, "`margin` must be at least 0, but got -0.3."),
         ({"alignment_weight": -2.0}, "`alignment_weight` must be at least 0, but got -2.0."),
+        (
+            {"alignment": "positive"},
+            "`alignment` must be 'none', 'pos', 'neg', 'pos_neg', 'sam_softmax', 'consistent_attention' or "
+            "'activation_distribution', but got 'positive'.",
+        ),
+        (
+            {"alignment": "activation_distribution", "num_instances": 1},
+            "`alignment` activation_distribution compares two images of one identity, so `num_instances` must be "
+            "at least 2, but got 1.",
+        ),
     ],
 )
 def test_what_a_retraining_demands(values, message):

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -10,8 +11,12 @@ import pytest
 import torch
 from conftest import Tiny
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, normalize
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, normalize
 
+from msinet.data.loaders import TrainBatches
+from msinet.data.records import label_of
+from msinet.data.samplers import IdentityBatches
+from msinet.data.splits import identity_split
 from msinet.engine.recipes import SearchRecipe
 from msinet.engine.search import Search, SearchReport, search_epochs
 from msinet.engine.state import load_state, save_state
@@ -28,17 +33,37 @@ RECIPE = SearchRecipe(
     milestones=(2,),
     alpha_milestones=(1,),
 )
+SUPERVISED = {"tcm": RECIPE, "softmax": replace(RECIPE, supervision="softmax")}
+ALL_IDS = 12
 
 
-def new_search(tiny: Tiny, recipe: SearchRecipe = RECIPE, network: type[nn.Module] = Supernet, seed: int = 0) -> Search:
+def batches_of(tiny: Tiny, side: str, recipe: SearchRecipe) -> TrainBatches:
+    """Batches of a side; for the softmax supervision, with labels that number the identities of both."""
+    if recipe.supervision == "tcm":
+        return tiny.batches(side, recipe)
+    everyone = tiny.records("train")
+    records = identity_split(everyone, 67, 33)[side == "valid"]
+    labels = [label_of(everyone)[record.pid] for record in records]
+    sampler = IdentityBatches(labels, recipe.num_ids, recipe.num_instances, 0, side)
+    return TrainBatches(tiny.store(records), labels, sampler, recipe.augmentation, 0, "cpu", side, ALL_IDS)
+
+
+def new_search(
+    tiny: Tiny,
+    recipe: SearchRecipe = RECIPE,
+    network: Callable[[int | None], nn.Module] = Supernet,
+    seed: int = 0,
+) -> Search:
     torch.manual_seed(seed)
-    return Search(network(), tiny.batches("train", recipe), tiny.batches("valid", recipe), recipe, CPU)
+    supernet = network(ALL_IDS if recipe.supervision == "softmax" else None)
+    return Search(supernet, batches_of(tiny, "train", recipe), batches_of(tiny, "valid", recipe), recipe, CPU)
 
 
 def with_filled_memories(search: Search) -> Search:
     """A zero memory, as at first, gives no gradient."""
     for memory in (search.train_memory, search.valid_memory):
-        memory.copy_(normalize(torch.randn_like(memory)))
+        if memory is not None:
+            memory.copy_(normalize(torch.randn_like(memory)))
     return search
 
 
@@ -66,10 +91,10 @@ def without_seconds(report: SearchReport) -> dict:
     return {**asdict(report), "seconds": None}
 
 
-@pytest.fixture(scope="module")
-def straight(tiny: Tiny) -> tuple[Search, list[SearchReport], list[Tensor]]:
+@pytest.fixture(scope="module", params=SUPERVISED)
+def straight(tiny: Tiny, request: pytest.FixtureRequest) -> tuple[Search, list[SearchReport], list[Tensor]]:
     """Three epochs at a stretch, their reports, and α after each."""
-    search = new_search(tiny)
+    search = new_search(tiny, SUPERVISED[request.param])
     reports, alphas = [], []
     for report in search_epochs(search):
         reports.append(report)
@@ -78,11 +103,14 @@ def straight(tiny: Tiny) -> tuple[Search, list[SearchReport], list[Tensor]]:
     return search, reports, alphas
 
 
+@pytest.mark.parametrize("supervision", SUPERVISED)
 @pytest.mark.parametrize("side", ["train", "valid"])
-def test_a_step_changes_nothing_but_its_own_side(tiny, side):
-    search = with_filled_memories(new_search(tiny))
+def test_a_step_changes_nothing_but_its_own_side(tiny, side, supervision):
+    search = with_filled_memories(new_search(tiny, SUPERVISED[supervision]))
     search.supernet.train()
-    weights = {f"supernet.{name}" for name, p in search.supernet.named_parameters() if p is not search.supernet.alphas}
+    trained = {f"supernet.{name}" for name, p in search.supernet.named_parameters() if p.requires_grad}
+    weights = trained - {"supernet.alphas"}
+    assert ("supernet.classifier.weight" in weights) == (supervision == "softmax")
     statistics = {f"supernet.{name}" for name, _ in search.supernet.named_buffers()}
     before = flat(copy.deepcopy(search.state_dict()))
     batches = search.train if side == "train" else search.valid
@@ -96,24 +124,30 @@ def test_a_step_changes_nothing_but_its_own_side(tiny, side):
     changed = {key for key in after if key not in before or not same(before[key], after[key])}
     assert any(key.startswith(optimizer) for key in changed)
     own = weights if side == "train" else {"supernet.alphas"}
-    assert {key for key in changed if not key.startswith(optimizer)} == own | statistics | {f"{side}_memory"}
-    without_gradient = {f"supernet.{name}" for name, p in search.supernet.named_parameters() if p.grad is None}
-    assert without_gradient == (weights | {"supernet.alphas"}) - own
+    memory = {f"{side}_memory"} if supervision == "tcm" else set()
+    assert {key for key in changed if not key.startswith(optimizer)} == own | statistics | memory
+    with_gradient = {f"supernet.{name}" for name, p in search.supernet.named_parameters() if p.grad is not None}
+    assert with_gradient == own
 
 
+@pytest.mark.parametrize("supervision", SUPERVISED)
 @pytest.mark.parametrize("side", ["train", "valid"])
-def test_a_step_takes_the_gradient_of_the_whole_loss(tiny, side):
-    search = with_filled_memories(new_search(tiny))
+def test_a_step_takes_the_gradient_of_the_whole_loss(tiny, side, supervision):
+    search = with_filled_memories(new_search(tiny, SUPERVISED[supervision]))
     network = copy.deepcopy(search.supernet).train()
     search.supernet.train()
     batch = next((search.train if side == "train" else search.valid).epoch(0))
-    memory = (search.train_memory if side == "train" else search.valid_memory).clone()
-    loss = memory_contrastive(network(batch.images_BCHW), batch.labels_B, memory, 0.05)
+    features_BD = network(batch.images_BCHW)
+    if supervision == "tcm":
+        memory = (search.train_memory if side == "train" else search.valid_memory).clone()
+        loss = memory_contrastive(features_BD, batch.labels_B, memory, 0.05)
+    else:
+        loss = cross_entropy(network.logits(features_BD), batch.labels_B)
     loss.backward()
     assert (search.weight_step if side == "train" else search.alpha_step)(batch).item() == loss.item()
     expected = dict(network.named_parameters())
     compared = [(p.grad, expected[name].grad) for name, p in search.supernet.named_parameters() if p.grad is not None]
-    assert len(compared) == (len(expected) - 1 if side == "train" else 1)
+    assert len(compared) == (sum(p.requires_grad for p in expected.values()) - 1 if side == "train" else 1)
     for actual, wanted in compared:
         torch.testing.assert_close(actual, wanted)
 
@@ -132,18 +166,37 @@ def slow_update(memory_KD: Tensor, features_BD: Tensor, labels_B: Tensor) -> Non
         memory_KD[label] = moved_D / moved_D.norm()
 
 
+def slow_softmax(features_BD: Tensor, labels_B: Tensor, network: nn.Module) -> Tensor:
+    """Cross entropy after a neck in training and a linear classifier."""
+    mean_D, variance_D = features_BD.mean(0), features_BD.var(0, correction=0)
+    losses = []
+    for feature_D, label in zip(features_BD, labels_B, strict=True):
+        necked_D = network.neck.weight * (feature_D - mean_D) / (variance_D + 1e-5).sqrt()
+        exponentials = [torch.exp(necked_D @ row_D) for row_D in network.classifier.weight]
+        losses.append(-torch.log(exponentials[label] / sum(exponentials)))
+    return sum(losses) / len(losses)
+
+
 class Gentle(nn.Module):
     """A small smooth network with α: in the supernet, rounding errors grow too fast for a loop in other arithmetic."""
 
     feature_dim = 16
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int | None) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.weight_SODF = nn.Parameter(torch.randn(12, 4, 24, 16))
         self.alphas = nn.Parameter(1e-3 * torch.randn(12, 4))
+        if num_classes:
+            self.neck = nn.BatchNorm1d(16)
+            self.neck.bias.requires_grad_(False)
+            self.classifier = nn.Linear(16, num_classes, bias=False)
 
     def weight_parameters(self) -> list[Tensor]:
-        return [self.weight_SODF]
+        return [p for p in self.parameters() if p is not self.alphas and p.requires_grad]
+
+    def logits(self, features_BD: Tensor) -> Tensor:
+        return self.classifier(self.neck(features_BD))
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         x_BD = adaptive_avg_pool2d(images_BCHW, (4, 2)).flatten(1)
@@ -151,42 +204,80 @@ class Gentle(nn.Module):
         return torch.einsum("bsof,so->bf", outputs_BSOF, self.alphas.softmax(1))
 
 
+class Contrast:
+    """The twins contrastive mechanism: each side has a memory of its own."""
+
+    def __init__(self, contrastive: Callable[..., Tensor], update: Callable[..., None], dim: int) -> None:
+        self.contrastive, self.update = contrastive, update
+        self.memories = {"train": torch.zeros(8, dim), "valid": torch.zeros(4, dim)}
+
+    def loss(self, side: str, features_BD: Tensor, labels_B: Tensor) -> Tensor:
+        return self.contrastive(features_BD, labels_B, self.memories[side])
+
+    def after_step(self, side: str, features_BD: Tensor, labels_B: Tensor) -> None:
+        self.update(self.memories[side], features_BD.detach(), labels_B)
+
+
+class Classify:
+    """The softmax supervision: nothing is kept, and the sides do not differ."""
+
+    def __init__(self, loss: Callable[..., Tensor], network: nn.Module) -> None:
+        self.network, self.classify = network, loss
+
+    def loss(self, side: str, features_BD: Tensor, labels_B: Tensor) -> Tensor:
+        return self.classify(features_BD, labels_B, self.network)
+
+    def after_step(self, side: str, features_BD: Tensor, labels_B: Tensor) -> None:
+        pass
+
+
+def quick_softmax(features_BD: Tensor, labels_B: Tensor, network: nn.Module) -> Tensor:
+    return cross_entropy(network.logits(features_BD), labels_B)
+
+
 @pytest.mark.parametrize(
-    ("network", "contrastive", "update", "tolerance"),
-    [(Supernet, memory_contrastive, update_memory, 0.0), (Gentle, slow_contrastive, slow_update, 1e-5)],
+    ("supervision", "network", "teacher", "tolerance"),
+    [
+        ("tcm", Supernet, lambda copied: Contrast(memory_contrastive, update_memory, 512), 0.0),
+        ("tcm", Gentle, lambda copied: Contrast(slow_contrastive, slow_update, 16), 1e-5),
+        ("softmax", Supernet, lambda copied: Classify(quick_softmax, copied), 0.0),
+        ("softmax", Gentle, lambda copied: Classify(slow_softmax, copied), 1e-5),
+    ],
+    ids=["tcm", "tcm_slow", "softmax", "softmax_slow"],
 )
-def test_an_epoch_equals_an_obvious_loop(tiny, network, contrastive, update, tolerance):
-    recipe = replace(RECIPE, epochs=1, warmup_epochs=0)
+def test_an_epoch_equals_an_obvious_loop(tiny, supervision, network, teacher, tolerance):
+    recipe = replace(SUPERVISED[supervision], epochs=1, warmup_epochs=0)
     search = new_search(tiny, recipe, network)
     copied = copy.deepcopy(search.supernet).train()
     started = {name: p.detach().clone() for name, p in copied.named_parameters()}
     (report,) = search_epochs(search)
 
-    weights = [p for p in copied.parameters() if p is not copied.alphas]
+    teacher = teacher(copied)
+    weights = [p for p in copied.parameters() if p is not copied.alphas and p.requires_grad]
     sgd = torch.optim.SGD(weights, lr=0.025, momentum=0.9, weight_decay=5e-4)
     adam = torch.optim.Adam([copied.alphas], lr=0.002, betas=(0.5, 0.999), weight_decay=1e-3)
-    memories = {"train": torch.zeros(8, copied.feature_dim), "valid": torch.zeros(4, copied.feature_dim)}
     losses = {"train": [], "valid": []}
-    valid_batches = tiny.batches("valid", recipe).cycling(0)
-    for train_batch in tiny.batches("train", recipe).epoch(0):
+    valid_batches = batches_of(tiny, "valid", recipe).cycling(0)
+    for train_batch in batches_of(tiny, "train", recipe).epoch(0):
         for side, batch, optimizer in (("valid", next(valid_batches), adam), ("train", train_batch, sgd)):
             copied.zero_grad()
             features_BD = copied(batch.images_BCHW)
-            loss = contrastive(features_BD, batch.labels_B, memories[side])
+            loss = teacher.loss(side, features_BD, batch.labels_B)
             loss.backward()
             optimizer.step()
-            update(memories[side], features_BD.detach(), batch.labels_B)
+            teacher.after_step(side, features_BD, batch.labels_B)
             losses[side].append(loss.item())
 
     assert report.steps == len(losses["train"]) >= 3
     assert report.train_loss == pytest.approx(sum(losses["train"]) / report.steps, rel=1e-5)
     assert report.valid_loss == pytest.approx(sum(losses["valid"]) / report.steps, rel=1e-5)
     assert_close = partial(torch.testing.assert_close, rtol=0, atol=tolerance)
-    assert_close(search.train_memory, memories["train"])
-    assert_close(search.valid_memory, memories["valid"])
+    if supervision == "tcm":
+        assert_close(search.train_memory, teacher.memories["train"])
+        assert_close(search.valid_memory, teacher.memories["valid"])
     for (name, actual), expected in zip(search.supernet.named_parameters(), copied.parameters(), strict=True):
         assert_close(actual, expected)
-        assert not torch.allclose(actual, started[name], rtol=0, atol=10 * tolerance)
+        assert torch.allclose(actual, started[name], rtol=0, atol=10 * tolerance) != actual.requires_grad
 
 
 def test_the_validation_side_cycles(tiny, monkeypatch):
@@ -222,15 +313,16 @@ def test_reports_hold_the_schedule(straight):
 
 def test_a_continued_search_ends_at_the_same_bits(tiny, straight, tmp_path):
     search, reports, _ = straight
-    interrupted = new_search(tiny)
+    interrupted = new_search(tiny, search.recipe)
     first = next(search_epochs(interrupted))
     save_state(tmp_path / "state.pt", interrupted.state_dict())
-    fresh = new_search(tiny, seed=1)
+    fresh = new_search(tiny, search.recipe, seed=1)
     fresh.load_state_dict(load_state(tmp_path / "state.pt"))
     continued = [first, *search_epochs(fresh)]
     assert list(map(without_seconds, continued)) == list(map(without_seconds, reports))
     assert_same_state(fresh.state_dict(), search.state_dict())
-    assert fresh.train_memory.norm(dim=1) == pytest.approx([1] * 8)
+    if search.recipe.supervision == "tcm":
+        assert fresh.train_memory.norm(dim=1) == pytest.approx([1] * 8)
     assert list(search_epochs(fresh)) == []
 
 
@@ -243,8 +335,9 @@ def test_a_loss_that_is_no_number_ends_the_search(tiny):
     assert search.next_epoch == 0
 
 
-def test_bf16(tiny):
-    search = with_filled_memories(new_search(tiny, replace(RECIPE, precision="bf16")))
+@pytest.mark.parametrize("supervision", SUPERVISED)
+def test_bf16(tiny, supervision):
+    search = with_filled_memories(new_search(tiny, replace(SUPERVISED[supervision], precision="bf16")))
     seen = set()
     search.supernet.backbone.stem.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
     search.supernet.train()
@@ -261,3 +354,26 @@ def test_batches_must_be_the_recipes(tiny):
     train, valid = tiny.batches("train", RECIPE), tiny.batches("valid", other)
     with pytest.raises(ValueError, match=r"4 identities × 2 images .* the validation side's are 2 × 4"):
         Search(Supernet(), train, valid, RECIPE, CPU)
+
+
+def test_the_sides_share_one_numbering_under_softmax(tiny):
+    search = new_search(tiny, SUPERVISED["softmax"])
+    train, valid = (set(batches.labels.tolist()) for batches in (search.train, search.valid))
+    assert (train, valid) == (set(range(8)), set(range(8, 12)))
+    assert search.supernet.classifier.weight.shape == (12, 512)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "train", "valid", "supervision", "message"),
+    [
+        (None, "softmax", "softmax", "softmax", r"the supernet's is None and the training side's 12"),
+        (12, "tcm", "softmax", "softmax", r"the supernet's is 12 and the training side's 8"),
+        (12, "softmax", "tcm", "softmax", r"the supernet's is 12 and the validation side's 4"),
+        (12, "tcm", "tcm", "tcm", r"must be built without `num_classes`, but got 12"),
+        (None, "tcm", "softmax", "tcm", r"the validation side show 4 of 12 classes"),
+    ],
+)
+def test_the_supervision_must_fit_the_supernet_and_the_labels(tiny, num_classes, train, valid, supervision, message):
+    sides = batches_of(tiny, "train", SUPERVISED[train]), batches_of(tiny, "valid", SUPERVISED[valid])
+    with pytest.raises(ValueError, match=message):
+        Search(Supernet(num_classes), *sides, SUPERVISED[supervision], CPU)

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import asdict, replace
+from typing import get_args
 
 import pytest
 import torch
@@ -10,11 +11,11 @@ from conftest import Tiny
 from torch import Tensor
 
 from msinet.data.transforms import Augmentation
-from msinet.engine.recipes import RECIPES, TrainRecipe
+from msinet.engine.recipes import RECIPES, Alignment, TrainRecipe
 from msinet.engine.state import load_state, save_state
 from msinet.engine.train import Training, TrainReport, train_epochs
-from msinet.losses import spatial_alignment
-from msinet.models import build_model
+from msinet.losses import activation_distribution, consistent_attention, spatial_alignment
+from msinet.models import Outputs, SpatialAlignment, build_model
 
 CPU = torch.device("cpu")
 RECIPE = TrainRecipe(epochs=3, batch_size=8, num_instances=2, warmup_epochs=2, milestones=(2,), alignment="pos_neg")
@@ -86,7 +87,20 @@ def slow_triplet(features_BD: Tensor, labels: list[int], margin: float) -> Tenso
     return sum(losses) / len(losses)
 
 
-@pytest.mark.parametrize("alignment", ["none", "pos", "neg", "pos_neg"])
+def obvious_alignment(outputs: Outputs, labels_B: Tensor, module: SpatialAlignment | None, choice: str) -> Tensor:
+    match choice:
+        case "none":
+            return torch.zeros(())
+        case "consistent_attention":
+            return consistent_attention(outputs.maps)
+        case "activation_distribution":
+            return activation_distribution(outputs.feature_map, labels_B)
+        case "sam_softmax":
+            return spatial_alignment(outputs.feature_map, labels_B, module, "pos_neg", sam_softmax=True)
+    return spatial_alignment(outputs.feature_map, labels_B, module, choice)
+
+
+@pytest.mark.parametrize("alignment", get_args(Alignment))
 def test_a_step_is_the_gradient_of_the_obvious_sum(tiny, alignment):
     training = new_training(tiny, replace(RECIPE, alignment=alignment, alignment_weight=1.5, label_smoothing=0.2))
     network, module = copy.deepcopy(training.model).train(), copy.deepcopy(training.alignment)
@@ -96,9 +110,7 @@ def test_a_step_is_the_gradient_of_the_obvious_sum(tiny, alignment):
     assert len(outputs.logits) == len(outputs.features) == 2
     identity = sum(slow_identity(logits_BK, labels, 0.2) for logits_BK in outputs.logits)
     triplet = sum(slow_triplet(features_BD, labels, 0.3) for features_BD in outputs.features)
-    aligned = torch.zeros(())
-    if module is not None:
-        aligned = spatial_alignment(outputs.feature_map, batch.labels_B, module, alignment)
+    aligned = obvious_alignment(outputs, batch.labels_B, module, alignment)
     (identity + triplet + 1.5 * aligned).backward()
 
     (*losses, accuracy), _ = first_step(training)
@@ -116,8 +128,7 @@ def test_each_choice_changes_the_loss_and_the_gradient(tiny):
     plain = replace(RECIPE, alignment="none")
     recipes = [
         plain,
-        *(replace(plain, alignment=mode) for mode in ("pos", "neg", "pos_neg")),
-        replace(plain, alignment="pos", sam_softmax=True),
+        *(replace(plain, alignment=choice) for choice in get_args(Alignment)[1:]),
         replace(plain, label_smoothing=0.0),
         replace(plain, precision="bf16"),
         replace(plain, margin=0.0),
@@ -144,12 +155,43 @@ def test_the_baselines_take_a_step(tiny, network):
     training = new_training(tiny, replace(RECIPES["in_domain"], batch_size=8, num_instances=2), network)
     before = {key: value.clone() for key, value in training.model.state_dict().items()}
     (identity, triplet, alignment, accuracy), _ = first_step(training)
+    assert training.alignment is None
     assert 0 < identity < math.inf
     assert 0 < triplet < math.inf
     assert alignment == 0
     assert 0 <= accuracy <= 1
     trained = {name for name, p in training.model.named_parameters() if p.requires_grad}
     assert all(not torch.equal(training.model.state_dict()[name], before[name]) for name in trained)
+
+
+@pytest.mark.parametrize("network", ["resnet50", "osnet"])
+@pytest.mark.parametrize("alignment", ["pos_neg", "consistent_attention", "activation_distribution"])
+def test_the_baselines_are_aligned_too(tiny, network, alignment):
+    recipe = replace(RECIPE, alignment=alignment)
+    (_, _, loss, _), gradient = first_step(new_training(tiny, recipe, network))
+    _, plain_gradient = first_step(new_training(tiny, replace(recipe, alignment="none"), network))
+    assert 0 < loss < 2
+    assert gradient.isfinite().all()
+    assert not torch.equal(gradient, plain_gradient)
+
+
+@pytest.mark.parametrize("alignment", ["consistent_attention", "activation_distribution"])
+def test_an_alignment_without_parameters_continues_too(tiny, alignment):
+    recipe = replace(RECIPE, epochs=2, alignment=alignment)
+    straight, interrupted, fresh = (new_training(tiny, recipe, seed=seed) for seed in (0, 0, 1))
+    reports = list(train_epochs(straight))
+    next(train_epochs(interrupted))
+    fresh.load_state_dict(copy.deepcopy(interrupted.state_dict()))
+    assert fresh.state_dict()["alignment"] == {}
+    assert without_seconds(*train_epochs(fresh)) == without_seconds(reports[-1])
+    assert reports[-1].alignment_loss > 0
+
+
+def test_batches_must_be_the_recipes(tiny):
+    batches = tiny.batches("train", replace(RECIPE, num_instances=4))
+    model = build_model("msinet", num_classes=8, genotype="MSINet")
+    with pytest.raises(ValueError, match=r"4 identities × 2 images .* the training side's are 2 × 4"):
+        Training(model, batches, RECIPE, CPU)
 
 
 @pytest.mark.parametrize("name", RECIPES)
