@@ -19,12 +19,22 @@ def check_data(item: str) -> bool:
     Raises:
         RequestError: The item is not of that form, or the dataset is not there.
     """
+    kind, path = kind_and_path(item)
+    return _print_check(kind, DiskData.model_validate({"kind": kind, "path": path}))
+
+
+def kind_and_path(item: str) -> tuple[str, str]:
+    """Both parts of `KIND=PATH`.
+
+    Raises:
+        RequestError: It has another form, or names no layout.
+    """
     from msinet.data.readers import READERS
 
     kind, separator, path = item.partition("=")
     if not separator or kind not in READERS:
         raise RequestError(f"`--data` must be KIND=PATH with one of {', '.join(READERS)}, but got {item!r}.")
-    return _print_check(kind, DiskData.model_validate({"kind": kind, "path": path}))
+    return kind, path
 
 
 def check_experiment(path: Path, workspace: Workspace) -> bool:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pipeline.plan import Plan
     from pipeline.workspace import Workspace
 
-DEMO = Path(__file__).parent.parent / "configs" / "demo.yaml"
+ROOT = Path(__file__).parent.parent
+DEMO = ROOT / "configs" / "demo.yaml"
 
 app = typer.Typer(
     help="Neural architecture search for object re-identification, on a Ray cluster, tracked in MLflow.",
@@ -40,6 +41,13 @@ TrackingOption = Annotated[
         help="MLflow's server [default: $MLFLOW_TRACKING_URI, else an SQLite file in the workspace].",
     ),
 ]
+DataOption = Annotated[
+    list[str] | None, typer.Option("--data", metavar="NAME=PATH", help="Where a dataset of the experiment lies.")
+]
+WeightsOption = Annotated[
+    list[str] | None,
+    typer.Option("--weights", metavar="NAME=PATH", help="Weights that a genotype or network starts from."),
+]
 
 
 @app.command()
@@ -47,6 +55,8 @@ def run(
     experiment: ExperimentPath = DEMO,
     workspace: WorkspaceOption = None,
     tracking_uri: TrackingOption = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
     address: Annotated[
         str | None,
         typer.Option(help="A Ray cluster to join [default: $RAY_ADDRESS, else Ray on this machine]."),
@@ -58,7 +68,7 @@ def run(
     from pipeline.preflight import preflight
     from pipeline.report import comparison, summary
 
-    loaded, place = load_experiment(experiment), _workspace(workspace)
+    loaded, place = load_experiment(experiment, data or [], weights or []), _workspace(workspace)
     print(f"experiment {loaded.name} ({experiment}), workspace {place.root}", flush=True)
     planned = plan(loaded, preflight(loaded, place, lambda line: print(line, flush=True)), place.result)
     print(summary(planned), flush=True)
@@ -69,7 +79,8 @@ def run(
 
     progress = Progress()
     tracker = None
-    if all(stage.result for stage in planned.stages.values()):
+    planned.find_measurements(place.all_results("measure"))
+    if all(stage.result or stage.lacks for stage in planned.stages.values()):
         print("everything is done already", flush=True)
         outcome_failed = False
     else:
@@ -88,20 +99,30 @@ def run(
 
 
 @app.command(name="plan")
-def plan_command(experiment: ExperimentPath = DEMO, workspace: WorkspaceOption = None) -> None:
+def plan_command(
+    experiment: ExperimentPath = DEMO,
+    workspace: WorkspaceOption = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+) -> None:
     """Show the stages: done already, to run, or pending on what another stage finds."""
     from pipeline.report import overview, summary
 
-    planned, _ = _planned(experiment, workspace)
+    planned, _ = _planned(experiment, workspace, data, weights)
     print(f"{overview(planned, {})}\n\n{summary(planned)}")
 
 
 @app.command()
-def status(experiment: ExperimentPath = DEMO, workspace: WorkspaceOption = None) -> None:
+def status(
+    experiment: ExperimentPath = DEMO,
+    workspace: WorkspaceOption = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+) -> None:
     """Show what is done and what has failed, with the reason."""
     from pipeline.report import overview, summary
 
-    planned, place = _planned(experiment, workspace)
+    planned, place = _planned(experiment, workspace, data, weights)
     failures = {}
     for stage in planned.stages.values():
         if stage.key and not stage.result and (failure := place.last_failure(stage.kind, stage.key)):
@@ -112,23 +133,32 @@ def status(experiment: ExperimentPath = DEMO, workspace: WorkspaceOption = None)
 
 
 @app.command()
-def report(experiment: ExperimentPath = DEMO, workspace: WorkspaceOption = None) -> None:
+def report(
+    experiment: ExperimentPath = DEMO,
+    workspace: WorkspaceOption = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+) -> None:
     """Print the comparison of genotypes from the results on disk."""
     from pipeline.report import comparison
 
-    planned, _ = _planned(experiment, workspace)
+    planned, _ = _planned(experiment, workspace, data, weights)
     print(comparison(planned))
 
 
 @app.command()
 def sync(
-    experiment: ExperimentPath = DEMO, workspace: WorkspaceOption = None, tracking_uri: TrackingOption = None
+    experiment: ExperimentPath = DEMO,
+    workspace: WorkspaceOption = None,
+    tracking_uri: TrackingOption = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
 ) -> None:
     """Bring MLflow level with the workspace."""
     from pipeline.tracking import default_uri
     from pipeline.tracking import sync as sync_runs
 
-    planned, place = _planned(experiment, workspace)
+    planned, place = _planned(experiment, workspace, data, weights)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(place)
     print(f"MLflow shows {sync_runs(uri, planned, place)} results of {planned.experiment.name}")
 
@@ -157,6 +187,25 @@ def check(
 
 
 @app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file with weights, ours or released ones.")],
+    data: Annotated[list[str], typer.Option(help="A target, as KIND=PATH: market1501=/path, manifest=/path.")],
+    network: Annotated[str, typer.Option(help="msinet, resnet50 or osnet.")] = "msinet",
+    genotype: Annotated[str | None, typer.Option(help="Of msinet: a published name or twelve letters.")] = None,
+    image_size: Annotated[tuple[int, int], typer.Option(metavar="H W", help="In pixels.")] = (256, 128),
+    after_neck: Annotated[bool, typer.Option(help="Take embeddings after the necks.")] = False,
+    rerank: Annotated[bool, typer.Option(help="Score after k-reciprocal re-ranking too.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Evaluate one model on any targets, without an experiment and without Ray."""
+    from pipeline.by_hand import evaluate_by_hand
+
+    options = {} if genotype is None else {"genotype": genotype}
+    place = _workspace(workspace)
+    print(evaluate_by_hand(model, network, options, data, image_size, place, after_neck=after_neck, rerank=rerank))
+
+
+@app.command()
 def ui(
     workspace: WorkspaceOption = None,
     tracking_uri: TrackingOption = None,
@@ -178,14 +227,18 @@ def _workspace(option: str | None) -> "Workspace":
     return Workspace(locate(option))
 
 
-def _planned(experiment: Path, workspace: str | None) -> "tuple[Plan, Workspace]":
+def _planned(
+    experiment: Path, workspace: str | None, data: list[str] | None, weights: list[str] | None
+) -> "tuple[Plan, Workspace]":
     """An experiment's plan with all that is known about it, nothing started."""
     from pipeline.config import load_experiment
     from pipeline.plan import plan
     from pipeline.preflight import known_fingerprints
 
-    loaded, place = load_experiment(experiment), _workspace(workspace)
-    return plan(loaded, known_fingerprints(loaded, place), place.result), place
+    loaded, place = load_experiment(experiment, data or [], weights or []), _workspace(workspace)
+    planned = plan(loaded, known_fingerprints(loaded, place), place.result)
+    planned.find_measurements(place.all_results("measure"))
+    return planned, place
 
 
 def _tracking_uri(option: str | None, workspace: "Workspace") -> str | None:
@@ -202,6 +255,8 @@ def _tracking_uri(option: str | None, workspace: "Workspace") -> str | None:
 
 
 def _next_steps(experiment: Path, workspace: "Workspace") -> str:
+    if experiment.is_relative_to(ROOT):
+        experiment = experiment.relative_to(ROOT)  # a job runs in a copy of the project that goes with it
     return (
         f"results      {workspace.root}\n"
         f"this table   msinet report {experiment}\n"

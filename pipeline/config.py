@@ -4,7 +4,7 @@ Every number of the method stands in `msinet.engine.recipes`; a file names only 
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -22,7 +22,7 @@ from pydantic import (
 
 from msinet.data.splits import parse_split
 from msinet.data.synthetic import SyntheticSpec
-from msinet.engine.recipes import RECIPES, SearchRecipe, TrainRecipe
+from msinet.engine.recipes import RECIPES, Alignment, SearchRecipe, Supervision, TrainRecipe
 from msinet.genotype import Genotype
 from pipeline.errors import RequestError
 
@@ -41,18 +41,23 @@ class DiskData(Strict):
 
     Attributes:
         kind: The layout, a name of `msinet.data.readers.READERS`.
-        path: The dataset's folder, or the manifest's file; relative paths start at the file that names them.
+        path: The dataset's folder, or the manifest's file; relative paths start at the file that names them. Without
+            one the experiment can be planned, and `--data NAME=PATH` gives it.
         image_size: (height, width) of this dataset as a source; needed for a manifest, else the layout's own.
     """
 
-    kind: Literal["market1501", "manifest"]
-    path: Path
+    kind: Literal[
+        "market1501", "msmt17", "veri", "vehicleid", "vehicleid800", "vehicleid1600", "vehicleid2400", "manifest"
+    ]
+    path: Path | None = None
     image_size: tuple[int, int] | None = None
 
     @property
     def training_size(self) -> tuple[int, int] | None:
         """(height, width) as a source, unless the experiment says otherwise."""
-        return self.image_size or (None if self.kind == "manifest" else PERSON)
+        if self.image_size or self.kind == "manifest":
+            return self.image_size
+        return VEHICLE if self.kind.startswith("ve") else PERSON
 
 
 class SyntheticData(Strict):
@@ -105,16 +110,79 @@ class Retrain(Strict):
     Attributes:
         in_domain: For the evaluation on the source itself.
         cross_domain: For the evaluation on other targets, or `same`: one retraining serves both.
+        strong_baseline: For ResNet-50, on every target.
     """
 
     in_domain: Annotated[TrainRecipe, _recipe("in_domain")] = RECIPES["in_domain"]
     cross_domain: Literal["same"] | Annotated[TrainRecipe, _recipe("cross_domain")] = RECIPES["cross_domain"]
+    strong_baseline: Annotated[TrainRecipe, _recipe("strong_baseline")] = RECIPES["strong_baseline"]
 
-    def recipe_for(self, source: str, target: str) -> tuple[str, TrainRecipe]:
+    def recipe_for(self, network: str, source: str, target: str) -> tuple[str, TrainRecipe]:
         """Name and numbers of the recipe whose network is evaluated on `target`."""
+        if network == "resnet50":
+            return "strong_baseline", self.strong_baseline
         if source == target or self.cross_domain == "same":
             return "in_domain", self.in_domain
         return "cross_domain", self.cross_domain
+
+
+class Baseline(Strict):
+    """A network that no search derives.
+
+    Attributes:
+        name: Of `msinet.build_model`.
+        scales: OSNet's branches, by their receptive field.
+    """
+
+    name: Literal["resnet50", "osnet"]
+    scales: tuple[Literal[3, 5, 7, 9], ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _scales_are_osnets(self) -> "Baseline":
+        if self.scales is not None and (self.name != "osnet" or not self.scales):
+            raise ValueError(f"`scales` must name branches of osnet, but got {self.name} with {list(self.scales)}.")
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """For `build_model`."""
+        return {} if self.scales is None else {"scales": list(self.scales)}
+
+    @property
+    def label(self) -> str:
+        """For people: `resnet50`, `osnet`, `osnet 7+9`."""
+        return self.name if self.scales is None else f"{self.name} {'+'.join(map(str, self.scales))}"
+
+
+class SearchSplit(Strict):
+    """One entry of `splits`: `60-80`, or `100-100 softmax` for another supervision than the recipe's."""
+
+    split: str
+    supervision: Supervision | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        split, _, supervision = value.partition(" ")
+        return {"split": split, "supervision": supervision or None}
+
+    @field_validator("split")
+    @classmethod
+    def _split_parses(cls, split: str) -> str:
+        parse_split(split)
+        return split
+
+    @property
+    def label(self) -> str:
+        """As the file has it."""
+        return f"{self.split} {self.supervision}" if self.supervision else self.split
 
 
 class Share(Strict):
@@ -128,7 +196,7 @@ class Resources(Strict):
     """What stages occupy on the cluster; none of it changes a result.
 
     Attributes:
-        prepare, search, retrain, evaluate: Share of one stage of that kind.
+        prepare, search, retrain, evaluate, measure, picture: Share of one stage of that kind.
         max_concurrent: Stages at a time, beyond the cluster's own limit.
     """
 
@@ -136,6 +204,8 @@ class Resources(Strict):
     search: Share = Share()
     retrain: Share = Share()
     evaluate: Share = Share()
+    measure: Share = Share()
+    picture: Share = Share()
     max_concurrent: int | None = Field(default=None, ge=1)
 
 
@@ -146,11 +216,22 @@ class Experiment(Strict):
         name: Of the grid, and of the MLflow experiment.
         datasets: By the names that `sources` and `targets` use.
         sources: Trained on.
-        targets: Evaluated on.
+        targets: Evaluated on: a list for all sources, or one for each source; empty for searches alone.
         image_size: (height, width) of every source; by default each dataset's own.
-        splits: Train/valid identity splits `T-V` of the searches; empty for none.
+        splits: Train/valid identity splits `T-V` of the searches, with the supervision where it is not the
+            recipe's (`100-100 softmax`); empty for no search.
         split_seed: Shuffles the identities before they are split.
         genotypes: Retrained without a search: published names or 12 letters.
+        networks: Baselines, trained and evaluated like the genotypes: `resnet50`, `osnet`, or
+            `{name: osnet, scales: [7, 9]}`.
+        alignments: Choices of `TrainRecipe.alignment`, one retraining for each; by default the recipe's own.
+        starts: `scratch`, or `pretrained` from `weights`.
+        weights: Files with weights to start from, by genotype as named, or by network; `--weights NAME=PATH` adds one.
+        after_neck: Whether embeddings are taken after the necks.
+        rerank: Whether evaluations give scores after k-reciprocal re-ranking too.
+        measure: Whether parameters and inference time of every network are measured, beside ResNet-50's.
+        figures: Whether ranked lists and activation maps are drawn, the first network beside each of the others.
+        tables: Which of the paper's Tables 7 to 11 the report draws; by default those that have a cell here.
         search_seeds: One search for each; they decide weights, α's start, batches and augmentation.
         retrain_seeds: One retraining for each.
         search: The search recipe.
@@ -163,11 +244,20 @@ class Experiment(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     datasets: dict[str, Data]
     sources: list[str] = Field(min_length=1)
-    targets: list[str] = Field(min_length=1)
+    targets: list[str] | dict[str, list[str]]
     image_size: tuple[int, int] | None = None
-    splits: list[str] = []
+    splits: list[SearchSplit] = []
     split_seed: int | None = None
     genotypes: list[str] = []
+    networks: list[Baseline] = []
+    alignments: list[Alignment] = []
+    starts: list[Literal["scratch", "pretrained"]] = Field(default=["scratch"], min_length=1)
+    weights: dict[str, Path] = {}
+    after_neck: bool = False
+    rerank: bool = False
+    measure: bool = False
+    figures: bool = False
+    tables: list[Literal[7, 8, 9, 10, 11]] = []
     search_seeds: list[int] = Field(default=[0], min_length=1)
     retrain_seeds: list[int] = Field(default=[0], min_length=1)
     search: SearchRecipe = SearchRecipe()
@@ -176,13 +266,6 @@ class Experiment(Strict):
     checkpoint_every: int = Field(default=1, ge=1)
     resources: Resources = Resources()
 
-    @field_validator("splits")
-    @classmethod
-    def _splits_parse(cls, splits: list[str]) -> list[str]:
-        for split in splits:
-            parse_split(split)
-        return splits
-
     @field_validator("genotypes")
     @classmethod
     def _genotypes_parse(cls, genotypes: list[str]) -> list[str]:
@@ -190,26 +273,51 @@ class Experiment(Strict):
             Genotype.parse(genotype)
         return genotypes
 
-    @field_validator("sources", "targets", "splits", "genotypes", "search_seeds", "retrain_seeds")
+    @field_validator("targets")
+    @classmethod
+    def _pairs_are_once(cls, targets: Any) -> Any:
+        for names in targets.values() if isinstance(targets, dict) else [targets]:
+            cls._no_repeats(names)
+        return targets
+
+    @field_validator("sources", "splits", "genotypes", "networks", "search_seeds", "retrain_seeds")
     @classmethod
     def _no_repeats(cls, values: list[Any]) -> list[Any]:
-        repeated = sorted({str(value) for value in values if values.count(value) > 1})
+        texts = [str(getattr(value, "label", value)) for value in values]
+        repeated = sorted({text for text in texts if texts.count(text) > 1})
         if repeated:
             raise ValueError(f"every entry must be there once, but {', '.join(repeated)} is repeated.")
         return values
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Experiment":
-        for role in ("sources", "targets"):
-            for name in getattr(self, role):
+        for role, names in (("sources", self.sources), ("targets", self.all_targets)):
+            for name in names:
                 if name not in self.datasets:
                     hint = _suggestion(name, self.datasets)
                     raise ValueError(f"`{role}` must name entries of `datasets`, but got {name!r}.{hint}")
-        if not self.splits and not self.genotypes:
-            raise ValueError("an experiment must search (`splits`) or name `genotypes` to retrain, but has neither.")
+        if not (self.splits or self.genotypes or self.networks):
+            raise ValueError("an experiment must search (`splits`) or name `genotypes` or `networks`, but has none.")
         for name in self.sources:
             self.training_size(name)
+        stray = [name for name in self.targets if isinstance(self.targets, dict) and name not in self.sources]
+        if stray:
+            raise ValueError(f"`targets` must be given for `sources`, but got {', '.join(stray)}.")
         return self
+
+    def targets_of(self, source: str) -> list[str]:
+        """What the networks of one source are evaluated on."""
+        return self.targets.get(source, []) if isinstance(self.targets, dict) else self.targets
+
+    @property
+    def all_targets(self) -> list[str]:
+        """Every target once, in the file's order."""
+        return list(dict.fromkeys(target for source in self.sources for target in self.targets_of(source)))
+
+    @property
+    def used_datasets(self) -> list[str]:
+        """Every source and target once."""
+        return list(dict.fromkeys([*self.sources, *self.all_targets]))
 
     def training_size(self, source: str) -> tuple[int, int]:
         """(height, width) of the pictures that a network of this source sees, also on its targets.
@@ -226,11 +334,13 @@ class Experiment(Strict):
         return size
 
 
-def load_experiment(path: Path) -> Experiment:
+def load_experiment(path: Path, data: Sequence[str] = (), weights: Sequence[str] = ()) -> Experiment:
     """Read an experiment.
 
     Args:
-        path: A YAML file; relative dataset paths in it start at its folder.
+        path: A YAML file; relative paths in it start at its folder.
+        data: `NAME=PATH` for datasets of the file, in place of the path there.
+        weights: `NAME=PATH` for files with weights, beside those of the file.
 
     Raises:
         RequestError: The file is missing, is no YAML, or says something that does not hold; all of it is listed.
@@ -247,15 +357,36 @@ def load_experiment(path: Path) -> Experiment:
         experiment = Experiment.model_validate(document)
     except ValidationError as error:
         raise RequestError("\n".join(f"{path}: {line}" for line in describe_errors(error))) from None
-    return _with_absolute_paths(experiment, path.absolute().parent)
+    return _with_options(_with_absolute_paths(experiment, path.absolute().parent), data, weights)
+
+
+def _with_options(experiment: Experiment, data: Sequence[str], weights: Sequence[str]) -> Experiment:
+    datasets = dict(experiment.datasets)
+    for name, path in (_name_and_path(item, "--data") for item in data):
+        given = datasets.get(name)
+        if not isinstance(given, DiskData):
+            raise RequestError(f"`--data` must name a dataset on disk, but got {name!r}.{_suggestion(name, datasets)}")
+        datasets[name] = given.model_copy(update={"path": path})
+    added = dict(_name_and_path(item, "--weights") for item in weights)
+    return experiment.model_copy(update={"datasets": datasets, "weights": {**experiment.weights, **added}})
+
+
+def _name_and_path(item: str, option: str) -> tuple[str, Path]:
+    name, separator, path = item.partition("=")
+    if not separator or not path:
+        raise RequestError(f"`{option}` must be NAME=PATH, but got {item!r}.")
+    return name, Path(path).expanduser().absolute()
 
 
 def _with_absolute_paths(experiment: Experiment, folder: Path) -> Experiment:
     datasets: dict[str, DiskData | SyntheticData] = {
-        name: data.model_copy(update={"path": folder / data.path.expanduser()}) if isinstance(data, DiskData) else data
+        name: data.model_copy(update={"path": folder / data.path.expanduser()})
+        if isinstance(data, DiskData) and data.path
+        else data
         for name, data in experiment.datasets.items()
     }
-    return experiment.model_copy(update={"datasets": datasets})
+    weights = {name: folder / path.expanduser() for name, path in experiment.weights.items()}
+    return experiment.model_copy(update={"datasets": datasets, "weights": weights})
 
 
 def describe_errors(error: ValidationError) -> list[str]:
@@ -298,8 +429,8 @@ def _keys_at(location: list[str]) -> set[str]:
 
 def _annotation(kind: Any, name: str) -> Any:
     if hasattr(kind, "model_fields"):
-        return kind.model_fields[name].annotation
-    return next(field.type for field in fields(kind) if field.name == name)
+        return kind.model_fields[name].annotation if name in kind.model_fields else None
+    return next((field.type for field in fields(kind) if field.name == name), None)
 
 
 def _classes(annotation: Any) -> Iterable[Any]:

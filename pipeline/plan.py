@@ -5,25 +5,31 @@ and the genotype that a stage needs are known its key is None. Stages that bind 
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from msinet.data.synthetic import RENDERER_VERSION
+from msinet.engine.recipes import Alignment
 from msinet.genotype import Genotype
 from pipeline.config import DiskData, Experiment
 
-KINDS = ("prepare", "search", "retrain", "evaluate")
+KINDS = ("prepare", "search", "retrain", "evaluate", "measure", "picture")
 # Raise a number when the same specification starts to mean another result.
-SCHEMA = {"prepare": 1, "search": 1, "retrain": 1, "evaluate": 1}
+SCHEMA = {"prepare": 2, "search": 2, "retrain": 2, "evaluate": 2, "measure": 1, "picture": 1}
 # What the result of a needed stage adds to a specification, by the role it is needed in.
 CONTRIBUTION: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "source_data": lambda result: result["fingerprint"],
-    "target_data": lambda result: result["fingerprint"],
+    "target_data": lambda result: {"fingerprint": result["fingerprint"], "protocol": result["protocol"]},
     "genotype": lambda result: result["genotype"],
     "model": lambda result: result["key"],
+    "other_model": lambda result: result["key"],
 }
+
+_UNKNOWN = None  # a fingerprint or a device that is not known yet
 
 Labels = dict[str, str | int]
 Result = dict[str, Any]
@@ -40,7 +46,8 @@ class Stage:
         settings: What decides the result and is known from the start.
         needs: Names of the stages whose results it uses, by role.
         labels: Dataset, source, target, split, seed and so on, for tables and for MLflow.
-        location: Where a disk dataset lies; never part of the key.
+        location: Where its dataset or its weights lie; never part of the key.
+        lacks: What must be given before it can run, and the setting that gives it.
         key: None until everything that decides the result is known.
         result: The published result, once there is one.
     """
@@ -51,6 +58,7 @@ class Stage:
     needs: dict[str, str] = field(default_factory=dict)
     labels: Labels = field(default_factory=dict)
     location: dict[str, str] = field(default_factory=dict)
+    lacks: str | None = None
     key: str | None = None
     result: Result | None = None
 
@@ -60,7 +68,10 @@ class Stage:
         Args:
             results: Published results by stage name.
         """
-        if any(value is None for value in self.settings.get("dataset", {}).values()):
+        if self.lacks or _UNKNOWN in (
+            self.settings.get("device", ""),
+            self.settings.get("dataset", {}).get("fingerprint", ""),
+        ):
             return None
         if any(name not in results for name in self.needs.values()):
             return None
@@ -76,6 +87,12 @@ def content_key(kind: str, spec: Mapping[str, Any]) -> str:
 def content_hash(value: Any) -> str:
     """128 bits of SHA-256 over the canonical JSON of a value, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def content_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass
@@ -107,6 +124,25 @@ class Plan:
         """The stages of one kind, in order."""
         return (stage for stage in self.stages.values() if stage.kind == kind)
 
+    def name_device(self, device: str) -> None:
+        """Say on which device the measurements of this plan are taken: a part of their keys."""
+        for stage in self.of_kind("measure"):
+            if stage.result is None:
+                stage.settings["device"] = device
+
+    def find_measurements(self, published: Iterable[Result]) -> None:
+        """Attach measurements that were taken on any device, the first that fits: a table can be drawn elsewhere."""
+        results = self.results()
+        for stage in self.of_kind("measure"):
+            if stage.settings["device"] is not None or any(name not in results for name in stage.needs.values()):
+                continue
+            for result in published:
+                stage.settings["device"] = result["spec"]["device"]
+                if stage.bind(results) == result["spec"]:
+                    stage.key, stage.result = result["key"], result
+                    break
+                stage.settings["device"] = None
+
     def work(self, kind: str | None = None) -> int:
         """Pieces of work: stages, those of equal key counted once, pending ones as an upper bound."""
         chosen = [stage for stage in self.stages.values() if kind in (None, stage.kind)]
@@ -127,6 +163,17 @@ def plan(experiment: Experiment, fingerprints: Mapping[str, str] | None = None, 
     return built
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A network to be trained: a named genotype, a baseline, or what a search will find."""
+
+    origin: str
+    network: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    needs: dict[str, str] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
+
+
 class _Builder:
     """Unfolds the axes of an experiment into stages."""
 
@@ -137,36 +184,46 @@ class _Builder:
 
     def build(self) -> dict[str, Stage]:
         experiment = self.experiment
-        for name in dict.fromkeys([*experiment.sources, *experiment.targets]):
+        for name in experiment.used_datasets:
             self._prepare(name)
         for source in experiment.sources:
-            for genotype in experiment.genotypes:
-                letters = Genotype.parse(genotype).letters
-                self._retrain_and_evaluate(source, genotype, {"genotype": letters}, {}, {"origin": genotype})
-            for split in experiment.splits:
-                for seed in experiment.search_seeds:
-                    search = self._search(source, split, seed)
-                    labels: Labels = {
-                        "split": split,
-                        "search_seed": seed,
-                        "supervision": experiment.search.supervision,
-                    }
-                    origin = f"{split} seed {seed}"
-                    self._retrain_and_evaluate(
-                        source, origin, {}, {"genotype": search.name}, {"origin": origin, **labels}
-                    )
+            for candidate in [*self._named(), *self._searched(source)]:
+                self._train_and_evaluate(source, candidate)
+        if experiment.measure:
+            self._measure_all()
+        if experiment.figures:
+            self._draw_pairs()
         return self.stages
 
     def _add(self, stage: Stage) -> Stage:
-        self.stages[stage.name] = stage
-        return stage
+        if stage.lacks is None:
+            stage.lacks = next((self.stages[n].lacks for n in stage.needs.values() if self.stages[n].lacks), None)
+        return self.stages.setdefault(stage.name, stage)
+
+    def _named(self) -> Iterator[_Candidate]:
+        for name in self.experiment.genotypes:
+            yield _Candidate(name, "msinet", {"genotype": Genotype.parse(name).letters})
+        for baseline in self.experiment.networks:
+            yield _Candidate(baseline.label, baseline.name, {"options": baseline.options})
+
+    def _searched(self, source: str) -> Iterator[_Candidate]:
+        for entry in self.experiment.splits:
+            supervision = entry.supervision or self.experiment.search.supervision
+            for seed in self.experiment.search_seeds:
+                search = self._search(source, entry.split, supervision, seed)
+                split = entry.split if supervision == "tcm" else f"{entry.split} {supervision}"
+                labels: Labels = {"split": entry.split, "supervision": supervision, "search_seed": seed}
+                yield _Candidate(f"{split} seed {seed}", "msinet", {}, {"genotype": search.name}, labels)
 
     def _prepare(self, name: str) -> None:
         data = self.experiment.datasets[name]
         location: dict[str, str] = {}
+        lacks = None
         if isinstance(data, DiskData):
             dataset: dict[str, Any] = {"kind": data.kind, "fingerprint": self.fingerprints.get(name)}
             location = {"path": str(data.path)}
+            if data.path is None:
+                lacks = f"needs data: `datasets.{name}.path`, or --data {name}=PATH"
         else:
             dataset = {"kind": data.kind, **asdict(data.spec), "renderer": RENDERER_VERSION}
         self._add(
@@ -176,21 +233,22 @@ class _Builder:
                 {"dataset": dataset},
                 labels={"dataset": name},
                 location=location,
+                lacks=lacks,
             )
         )
 
-    def _search(self, source: str, split: str, seed: int) -> Stage:
+    def _search(self, source: str, split: str, supervision: str, seed: int) -> Stage:
         experiment = self.experiment
         return self._add(
             Stage(
-                f"search {source} {split} seed {seed}",
+                f"search {source} {split}{'' if supervision == 'tcm' else f' {supervision}'} seed {seed}",
                 "search",
                 {
                     "split": split,
                     "split_seed": experiment.split_seed,
                     "seed": seed,
                     "image_size": list(experiment.training_size(source)),
-                    "recipe": asdict(experiment.search),
+                    "recipe": {**asdict(experiment.search), "supervision": supervision},
                     "threads": experiment.threads,
                 },
                 needs={"source_data": f"prepare {source}"},
@@ -199,56 +257,128 @@ class _Builder:
                     "source": source,
                     "split": split,
                     "seed": seed,
-                    "supervision": experiment.search.supervision,
+                    "supervision": supervision,
                 },
             )
         )
 
-    def _retrain_and_evaluate(
-        self,
-        source: str,
-        origin: str,
-        settings: dict[str, Any],
-        needs: dict[str, str],
-        labels: Labels,
-    ) -> None:
+    def _train_and_evaluate(self, source: str, candidate: _Candidate) -> None:
         experiment = self.experiment
-        for seed in experiment.retrain_seeds:
-            for target in experiment.targets:
-                recipe_name, recipe = experiment.retrain.recipe_for(source, target)
-                name = f"retrain {source} {origin} {recipe_name} seed {seed}"
-                shared: Labels = {"source": source, "recipe": recipe_name, "seed": seed, **labels}
-                if name not in self.stages:
-                    self._add(
-                        Stage(
-                            name,
-                            "retrain",
-                            {
-                                "network": "msinet",
-                                **settings,
-                                "seed": seed,
-                                "image_size": list(experiment.training_size(source)),
-                                "recipe": asdict(recipe),
-                                "threads": experiment.threads,
-                            },
-                            needs={"source_data": f"prepare {source}", **needs},
-                            labels={"dataset": source, **shared},
-                        )
-                    )
-                self._evaluate(name, target, shared)
+        alignments: list[Alignment | None] = [*experiment.alignments] or [None]
+        axes = itertools.product(alignments, experiment.starts, experiment.retrain_seeds, experiment.targets_of(source))
+        for alignment, start, seed, target in axes:
+            recipe_name, recipe = experiment.retrain.recipe_for(candidate.network, source, target)
+            if alignment is not None:
+                recipe = replace(recipe, alignment=alignment)
+            variant = [*([alignment] if alignment else []), *([start] if start != "scratch" else [])]
+            labels: Labels = {
+                "source": source,
+                "origin": candidate.origin,
+                "network": candidate.network,
+                **({"genotype": candidate.settings["genotype"]} if "genotype" in candidate.settings else {}),
+                **candidate.labels,
+                "alignment": recipe.alignment,
+                "start": start,
+                "recipe": recipe_name,
+                "seed": seed,
+            }
+            settings = {
+                "network": candidate.network,
+                **candidate.settings,
+                "seed": seed,
+                "image_size": list(experiment.training_size(source)),
+                "recipe": asdict(recipe),
+                "threads": experiment.threads,
+            }
+            weights, lacks = self._start(candidate, start)
+            model = self._add(
+                Stage(
+                    " ".join(["retrain", source, candidate.origin, *variant, recipe_name, f"seed {seed}"]),
+                    "retrain",
+                    {**settings, **({"start": content_of(weights)} if weights else {})},
+                    needs={"source_data": f"prepare {source}", **candidate.needs},
+                    labels={"dataset": source, **labels},
+                    location={"weights": str(weights)} if weights else {},
+                    lacks=lacks,
+                )
+            )
+            self._evaluate(model, target, labels)
 
-    def _evaluate(self, model: str, target: str, labels: Labels) -> None:
+    def _start(self, candidate: _Candidate, start: str) -> tuple[Path | None, str | None]:
+        """The file to start from, or what is missing for it."""
+        if start == "scratch":
+            return None, None
+        if candidate.needs:
+            return None, "needs weights of the genotype that the search will find: name it in `genotypes` afterwards"
+        origin = candidate.origin
+        path = self.experiment.weights.get(origin)
+        if path is None:
+            return None, f"needs weights: `weights.{origin}`, or --weights {origin}=PATH"
+        if not path.is_file():
+            return None, f"needs weights: {path} (`weights.{origin}`) must exist"
+        return path, None
+
+    def _evaluate(self, model: Stage, target: str, labels: Labels) -> None:
         domain = "in_domain" if labels["source"] == target else "cross_domain"
         self._add(
             Stage(
-                f"evaluate {model.removeprefix('retrain ')} on {target}",
+                f"evaluate {model.name.removeprefix('retrain ')} on {target}",
                 "evaluate",
                 {
                     "image_size": list(self.experiment.training_size(str(labels["source"]))),
-                    "after_neck": False,
+                    "after_neck": self.experiment.after_neck,
+                    "rerank": self.experiment.rerank,
                     "threads": self.experiment.threads,
                 },
-                needs={"model": model, "target_data": f"prepare {target}"},
+                needs={"model": model.name, "target_data": f"prepare {target}"},
                 labels={"dataset": target, "target": target, "domain": domain, **labels},
             )
         )
+
+    def _draw_pairs(self) -> None:
+        """The first network that is evaluated on a target from a source, beside each of the others."""
+        groups: dict[tuple[Any, ...], list[Stage]] = {}
+        for stage in [stage for stage in self.stages.values() if stage.kind == "evaluate"]:
+            groups.setdefault(tuple(stage.labels[name] for name in ("source", "target", "seed")), []).append(stage)
+        for (source, target, seed), (first, *others) in groups.items():
+            for other in others:
+                names = [stage.needs["model"].removeprefix(f"retrain {source} ") for stage in (first, other)]
+                self._add(
+                    Stage(
+                        f"picture {source} {names[0]} beside {names[1]} on {target}",
+                        "picture",
+                        {
+                            "names": names,
+                            "image_size": list(self.experiment.training_size(source)),
+                            "threads": self.experiment.threads,
+                        },
+                        needs={
+                            "model": first.needs["model"],
+                            "other_model": other.needs["model"],
+                            "target_data": f"prepare {target}",
+                        },
+                        labels={"dataset": target, "source": source, "target": target, "seed": seed},
+                    )
+                )
+
+    def _measure_all(self) -> None:
+        """Speed and size of every candidate, beside ResNet-50's, at each picture size."""
+        baseline = _Candidate("resnet50", "resnet50", {"options": {}})
+        for source in self.experiment.sources:
+            height, width = self.experiment.training_size(source)
+            for candidate in [baseline, *self._named(), *self._searched(source)]:
+                self._add(
+                    Stage(
+                        f"measure {candidate.origin}{f' on {source}' if candidate.needs else ''} {height}x{width}",
+                        "measure",
+                        {
+                            "network": candidate.network,
+                            **candidate.settings,
+                            "image_size": [height, width],
+                            "threads": self.experiment.threads,
+                            "device": None,
+                        },
+                        needs=candidate.needs,
+                        labels={"network": candidate.network, "origin": candidate.origin, **candidate.labels},
+                    )
+                )

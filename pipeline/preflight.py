@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from msinet.data.dataset import DataError, Dataset
+from msinet.data.dataset import RANDOM_GALLERY, DataError, Dataset
 from pipeline.config import DiskData, Experiment, SyntheticData
 from pipeline.errors import RequestError
 from pipeline.plan import content_hash
@@ -17,7 +17,7 @@ def known_fingerprints(experiment: Experiment, workspace: Workspace) -> dict[str
     for name, data in disk_data(experiment).items():
         try:
             fingerprint = workspace.fingerprint(signature(read_dataset(name, data)))
-        except RequestError:
+        except (RequestError, FileNotFoundError):
             continue  # not at hand: its stages stay pending
         if fingerprint:
             known[name] = fingerprint
@@ -40,7 +40,7 @@ def preflight(experiment: Experiment, workspace: Workspace, say: Callable[[str],
     """
     fingerprints = {}
     for name, data in experiment.datasets.items():
-        if name not in {*experiment.sources, *experiment.targets}:
+        if name not in experiment.used_datasets or (isinstance(data, DiskData) and not data.path):
             continue
         if isinstance(data, SyntheticData):
             _require_identities(experiment, name, _generated_train_records(data))
@@ -48,14 +48,14 @@ def preflight(experiment: Experiment, workspace: Workspace, say: Callable[[str],
         dataset = read_dataset(name, data)
         _require_identities(experiment, name, [r for r in dataset.records if r.subset == "train"])
         _require_subsets(experiment, name, dataset)
-        fingerprints[name] = _checked_fingerprint(name, dataset, workspace, say)
+        fingerprints[name] = checked_fingerprint(name, dataset, workspace, say)
     return fingerprints
 
 
 def disk_data(experiment: Experiment) -> dict[str, DiskData]:
     """The disk datasets that the experiment uses, by name."""
-    used = {*experiment.sources, *experiment.targets}
-    return {n: d for n, d in experiment.datasets.items() if n in used and isinstance(d, DiskData)}
+    used = experiment.used_datasets
+    return {n: d for n, d in experiment.datasets.items() if n in used and isinstance(d, DiskData) and d.path}
 
 
 def read_dataset(name: str, data: DiskData) -> Dataset:
@@ -67,7 +67,7 @@ def read_dataset(name: str, data: DiskData) -> Dataset:
     from msinet.data.readers import read
 
     try:
-        return read(data.kind, data.path)
+        return read(data.kind, str(data.path))
     except DataError as error:
         raise RequestError(f"{error} (datasets.{name}.path)") from error
 
@@ -81,7 +81,12 @@ def signature(dataset: Dataset) -> str:
     return content_hash(rows)
 
 
-def _checked_fingerprint(name: str, dataset: Dataset, workspace: Workspace, say: Callable[[str], None]) -> str:
+def checked_fingerprint(name: str, dataset: Dataset, workspace: Workspace, say: Callable[[str], None]) -> str:
+    """The fingerprint of a sound dataset; looks at every picture unless that was done before.
+
+    Raises:
+        RequestError: A picture is missing or damaged.
+    """
     from msinet.data.check import check
 
     try:
@@ -109,15 +114,20 @@ def _require_identities(experiment: Experiment, name: str, train_records: list[A
     if name not in experiment.sources:
         return
     try:
-        for split in experiment.splits:
+        for split in (entry.split for entry in experiment.splits):
             train, valid = identity_split(train_records, *parse_split(split), split_seed=experiment.split_seed)
             check_split_sizes(train, valid, num_ids=experiment.search.num_ids, dataset_name=name, split=split)
     except ValueError as error:
         raise RequestError(f"{error}") from error
-    recipes = {"in_domain": experiment.retrain.in_domain, "cross_domain": experiment.retrain.cross_domain}
+    networks: list[str] = [network.name for network in experiment.networks]
+    if experiment.splits or experiment.genotypes:
+        networks.append("msinet")
+    recipes = [
+        experiment.retrain.recipe_for(n, name, target) for n in networks for target in experiment.targets_of(name)
+    ]
     found = len({record.pid for record in train_records})
-    for recipe_name, recipe in recipes.items():
-        if recipe != "same" and found < recipe.num_ids:
+    for recipe_name, recipe in recipes:
+        if found < recipe.num_ids:
             raise RequestError(
                 f"a batch takes {recipe.num_ids} identities, but {name!r} has {found} for training: lower `batch_size` "
                 f"or raise `num_instances` (retrain.{recipe_name}.batch_size)."
@@ -132,8 +142,12 @@ def _generated_train_records(data: SyntheticData) -> list[Any]:
 
 def _require_subsets(experiment: Experiment, name: str, dataset: Dataset) -> None:
     subsets = {record.subset for record in dataset.records}
-    for role, needed in (("targets", ("query", "gallery")), ("sources", ("train",))):
-        missing = [subset for subset in needed if name in getattr(experiment, role) and subset not in subsets]
+    evaluated = ("query",) if dataset.protocol == RANDOM_GALLERY else ("query", "gallery")
+    for role, names, needed in (
+        ("targets", experiment.all_targets, evaluated),
+        ("sources", experiment.sources, ("train",)),
+    ):
+        missing = [subset for subset in needed if name in names and subset not in subsets]
         if missing:
             raise RequestError(
                 f"one of `{role}` must have pictures for {' and '.join(needed)}, but {name!r} has none for "

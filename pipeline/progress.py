@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from pipeline.plan import Stage
-from pipeline.scheduling import DONE, FAILED, QUEUED, RUNNING, SKIPPED, WAITING, Failure
+from pipeline.scheduling import DONE, FAILED, LACKING, QUEUED, RUNNING, SKIPPED, WAITING, Failure
 from pipeline.stages import Report
 
 
@@ -60,6 +60,7 @@ class Progress:
         self._print(
             f"stages: {count[DONE]} done, {count[RUNNING]} running, {count[WAITING] + count[QUEUED]} pending, "
             f"{count[FAILED] + count[SKIPPED]} failed"
+            + (f", {count[LACKING]} lack data or weights" if count[LACKING] else "")
         )
         for name, report in self.latest.items():
             self._print(f"        {name}: {describe(report)}")

@@ -7,18 +7,18 @@ from pipeline.plan import Plan, Stage
 
 
 def comparison(plan: Plan) -> str:
-    """Genotypes × targets: mAP and rank-1 in percent, from the published evaluations.
+    """Networks × targets: mAP and rank-1 in percent, from the published evaluations.
 
-    Rows are (source, genotype); `found by` names the splits and seeds whose searches derived it. A cell marked * is
-    in-domain. Several retraining seeds are averaged, with their deviation.
+    Rows are (source, genotype or network); `found by` names the splits and seeds whose searches derived it. A cell
+    marked * is in-domain. Several retraining seeds are averaged, with their deviation.
     """
-    targets = plan.experiment.targets
+    targets = plan.experiment.all_targets
     rows: dict[tuple[str, str], dict[str, list[Stage]]] = {}
     origins: dict[tuple[str, str], dict[str, None]] = {}
     for stage in plan.of_kind("evaluate"):
         if stage.result is None:
             continue
-        row = (str(stage.labels["source"]), stage.result["genotype"])
+        row = (str(stage.labels["source"]), _network(plan, stage))
         rows.setdefault(row, {}).setdefault(str(stage.labels["target"]), []).append(stage)
         origins.setdefault(row, {})[str(stage.labels["origin"])] = None
     header = ["trained on", "genotype", "found by", *[f"{target}: mAP / rank-1" for target in targets]]
@@ -27,6 +27,17 @@ def comparison(plan: Plan) -> str:
         for row, cells in rows.items()
     ]
     return aligned([header, *body]) + "\n* in-domain; the others are cross-domain. Percent."
+
+
+def _network(plan: Plan, stage: Stage) -> str:
+    """A genotype or a baseline, with what sets it apart from others of this experiment."""
+    assert stage.result is not None
+    parts = [stage.result.get("genotype") or str(stage.labels["origin"])]
+    if plan.experiment.alignments:
+        parts.append(str(stage.labels["alignment"]))
+    if len(plan.experiment.starts) > 1:
+        parts.append(str(stage.labels["start"]))
+    return " ".join(parts)
 
 
 def _cell(source: str, target: str, stages: Sequence[Stage]) -> str:
@@ -51,21 +62,32 @@ def overview(plan: Plan, failures: dict[str, str]) -> str:
     """
     lines = [["stage", "state", "key"]]
     for stage in plan.stages.values():
-        state = "done" if stage.result else "failed" if stage.name in failures else "to run" if stage.key else "pending"
-        lines.append([stage.name, state, stage.key or "-"])
+        lines.append([stage.name, _state(stage, failures), stage.key or stage.lacks or "-"])
     return aligned(lines)
+
+
+def _state(stage: Stage, failures: dict[str, str]) -> str:
+    if stage.result:
+        return "done"
+    if stage.name in failures:
+        return "failed"
+    if stage.lacks:
+        return "lacking"
+    return "to run" if stage.key else "pending"
 
 
 def summary(plan: Plan) -> str:
     """How much there is to do, by kind."""
-    lines = [["kind", "stages", "done", "to run", "pending"]]
+    lines = [["kind", "stages", "done", "to run", "pending", "lacking"]]
     for kind in dict.fromkeys(stage.kind for stage in plan.stages.values()):
         stages = list(plan.of_kind(kind))
         done = {stage.key for stage in stages if stage.result}
         known = {stage.key for stage in stages if stage.key and not stage.result}
-        pending = [stage for stage in stages if stage.key is None]
-        lines.append([kind, str(len(stages)), str(len(done)), str(len(known)), _bound(len(pending))])
-    return aligned(lines)
+        lacking = [stage for stage in stages if stage.lacks]
+        pending = len([stage for stage in stages if stage.key is None]) - len(lacking)
+        lines.append([kind, str(len(stages)), str(len(done)), str(len(known)), _bound(pending), str(len(lacking))])
+    needs = sorted({stage.lacks for stage in plan.stages.values() if stage.lacks})
+    return "\n".join([aligned(lines), *needs])
 
 
 def _bound(pending: int) -> str:

@@ -17,7 +17,9 @@ from pipeline.plan import KINDS, Plan, Stage, content_key
 from pipeline.stages import Report, Task, execute
 from pipeline.workspace import Workspace
 
-WAITING, QUEUED, RUNNING, DONE, FAILED, SKIPPED = "pending", "queued", "running", "done", "failed", "skipped"
+WAITING, QUEUED, RUNNING, DONE = "pending", "queued", "running", "done"
+# `lacking` needs data or weights that the experiment does not give; it is no failure.
+FAILED, SKIPPED, LACKING = "failed", "skipped", "lacking"
 Failure = dict[str, Any]
 
 
@@ -86,6 +88,16 @@ def connect(address: str | None = None) -> None:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
 
 
+@ray.remote
+def probe_device() -> str:
+    """The device that a worker sees."""
+    import torch
+
+    from msinet.engine.measure import device_name
+
+    return device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 def run_plan(plan: Plan, workspace: Workspace, watchers: Sequence[Watcher]) -> Outcome:
     """Run what is not done yet, on the Ray that is connected.
 
@@ -105,12 +117,14 @@ class _Driver:
         self.plan = plan
         self.workspace = workspace
         self.watchers = watchers
-        self.states = dict.fromkeys(plan.stages, WAITING)
+        self.states = {name: LACKING if stage.lacks else WAITING for name, stage in plan.stages.items()}
         self.results = plan.results()
         self.failures: dict[str, Failure] = {}  # by key
         self.running: dict[Any, Stage] = {}
         self.board = Board.remote()  # type: ignore[attr-defined]
         self.shares = {kind: self._options(getattr(plan.experiment.resources, kind)) for kind in KINDS}
+        if any(plan.of_kind("measure")):
+            plan.name_device(ray.get(probe_device.options(**self.shares["measure"]).remote()))
 
     def run(self) -> Outcome:
         """Until nothing is running and nothing can be released."""

@@ -17,13 +17,9 @@ from pipeline.workspace import Attempt, Workspace
 
 T = TypeVar("T")
 Report = dict[str, Any]
-SHARDS, WEIGHTS, HISTORY, PER_QUERY, GENOTYPE = (
-    "shards",
-    "weights.safetensors",
-    "history.jsonl",
-    "per_query.parquet",
-    "genotype.json",
-)
+SHARDS, WEIGHTS, HISTORY = "shards", "weights.safetensors", "history.jsonl"
+GENOTYPE, SPLIT, PER_QUERY = "genotype.json", "split.parquet", "per_query.parquet"
+PICTURES = ("ranked_lists.png", "activation_maps.png")
 
 
 @dataclass(frozen=True)
@@ -105,6 +101,7 @@ def execute(root: Path, task: Task, report: Callable[[Report], None]) -> dict[st
 def run_prepare(context: Context) -> Result:
     """Write a dataset into shards of original bytes, with its fingerprint."""
     from msinet.data import synthetic
+    from msinet.data.dataset import FIXED
     from msinet.data.packed import gather_source, write_shards
     from msinet.data.readers import read
 
@@ -112,10 +109,11 @@ def run_prepare(context: Context) -> Result:
     kind = dataset.pop("kind")
     if kind == "synthetic":
         dataset.pop("renderer")
-        items = synthetic.render(synthetic.SyntheticSpec(**dataset))
+        items, protocol = synthetic.render(synthetic.SyntheticSpec(**dataset)), FIXED
     else:
-        items = gather_source(read(kind, context.task.location["path"]))
-    summary = write_shards(items, context.attempt.folder / SHARDS)
+        found = read(kind, context.task.location["path"])
+        items, protocol = gather_source(found), found.protocol
+    summary = {**write_shards(items, context.attempt.folder / SHARDS), "protocol": protocol}
     expected = dataset.get("fingerprint", summary["fingerprint"])
     if summary["fingerprint"] != expected:
         raise ValueError(
@@ -128,6 +126,7 @@ def run_search(context: Context) -> Result:
     """Search α on one train/valid split of a source; ends in a genotype."""
     import torch
 
+    from msinet.data.records import label_of
     from msinet.data.splits import identity_split, parse_split, split_report
     from msinet.engine.recipes import SearchRecipe
     from msinet.engine.search import Search, search_epochs
@@ -138,11 +137,14 @@ def run_search(context: Context) -> Result:
     packed = _packed(context, "source_data")
     split = (_records(packed, "train"), *parse_split(spec["split"]))
     train, valid = identity_split(*split, split_seed=spec["split_seed"])
+    _save_split(context.attempt.folder / SPLIT, {"train": train, "valid": valid})
+    # One classifier serves both sides of the softmax supervision: their labels share one numbering.
+    label = label_of([*train, *valid]) if recipe.supervision == "softmax" else None
     torch.manual_seed(spec["seed"])
     search = Search(
-        Supernet(),
-        _train_batches(context, packed, train, recipe, device, "train"),
-        _train_batches(context, packed, valid, recipe, device, "valid"),
+        Supernet(num_classes=len(label) if label else None),
+        _train_batches(context, packed, train, recipe, device, "train", label),
+        _train_batches(context, packed, valid, recipe, device, "valid", label),
         recipe,
         device,
     )
@@ -164,6 +166,7 @@ def run_retrain(context: Context) -> Result:
 
     from msinet.engine.recipes import TrainRecipe
     from msinet.engine.train import Training, train_epochs
+    from msinet.interop import load_start, read_state_dict
     from msinet.models import build_model
 
     spec, device = context.spec, _device(context.spec)
@@ -171,13 +174,16 @@ def run_retrain(context: Context) -> Result:
     packed = _packed(context, "source_data")
     batches = _train_batches(context, packed, _records(packed, "train"), recipe, device, "train")
     torch.manual_seed(spec["seed"])
-    model = build_model(spec["network"], num_classes=batches.num_classes, genotype=spec["genotype"])
+    model = build_model(spec["network"], num_classes=batches.num_classes, **_options(spec))
+    if "start" in spec:
+        load_start(model, read_state_dict(Path(context.task.location["weights"])))
     training = Training(model, batches, recipe, device)
     history = _run_epochs(context, training, train_epochs(training), recipe.epochs)
     _save_weights(context, training.model)
     return {
-        "genotype": spec["genotype"],
         "network": spec["network"],
+        "options": _options(spec),
+        **_options(spec),
         "num_classes": batches.num_classes,
         "metrics": {"loss": history[-1]["loss"], "accuracy": history[-1]["accuracy"]},
     }
@@ -185,41 +191,51 @@ def run_retrain(context: Context) -> Result:
 
 def run_evaluate(context: Context) -> Result:
     """Rank a target's gallery for each of its queries."""
-    import safetensors.torch
-
-    from msinet.engine.evaluate import embed
-    from msinet.metrics import evaluate_ranking
-    from msinet.models import build_model
+    from msinet.engine.evaluate import embed, rank_records
 
     spec, device = context.spec, _device(context.spec)
     trained = context.task.inputs["model"]
-    model = build_model(trained["network"], num_classes=trained["num_classes"], genotype=trained["genotype"])
-    model.load_state_dict(safetensors.torch.load_file(context.folder("model") / WEIGHTS))
+    model = _trained(context, "model")
     packed = _packed(context, "target_data")
-    records, embeddings = {}, {}
-    for subset in ("query", "gallery"):
-        records[subset] = _records(packed, subset)
-        store = _store(context, "target_data", packed, records[subset])
-        embeddings[subset] = embed(model, store, device, after_neck=spec["after_neck"])
-    ranking = evaluate_ranking(
-        embeddings["query"],
-        embeddings["gallery"],
-        [r.pid for r in records["query"]],
-        [r.pid for r in records["gallery"]],
-        [r.camid for r in records["query"]],
-        [r.camid for r in records["gallery"]],
-    )
-    _save_per_query(context.attempt.folder / PER_QUERY, records["query"], ranking)
-    return {
-        "genotype": trained["genotype"],
-        "metrics": {
-            "mAP": ranking.mAP,
-            **{f"rank{k}": ranking.rank(k) for k in (1, 5, 10)},
-            "mINP": ranking.mINP,
-            "num_queries": ranking.num_queries,
-            "num_valid_queries": ranking.num_valid_queries,
-        },
-    }
+    records = [*_records(packed, "query"), *_records(packed, "gallery")]
+    store = _store(context, "target_data", packed, records)
+    embedding_ND = embed(model, store, device, after_neck=spec["after_neck"])
+    protocol = spec["target_data"]["protocol"]
+    scores, per_query = rank_records(records, embedding_ND, protocol, rerank=False)
+    if spec["rerank"]:
+        reranked, _ = rank_records(records, embedding_ND, protocol, rerank=True)
+        scores |= {f"reranked_{name}": value for name, value in reranked.items()}
+    _save_per_query(context.attempt.folder / PER_QUERY, per_query)
+    return {"network": trained["network"], **trained["options"], "metrics": scores}
+
+
+def run_picture(context: Context) -> Result:
+    """Draw the ranked lists and activation maps of two networks on the queries where they differ most."""
+    from msinet.visual.comparison import compare
+
+    spec, device = context.spec, _device(context.spec)
+    models = {name: _trained(context, role) for name, role in zip(spec["names"], ("model", "other_model"), strict=True)}
+    packed = _packed(context, "target_data")
+    indices = [*packed.subset("query"), *packed.subset("gallery")]
+    store = _store(context, "target_data", packed, [packed.records[index] for index in indices])
+    protocol = spec["target_data"]["protocol"]
+    for name, picture in zip(PICTURES, compare(models, packed, indices, store, protocol, device), strict=True):
+        picture.save(context.attempt.folder / name)
+    return {}
+
+
+def run_measure(context: Context) -> Result:
+    """Time a network on the device that the specification names."""
+    from msinet.engine.measure import device_name, measure
+    from msinet.models import build_model
+
+    spec, device = context.spec, _device(context.spec)
+    if (found := device_name(device)) != spec["device"]:
+        raise ValueError(f"this measurement must run on {spec['device']!r}, but was placed on {found!r}.")
+    model = build_model(spec["network"], num_classes=0, **_options(spec))
+    batch_size = 64 if device.type == "cuda" else 8
+    figures = measure(model, tuple(spec["image_size"]), device, batch_size)
+    return {"network": spec["network"], **_options(spec), "metrics": {**figures, "batch_size": batch_size}}
 
 
 RUN: dict[str, Callable[[Context], Result]] = {
@@ -227,6 +243,8 @@ RUN: dict[str, Callable[[Context], Result]] = {
     "search": run_search,
     "retrain": run_retrain,
     "evaluate": run_evaluate,
+    "measure": run_measure,
+    "picture": run_picture,
 }
 
 
@@ -244,10 +262,27 @@ def _parse(recipe: type[T], values: dict[str, Any]) -> T:
     return TypeAdapter(recipe).validate_python(values)
 
 
+def _trained(context: Context, role: str) -> Any:
+    """The network of a retraining, with its weights."""
+    import safetensors.torch
+
+    from msinet.models import build_model
+
+    trained = context.task.inputs[role]
+    model = build_model(trained["network"], num_classes=trained["num_classes"], **trained["options"])
+    model.load_state_dict(safetensors.torch.load_file(context.folder(role) / WEIGHTS))
+    return model
+
+
 def _packed(context: Context, role: str) -> Any:
     from msinet.data.packed import PackedDataset
 
     return PackedDataset(context.folder(role) / SHARDS)
+
+
+def _options(spec: dict[str, Any]) -> dict[str, Any]:
+    """What `build_model` needs beside the network's name."""
+    return {"genotype": spec["genotype"]} if "genotype" in spec else spec["options"]
 
 
 def _records(packed: Any, subset: str) -> list[Any]:
@@ -264,21 +299,27 @@ def _store(context: Context, role: str, packed: Any, records: Any) -> Any:
         [index[record.path] for record in records],
         tuple(context.spec["image_size"]),
         context.cache,
-        context.spec[role],
+        context.task.inputs[role]["fingerprint"],
     )
 
 
-def _train_batches(context: Context, packed: Any, records: Any, recipe: Any, device: Any, stream: str) -> Any:
-    """P×K batches of the given training records, augmented on the device."""
+def _train_batches(
+    context: Context, packed: Any, records: Any, recipe: Any, device: Any, stream: str, label: Any = None
+) -> Any:
+    """P×K batches of the given training records, augmented on the device.
+
+    `label` numbers more identities than these; by default these are numbered among themselves.
+    """
     from msinet.data.loaders import TrainBatches
     from msinet.data.records import label_of
     from msinet.data.samplers import IdentityBatches
 
-    label = label_of(records)
+    num_classes = len(label) if label else None
+    label = label or label_of(records)
     labels = [label[record.pid] for record in records]
     store = _store(context, "source_data", packed, records)
     sampler = IdentityBatches(labels, recipe.num_ids, recipe.num_instances, context.spec["seed"], stream)
-    return TrainBatches(store, labels, sampler, recipe.augmentation, context.spec["seed"], device, stream)
+    return TrainBatches(store, labels, sampler, recipe.augmentation, context.spec["seed"], device, stream, num_classes)
 
 
 def _run_epochs(context: Context, loop: Any, epochs: Iterator[Any], total: int) -> list[Report]:
@@ -318,17 +359,21 @@ def _save_weights(context: Context, model: Any) -> None:
     partial.replace(context.attempt.folder / WEIGHTS)
 
 
-def _save_per_query(path: Path, queries: Any, ranking: Any) -> None:
+def _save_per_query(path: Path, per_query: dict[str, list[Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table(
-        {
-            "path": [record.path for record in queries],
-            "pid": [str(record.pid) for record in queries],
-            "camid": pa.array([record.camid for record in queries], pa.int32()),
-            "average_precision": ranking.average_precision,
-            "first_match_rank": ranking.first_match_rank,
-        }
-    )
-    pq.write_table(table, path)
+    pq.write_table(pa.table(per_query), path)
+
+
+def _save_split(path: Path, sides: dict[str, Any]) -> None:
+    """Which picture taught which side, so that a split can be audited and reused."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        {"path": record.path, "identity": str(record.pid), "side": side}
+        for side, records in sides.items()
+        for record in records
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)

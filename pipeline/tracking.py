@@ -19,7 +19,7 @@ import yaml
 from pipeline.config import Experiment
 from pipeline.plan import Plan, Stage, content_hash
 from pipeline.scheduling import Failure
-from pipeline.stages import GENOTYPE, HISTORY, PER_QUERY, Report
+from pipeline.stages import GENOTYPE, HISTORY, PER_QUERY, PICTURES, SPLIT, Report
 from pipeline.workspace import Workspace
 
 KEY_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG = "msinet.key", "msinet.spec", "msinet.synced", "msinet.files"
@@ -188,14 +188,14 @@ class _View:
                 lines = (files / HISTORY).read_text(encoding="utf-8").splitlines()
                 self.log_epochs(stage, [json.loads(line) for line in lines])
             now = int(time.time() * 1000)
-            if stage.kind == "evaluate":
+            if stage.kind in ("evaluate", "measure"):
                 scores = stage.result["metrics"].items()
                 self.client.log_batch(run, metrics=[Metric(name, float(value), now, 0) for name, value in scores])
             if "genotype" in stage.result and "genotype" not in self.client.get_run(run).data.params:
                 self.client.log_param(run, "genotype", stage.result["genotype"])
                 self.client.set_tag(run, "genotype", stage.result["genotype"])
             self.client.set_tag(run, WEIGHTS_TAG, str(files))
-            for name in (GENOTYPE, HISTORY, PER_QUERY):
+            for name in (GENOTYPE, HISTORY, SPLIT, PER_QUERY, *PICTURES):
                 if (files / name).exists():
                     self.client.log_artifact(run, str(files / name))
             self.client.set_tag(run, SYNCED_TAG, "true")

@@ -57,6 +57,11 @@ class Workspace:
             return None
         return result
 
+    def all_results(self, kind: str) -> list[Result]:
+        """Every published result of a kind, the newest first."""
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in self.root.glob(f"stages/{kind}/*/{RESULT}")]
+        return sorted(found, key=lambda result: result["started"], reverse=True)
+
     def files(self, result: Result) -> Path:
         """The folder with a published result's files."""
         return self.stage_folder(result["kind"], result["key"]) / "attempts" / result["attempt"]

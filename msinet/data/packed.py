@@ -220,6 +220,10 @@ class ImageStore:
         _, H, W, _ = self._pixels_NHW3.shape
         return H, W
 
+    def subset(self, positions: ArrayLike) -> "ImageStore":
+        """A store of the pictures at these positions."""
+        return ImageStore(self._pixels_NHW3[np.asarray(positions)])
+
     def gather(self, indices: ArrayLike | Tensor) -> Tensor:
         """The pictures at these positions of the store: pixels_BHW3, a copy."""
         return torch.from_numpy(self._pixels_NHW3[np.asarray(indices)])

@@ -1,10 +1,22 @@
 """From a trained network and a target's pictures to scores."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from msinet.data.dataset import RANDOM_GALLERY
+from msinet.data.galleries import random_galleries
 from msinet.data.loaders import eval_batches
 from msinet.data.packed import ImageStore
+from msinet.data.records import Record
+from msinet.metrics import RankingResult, evaluate_distance, evaluate_ranking
+from msinet.reranking import rerank as k_reciprocal
+
+SCORES = ("mAP", "rank1", "rank5", "rank10", "mINP")
 
 
 @torch.no_grad()  # not inference mode: its tensors could not be trained on afterwards
@@ -27,10 +39,82 @@ def embed(
 
     Returns:
         embedding_ND on the CPU, float32, not normalised.
+
+    Raises:
+        ValueError: An embedding is infinite or not a number.
     """
     model = model.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     blocks = [
         model.embed(images_BCHW, after_neck=after_neck).float().cpu()  # type: ignore[operator]
         for images_BCHW in eval_batches(store, batch_size, device)
     ]
-    return torch.cat(blocks)
+    embedding_ND = torch.cat(blocks)
+    if not embedding_ND.isfinite().all():
+        raise ValueError("embeddings must be finite, but this network gives others: its training has diverged (lr).")
+    return embedding_ND
+
+
+def rank_records(
+    records: Sequence[Record], embedding_ND: Tensor, protocol: str, *, rerank: bool
+) -> tuple[dict[str, float], dict[str, list[Any]]]:
+    """Scores of a target by its protocol.
+
+    Args:
+        records: N test images, queries and gallery.
+        embedding_ND: Theirs, in the same order.
+        protocol: `fixed`: queries and gallery are given. `random_gallery`: ten draws of one gallery image for each
+            identity (VehicleID), averaged; each score's deviation over the draws is added as `<score>_std`.
+        rerank: Rank by k-reciprocal distances.
+
+    Returns:
+        mAP, rank1, rank5, rank10, mINP as fractions, num_queries and num_valid_queries; and a table with a row for each
+        query (and draw): path, pid, camid, average_precision, first_match_rank.
+    """
+    draws = sides(records, protocol)
+    rankings = [_rank(records, embedding_ND, query, gallery, rerank) for query, gallery in draws]
+    scores = {name: float(np.mean([_scores(ranking)[name] for ranking in rankings])) for name in _scores(rankings[0])}
+    if len(rankings) > 1:
+        deviations = {f"{name}_std": float(np.std([_scores(r)[name] for r in rankings], ddof=1)) for name in SCORES}
+        scores |= deviations
+    return scores, _per_query(records, draws, rankings)
+
+
+def sides(records: Sequence[Record], protocol: str) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Positions of queries and gallery among test images: one pair, or one for each draw (see `rank_records`)."""
+    if protocol == RANDOM_GALLERY:
+        return random_galleries([record.pid for record in records])
+    is_query = np.array([record.subset == "query" for record in records])
+    return [(np.flatnonzero(is_query), np.flatnonzero(~is_query))]
+
+
+def _rank(
+    records: Sequence[Record], embedding_ND: Tensor, query: NDArray[np.int64], gallery: NDArray[np.int64], rerank: bool
+) -> RankingResult:
+    sides = [[records[index] for index in indices] for indices in (query, gallery)]
+    query_QD, gallery_GD = embedding_ND[query], embedding_ND[gallery]
+    identities = [[record.pid for record in side] for side in sides]
+    cameras = [[record.camid for record in side] for side in sides]
+    if rerank:
+        return evaluate_distance(k_reciprocal(query_QD, gallery_GD), *identities, *cameras)
+    return evaluate_ranking(query_QD, gallery_GD, *identities, *cameras)
+
+
+def _scores(ranking: RankingResult) -> dict[str, float]:
+    return {
+        "mAP": ranking.mAP,
+        **{f"rank{k}": ranking.rank(k) for k in (1, 5, 10)},
+        "mINP": ranking.mINP,
+        "num_queries": ranking.num_queries,
+        "num_valid_queries": ranking.num_valid_queries,
+    }
+
+
+def _per_query(records: Sequence[Record], draws: Sequence[Any], rankings: Sequence[RankingResult]) -> dict[str, Any]:
+    queries = [records[index] for query, _ in draws for index in query]
+    return {
+        "path": [record.path for record in queries],
+        "pid": [str(record.pid) for record in queries],
+        "camid": [record.camid for record in queries],
+        "average_precision": np.concatenate([ranking.average_precision for ranking in rankings]).tolist(),
+        "first_match_rank": np.concatenate([ranking.first_match_rank for ranking in rankings]).tolist(),
+    }

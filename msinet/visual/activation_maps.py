@@ -32,7 +32,9 @@ def activation_map(model: nn.Module, images_BCHW: Tensor) -> Tensor:
         maps_BHW on the CPU, float32.
     """
     feature_map_BChw = model.eval().feature_map(images_BCHW).float()  # type: ignore[operator]
-    energy_B1hw = feature_map_BChw.square().sum(1, keepdim=True)
+    # Scaled first: the squares of a hardly trained network's activations can overflow.
+    peak_B111 = feature_map_BChw.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    energy_B1hw = (feature_map_BChw / peak_B111).square().sum(1, keepdim=True)
     size_HW = images_BCHW.shape[2:]
     energy_BHW = interpolate(energy_B1hw, size=size_HW, mode="bilinear", align_corners=False)[:, 0]
     low_B11, high_B11 = energy_BHW.amin((1, 2), keepdim=True), energy_BHW.amax((1, 2), keepdim=True)

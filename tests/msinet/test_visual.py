@@ -324,3 +324,13 @@ def test_diagrams_differ_by_genotype_alone():
     assert genotype_svg("MSINet") != genotype_svg("MSINet-VR")
     with pytest.raises(ValueError, match="12 letters"):
         genotype_svg("GGX")
+
+
+def test_huge_activations_do_not_overflow() -> None:
+    class Huge(torch.nn.Module):
+        def feature_map(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+            return 1e30 * images_BCHW[:, :1, ::4, ::4]
+
+    maps = activation_map(Huge(), torch.rand(2, 3, 16, 8, generator=torch.Generator().manual_seed(0)))
+    assert maps.isfinite().all()
+    assert maps.amax() == 1

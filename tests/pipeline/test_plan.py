@@ -15,7 +15,10 @@ def run_on_paper(experiment: Experiment, genotype: str = "NNNNNNNNNNNN") -> Plan
     while any(stage.result is None for stage in planned.stages.values()):
         for stage in planned.stages.values():
             if stage.key and stage.result is None:
-                extra = {"prepare": {"fingerprint": f"f-{stage.key}"}, "search": {"genotype": genotype}}
+                extra = {
+                    "prepare": {"fingerprint": f"f-{stage.key}", "protocol": "fixed"},
+                    "search": {"genotype": genotype},
+                }
                 published[stage.key] = {"kind": stage.kind, "key": stage.key, **extra.get(stage.kind, {})}
         planned.resolve(lambda kind, key: published.get(key))
     return planned

@@ -1,0 +1,68 @@
+"""Size and speed of a network on a device: the figures beside Table 8."""
+
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from msinet.models import count_parameters
+
+WARMUP, REPEATS = 3, 15
+
+
+def device_name(device: torch.device) -> str:
+    """The device as its maker calls it: `NVIDIA H100`, or the processor's model."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def measure(model: nn.Module, image_size: tuple[int, int], device: torch.device, batch_size: int) -> dict[str, float]:
+    """Parameters, multiply-accumulates and the time to embed a batch.
+
+    Args:
+        model: Any network of `build_model`.
+        image_size: (height, width) in pixels.
+        device: Where to measure.
+        batch_size: Pictures at a time.
+
+    Returns:
+        `parameters` (without classifiers), `gmacs` for one picture, `latency_ms` of one batch (median of 15 after 3 to
+        warm up), `latency_ms_iqr` (between its quartiles), `images_per_second` at the median.
+    """
+    model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    images_BCHW = torch.randn(batch_size, 3, *image_size, device=device).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as counter:
+            model.embed(images_BCHW[:1])  # type: ignore[operator]
+        seconds = [_seconds(model, images_BCHW) for _ in range(WARMUP + REPEATS)][WARMUP:]
+    first, median, third = statistics.quantiles(seconds, n=4)
+    return {
+        "parameters": count_parameters(model),
+        "gmacs": counter.get_total_flops() / 2e9,
+        "latency_ms": 1e3 * median,
+        "latency_ms_iqr": 1e3 * (third - first),
+        "images_per_second": batch_size / median,
+    }
+
+
+def _seconds(model: nn.Module, images_BCHW: torch.Tensor) -> float:
+    _wait(images_BCHW.device)
+    started = time.perf_counter()
+    model.embed(images_BCHW)  # type: ignore[operator]
+    _wait(images_BCHW.device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,83 @@
+"""`msinet evaluate`: one model on any targets, without an experiment and without Ray."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.checking import kind_and_path
+from pipeline.config import DiskData
+from pipeline.errors import RequestError
+from pipeline.plan import content_key
+from pipeline.preflight import checked_fingerprint, read_dataset
+from pipeline.report import aligned
+from pipeline.stages import SHARDS, Task, execute
+from pipeline.workspace import Workspace
+
+COLUMNS = ("mAP", "rank1", "rank5", "rank10", "mINP")
+
+
+def evaluate_by_hand(
+    model_file: Path,
+    network: str,
+    options: dict[str, Any],
+    targets: list[str],
+    image_size: tuple[int, int],
+    workspace: Workspace,
+    *,
+    after_neck: bool,
+    rerank: bool,
+) -> str:
+    """Scores of a model on datasets, as a table in percent.
+
+    Args:
+        model_file: Weights under our own names, the released implementation's, torchvision's or torchreid's.
+        network: Of `msinet.build_model`.
+        options: For it: `genotype`, or `scales`.
+        targets: `KIND=PATH` each.
+        image_size: (height, width) in pixels.
+        workspace: Keeps the prepared datasets.
+        after_neck: Take embeddings after the necks.
+        rerank: Add a row after k-reciprocal re-ranking.
+
+    Raises:
+        RequestError: The weights do not fit the network, or a dataset is not there or damaged.
+    """
+    import torch
+
+    from msinet.data.packed import ImageStore, PackedDataset
+    from msinet.engine.evaluate import embed, rank_records
+    from msinet.interop import load_start, read_state_dict
+    from msinet.models import build_model
+
+    try:
+        model = build_model(network, num_classes=0, **options)
+        load_start(model, read_state_dict(model_file))
+    except (ValueError, OSError) as error:
+        raise RequestError(f"{error} (MODEL, --network, --genotype)") from error
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows = [["target", *COLUMNS]]
+    for target in targets:
+        prepared = _prepare(target, workspace)
+        packed = PackedDataset(workspace.files(prepared) / SHARDS)
+        indices = [*packed.subset("query"), *packed.subset("gallery")]
+        store = ImageStore.open(packed, indices, image_size, workspace.root / "cache", prepared["fingerprint"])
+        embedding_ND = embed(model, store, device, after_neck=after_neck)
+        records = [packed.records[index] for index in indices]
+        for reranked in [False, True] if rerank else [False]:
+            scores, _ = rank_records(records, embedding_ND, prepared["protocol"], rerank=reranked)
+            label = f"{target}{' re-ranked' if reranked else ''}"
+            rows.append([label, *(f"{100 * scores[name]:.1f}" for name in COLUMNS)])
+    return aligned(rows)
+
+
+def _prepare(target: str, workspace: Workspace) -> dict[str, Any]:
+    kind, path = kind_and_path(target)
+    location = {"path": str(Path(path).expanduser().absolute())}
+    dataset = read_dataset(target, DiskData.model_validate({"kind": kind, **location}))
+    spec = {"dataset": {"kind": kind, "fingerprint": checked_fingerprint(target, dataset, workspace, print)}}
+    ended = execute(
+        workspace.root, Task("prepare", content_key("prepare", spec), spec, location=location), lambda report: None
+    )
+    if "failure" in ended:
+        raise RequestError(ended["failure"]["message"])
+    result: dict[str, Any] = ended["result"]
+    return result

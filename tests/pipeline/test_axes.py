@@ -1,0 +1,204 @@
+"""Every axis of an experiment, planned; and one small grid that uses them all, run."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from grids import quiet, run_without_ray, task_of, tiny_document
+from PIL import Image
+from pydantic import ValidationError
+
+from msinet.engine.measure import device_name
+from msinet.models import build_model
+from pipeline.config import Experiment, load_experiment
+from pipeline.errors import RequestError
+from pipeline.plan import Plan, plan
+from pipeline.stages import PER_QUERY, PICTURES, SPLIT, execute
+from pipeline.workspace import Workspace
+
+PAPER = sorted((Path(__file__).parents[2] / "configs" / "paper").glob("*.yaml"))
+
+
+def planned(document: dict[str, Any], **changes: Any) -> Plan:
+    return plan(Experiment.model_validate({**document, **changes}))
+
+
+@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
+def test_each_table_of_the_paper_plans_without_data(path: Path) -> None:
+    built = plan(load_experiment(path))
+    assert built.stages
+    assert all(stage.lacks or stage.kind == "measure" for stage in built.stages.values())
+    assert {stage.lacks for stage in built.of_kind("prepare")} == {
+        f"needs data: `datasets.{name}.path`, or --data {name}=PATH" for name in built.experiment.used_datasets
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "counts"),
+    [
+        ("table7", {"search": 4, "retrain": 0, "evaluate": 0}),
+        ("table9", {"search": 14, "retrain": 14, "evaluate": 14}),
+        ("table10", {"search": 0, "retrain": 4, "evaluate": 4}),
+        ("table11", {"search": 0, "retrain": 4, "evaluate": 4}),
+        ("osnet_branches", {"search": 0, "retrain": 8, "evaluate": 8}),
+    ],
+)
+def test_how_much_each_table_takes(table: str, counts: dict[str, int]) -> None:
+    built = plan(load_experiment(next(path for path in PAPER if path.stem == table)))
+    assert {kind: built.work(kind) for kind in counts} == counts
+
+
+def test_table_8_has_every_row_and_pair() -> None:
+    built = plan(load_experiment(next(path for path in PAPER if path.stem == "table8")))
+    cells = {
+        tuple(stage.labels[name] for name in ("origin", "start", "source", "target"))
+        for stage in built.of_kind("evaluate")
+    }
+    pairs = [("M", "M"), ("MS", "MS"), ("MS", "M"), ("VR", "VR"), ("VR", "VID"), ("VID", "VID")]
+    rows = [(o, s) for o in ("resnet50", "MSINet", "MSINet-VR") for s in ("scratch", "pretrained")]
+    assert cells == {(*row, *pair) for row in rows for pair in pairs}
+
+
+def test_data_and_weights_from_the_command_line(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"weights")
+    path = next(path for path in PAPER if path.stem == "table11")
+    built = plan(load_experiment(path, [f"M={tmp_path}", f"VR={tmp_path}"], [f"MSINet={weights}"]))
+    assert {stage.lacks for stage in built.stages.values()} == {
+        None,
+        "needs data: `datasets.VID.path`, or --data VID=PATH",
+    }
+    with pytest.raises(RequestError, match="'X'"):
+        load_experiment(path, [f"X={tmp_path}"])
+    with pytest.raises(RequestError, match="NAME=PATH"):
+        load_experiment(path, ["M"])
+
+
+def test_the_content_of_weights_is_in_the_key(tmp_path: Path) -> None:
+    document = tiny_document() | {"splits": [], "genotypes": ["MSINet"], "starts": ["pretrained"]}
+
+    def settings(content: bytes, name: str) -> dict[str, Any]:
+        (tmp_path / name).write_bytes(content)
+        built = planned(document, weights={"MSINet": str(tmp_path / name)})
+        return next(built.of_kind("retrain")).settings
+
+    assert settings(b"a", "one") == settings(b"a", "two")
+    assert settings(b"a", "one") != settings(b"b", "two")
+
+
+def test_resnet50_has_the_recipe_of_the_strong_baseline() -> None:
+    built = planned(tiny_document(), networks=["resnet50", "osnet"])
+    recipes = {stage.labels["origin"]: stage.labels["recipe"] for stage in built.of_kind("retrain")}
+    assert recipes["resnet50"] == "strong_baseline"
+    assert recipes["osnet"] == "in_domain"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"networks": [{"name": "resnet50", "scales": [3]}]},
+        {"networks": ["resnet51"]},
+        {"alignments": ["sideways"]},
+        {"splits": ["60-80 hardmax"]},
+        {"splits": [], "networks": []},
+        {"targets": {"campus": ["street"]}},
+        {"tables": [6]},
+    ],
+)
+def test_what_no_axis_takes(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        planned(tiny_document(), **changes)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
+    """A grid over all axes, run to its end; the generated pictures of one domain."""
+    folder = tmp_path_factory.mktemp("everything")
+    torch.manual_seed(1)
+    torch.save(build_model("msinet", num_classes=3, genotype="MSINet").state_dict(), folder / "start.pth")
+    document = tiny_document()
+    document |= {
+        "targets": ["street"],
+        "splits": ["60-80 softmax"],
+        "genotypes": ["MSINet"],
+        "networks": [{"name": "osnet", "scales": [7, 9]}],
+        "alignments": ["none", "pos_neg"],
+        "starts": ["scratch", "pretrained"],
+        "weights": {"MSINet": str(folder / "start.pth")},
+        "rerank": True,
+        "after_neck": True,
+        "measure": False,
+        "figures": True,
+    }
+    document["search"]["epochs"] = document["retrain"]["in_domain"]["epochs"] = 1
+    workspace = Workspace(folder / "workspace")
+    return run_without_ray(document, workspace), workspace
+
+
+def test_all_that_lacks_nothing_is_done(everything: tuple[Plan, Workspace]) -> None:
+    built, _ = everything
+    for stage in built.stages.values():
+        assert (stage.result is None) == bool(stage.lacks)
+    lacking = {stage.labels["origin"] for stage in built.of_kind("retrain") if stage.lacks}
+    assert lacking == {"60-80 softmax seed 0", "osnet 7+9"}, "no weights were given for these"
+
+
+def test_each_alignment_and_start_is_another_network(everything: tuple[Plan, Workspace]) -> None:
+    built, _ = everything
+    keys = {stage.key for stage in built.of_kind("retrain") if stage.labels["origin"] == "MSINet"}
+    assert len(keys) == 4
+
+
+def test_a_split_can_be_audited(everything: tuple[Plan, Workspace]) -> None:
+    built, workspace = everything
+    search = next(built.of_kind("search"))
+    rows = pq.read_table(workspace.files(search.result) / SPLIT).to_pylist()  # type: ignore[arg-type]
+    assert {row["side"] for row in rows} == {"train", "valid"}
+    assert len({row["path"] for row in rows}) == len(rows), "no picture is on both sides"
+
+
+def test_reranked_scores_stand_beside_the_plain_ones(everything: tuple[Plan, Workspace]) -> None:
+    built, workspace = everything
+    for stage in built.of_kind("evaluate"):
+        if stage.result:
+            metrics = stage.result["metrics"]
+            assert 0 <= metrics["reranked_mAP"] <= 1
+            table = pq.read_table(workspace.files(stage.result) / PER_QUERY).to_pydict()
+            assert math.isclose(metrics["mAP"], sum(table["average_precision"]) / len(table["path"]), rel_tol=1e-6)
+
+
+def test_a_measurement_is_of_the_device_it_names(workspace: Workspace) -> None:
+    document = tiny_document() | {"splits": [], "genotypes": ["MSINet"], "measure": True, "targets": []}
+    built = planned(document)
+    assert all(stage.key is None for stage in built.of_kind("measure")), "the device is not known yet"
+    built.name_device(device_name(torch.device("cpu")))
+    built.resolve(workspace.result)
+    for stage in built.of_kind("measure"):
+        assert "result" in execute(workspace.root, task_of(stage, built), quiet)
+    metrics = workspace.all_results("measure")
+    assert {result["network"]: result["metrics"]["parameters"] for result in metrics} == {
+        "resnet50": 23_512_128,
+        "msinet": 2_328_035,
+    }
+    assert all(result["metrics"]["latency_ms"] > 0 for result in metrics)
+    elsewhere = planned(document)
+    elsewhere.find_measurements(metrics)
+    assert all(stage.result for stage in elsewhere.of_kind("measure")), "a report finds them without the device"
+
+    built.name_device("another device")
+    stage = next(built.of_kind("measure"))
+    stage.key = "other"
+    assert "must run on 'another device'" in execute(workspace.root, task_of(stage, built), quiet)["failure"]["message"]
+
+
+def test_pictures_are_drawn_for_each_pair(everything: tuple[Plan, Workspace]) -> None:
+    built, workspace = everything
+    drawn = [stage.result for stage in built.of_kind("picture") if stage.result]
+    assert len(drawn) == sum(stage.result is not None for stage in built.of_kind("evaluate")) - 1 == 7
+    for result in drawn:
+        for name in PICTURES:
+            with Image.open(workspace.files(result) / name) as picture:
+                assert min(picture.size) > 100
