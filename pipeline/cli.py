@@ -105,11 +105,13 @@ def plan_command(
     data: DataOption = None,
     weights: WeightsOption = None,
 ) -> None:
-    """Show the stages: done already, to run, or pending on what another stage finds."""
+    """Show the stages: done already, to run, or pending on what another stage finds; and how long they would take."""
+    from pipeline.estimate import device_hours
     from pipeline.report import overview, summary
 
-    planned, _ = _planned(experiment, workspace, data, weights)
-    print(f"{overview(planned, {})}\n\n{summary(planned)}")
+    planned, place = _planned(experiment, workspace, data, weights)
+    measured = {kind: place.all_results(kind) for kind in ("search", "retrain")}
+    print(f"{overview(planned, {})}\n\n{summary(planned)}\n\n{device_hours(planned, measured)}")
 
 
 @app.command()
@@ -138,12 +140,22 @@ def report(
     workspace: WorkspaceOption = None,
     data: DataOption = None,
     weights: WeightsOption = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for report.html, report.md and tables/*.csv.")] = None,
 ) -> None:
-    """Print the comparison of genotypes from the results on disk."""
+    """Print the comparison from the results on disk; with --out write the paper's tables, published and measured."""
     from pipeline.report import comparison
 
-    planned, _ = _planned(experiment, workspace, data, weights)
-    print(comparison(planned))
+    planned, place = _planned(experiment, workspace, data, weights)
+    if out is None:
+        print(comparison(planned))
+        return
+    from pipeline.render import write_report
+    from pipeline.stages import pictures
+
+    options = [f"--data {item}" for item in data or []] + [f"--weights {item}" for item in weights or []]
+    command = " ".join(["msinet run", str(experiment), *options])
+    for path in write_report(planned, out, command, pictures(planned, place)):
+        print(path)
 
 
 @app.command()

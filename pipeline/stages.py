@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.plan import Result
+from pipeline.plan import Plan, Result
 from pipeline.workspace import Attempt, Workspace
 
 T = TypeVar("T")
@@ -153,6 +153,7 @@ def run_search(context: Context) -> Result:
     genotype = search.supernet.derive()
     (context.attempt.folder / GENOTYPE).write_text(genotype.to_json(), encoding="utf-8")
     return {
+        **_effort(history, recipe),
         "genotype": genotype.letters,
         "alphas": history[-1]["alphas"],
         "split": asdict(split_report(*split, split_seed=spec["split_seed"])),
@@ -181,6 +182,7 @@ def run_retrain(context: Context) -> Result:
     history = _run_epochs(context, training, train_epochs(training), recipe.epochs)
     _save_weights(context, training.model)
     return {
+        **_effort(history, recipe),
         "network": spec["network"],
         "options": _options(spec),
         **_options(spec),
@@ -222,6 +224,17 @@ def run_picture(context: Context) -> Result:
     for name, picture in zip(PICTURES, compare(models, packed, indices, store, protocol, device), strict=True):
         picture.save(context.attempt.folder / name)
     return {}
+
+
+def pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, bytes]]:
+    """Captions and PNGs of a plan's pictures that are drawn."""
+    return [
+        (f"{stage.name.removeprefix('picture ')}: {name.removesuffix('.png').replace('_', ' ')}", path.read_bytes())
+        for stage in plan.of_kind("picture")
+        if stage.result is not None
+        for name in PICTURES
+        for path in [workspace.files(stage.result) / name]
+    ]
 
 
 def run_measure(context: Context) -> Result:
@@ -340,6 +353,14 @@ def _run_epochs(context: Context, loop: Any, epochs: Iterator[Any], total: int) 
     text = "".join(json.dumps(line) + "\n" for line in history)
     (context.attempt.folder / HISTORY).write_text(text, encoding="utf-8")
     return history
+
+
+def _effort(history: list[Report], recipe: Any) -> Result:
+    """Training images seen and the seconds that took: what later plans estimate from."""
+    return {
+        "images": recipe.batch_size * sum(line["steps"] for line in history),
+        "train_seconds": sum(line["seconds"] for line in history),
+    }
 
 
 def _plain(report: Any) -> Report:

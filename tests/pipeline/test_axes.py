@@ -1,6 +1,7 @@
 """Every axis of an experiment, planned; and one small grid that uses them all, run."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from msinet.engine.measure import device_name
 from msinet.models import build_model
 from pipeline.config import Experiment, load_experiment
 from pipeline.errors import RequestError
+from pipeline.estimate import device_hours
 from pipeline.plan import Plan, plan
 from pipeline.stages import PER_QUERY, PICTURES, SPLIT, execute
 from pipeline.workspace import Workspace
@@ -192,6 +194,20 @@ def test_a_measurement_is_of_the_device_it_names(workspace: Workspace) -> None:
     stage = next(built.of_kind("measure"))
     stage.key = "other"
     assert "must run on 'another device'" in execute(workspace.root, task_of(stage, built), quiet)["failure"]["message"]
+
+
+def test_an_estimate_scales_with_the_work_that_is_left(everything: tuple[Plan, Workspace]) -> None:
+    _, workspace = everything
+    measured = {kind: workspace.all_results(kind) for kind in ("search", "retrain")}
+    document = tiny_document() | {"targets": ["street"], "splits": [], "genotypes": ["MSINet"], "retrain_seeds": [7, 8]}
+    document["retrain"]["in_domain"]["epochs"] = 10_000
+
+    def hours(**changes: Any) -> float:
+        sentence = device_hours(planned(document, **changes), measured)
+        return float(re.search(r"([\d.,]+) hours", sentence)[1].replace(",", ""))  # type: ignore[index]
+
+    assert math.isclose(hours(), 2 * hours(retrain_seeds=[7]), rel_tol=0.1, abs_tol=0.2)
+    assert "no estimate" in device_hours(planned(document), {})
 
 
 def test_pictures_are_drawn_for_each_pair(everything: tuple[Plan, Workspace]) -> None:

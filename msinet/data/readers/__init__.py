@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from msinet.data.dataset import DataError, Dataset
+from msinet.data.readers import market1501, msmt17, vehicleid, veri
 from msinet.data.readers.manifest import read_manifest
 from msinet.data.readers.market1501 import read_market1501
 from msinet.data.readers.msmt17 import read_msmt17
@@ -21,6 +22,14 @@ READERS: dict[str, Callable[[Path], Dataset]] = {
     "vehicleid1600": partial(read_vehicleid, num_test_ids=1600),
     "vehicleid2400": partial(read_vehicleid, num_test_ids=2400),
     "veri": read_veri,
+}
+
+# Training images as commonly stated, by kind: what a plan counts on before the data are at hand.
+TRAIN_IMAGES: dict[str, int | None] = {
+    "market1501": market1501.EXPECTED["train"].images,
+    "msmt17": msmt17.EXPECTED["train"].images,
+    "veri": veri.EXPECTED["train"].images,
+    **dict.fromkeys([kind for kind in READERS if kind.startswith("vehicleid")], vehicleid.TRAIN.images),
 }
 
 

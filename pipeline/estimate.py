@@ -1,0 +1,73 @@
+"""How long what is left would take, from steps that were measured in this workspace."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msinet.data.records import SUBSETS
+from pipeline.config import DiskData, Experiment
+from pipeline.plan import Plan, Result, Stage
+
+TRAIN = SUBSETS[0]
+
+
+def device_hours(plan: Plan, measured: Mapping[str, Sequence[Result]]) -> str:
+    """One sentence on the searches and retrainings that are not done yet.
+
+    A stage's time is epochs × training images × pixels of an image × the time that a pixel took in finished stages of
+    the same kind and network. Pending stages count as if every search found another genotype.
+
+    Args:
+        plan: Resolved.
+        measured: Finished searches and retrainings of the workspace, by kind, the newest first.
+    """
+    left = [stage for kind in ("search", "retrain") for stage in plan.of_kind(kind) if not stage.result]
+    if not left:
+        return "no search or retraining is left"
+    rates = {stage.name: _rate(stage, measured.get(stage.kind, ())) for stage in left}
+    unknown = sorted({stage.kind for stage in left if rates[stage.name] is None})
+    if unknown:
+        return f"no estimate: no {' or '.join(unknown)} of these networks was run in this workspace yet"
+    distinct = {stage.key or stage.name: stage for stage in left}.values()
+    seconds = sum(_pixels(plan, stage) * (rates[stage.name] or 0.0) for stage in distinct)
+    bound = "" if all(stage.key for stage in left) else "at most "
+    work = f"{len(distinct)} searches and retrainings"
+    return f"{bound}{seconds / 3600:,.1f} hours of one device for {work}, as measured in this workspace"
+
+
+def _rate(stage: Stage, finished: Sequence[Result]) -> float | None:
+    """Seconds for an image's pixel, from the newest finished stage of the same kind and network."""
+    network = stage.settings.get("network")
+    for result in finished:
+        spec = result["spec"]
+        if spec.get("network") == network and result.get("images"):
+            height, width = spec["image_size"]
+            seconds: float = result["train_seconds"]
+            return seconds / (result["images"] * height * width)
+    return None
+
+
+def _pixels(plan: Plan, stage: Stage) -> float:
+    """Pixels that a stage trains on, over all its epochs."""
+    height, width = stage.settings["image_size"]
+    images = train_images(plan, str(stage.labels["source"]))
+    if stage.kind == "search":
+        images = images * int(stage.settings["split"].partition("-")[0]) // 100
+    return float(stage.settings["recipe"]["epochs"] * images * height * width)
+
+
+def train_images(plan: Plan, name: str) -> int:
+    """Training images of a dataset: as prepared, else as its specification or its authors state."""
+    prepared = plan.stages[f"prepare {name}"].result
+    if prepared is not None:
+        return int(prepared["images"][TRAIN])
+    return _stated_images(plan.experiment, name)
+
+
+def _stated_images(experiment: Experiment, name: str) -> int:
+    from msinet.data import synthetic
+    from msinet.data.readers import TRAIN_IMAGES
+
+    data: Any = experiment.datasets[name]
+    if isinstance(data, DiskData):
+        return TRAIN_IMAGES.get(data.kind) or 0
+    return sum(record.subset == TRAIN for record in synthetic.records(data.spec))
