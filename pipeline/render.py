@@ -1,0 +1,526 @@
+"""Tables as Markdown, as CSV, and as one HTML page that needs nothing else."""
+
+import base64
+import csv
+import io
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from string import Template
+
+from msinet.visual.genotype_diagram import STYLES, genotype_svg
+from pipeline.plan import Plan
+from pipeline.tables import Cell, Column, Letters, Row, Status, Table, build_tables
+
+CSV_HEADER = [
+    "table",
+    "row",
+    "column",
+    "metric",
+    "paper",
+    "measured",
+    "deviation",
+    "seeds",
+    "difference",
+    "status",
+    "note",
+]
+METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10"}
+SPREADS = {
+    "draws": "“draws”: standard deviation over VehicleID's drawn galleries, of one seed.",
+    "IQR": "“IQR”: between the quartiles of the repeated timings.",
+}
+
+
+def write_report(plan: Plan, folder: Path, command: str, pictures: Sequence[tuple[str, bytes]] = ()) -> list[Path]:
+    """Write an experiment's tables: `report.md`, `report.html`, and `tables/table<number>.csv` for each.
+
+    Each file is whole or not there, also while another process writes the same report.
+
+    Args:
+        plan: Resolved against a workspace.
+        folder: Where to; made if absent.
+        command: What fills the cells that are not done, such as `msinet run grid.yaml`.
+        pictures: Caption and PNG of each, for the page.
+
+    Returns:
+        The files.
+    """
+    tables, title = build_tables(plan, command), plan.experiment.name
+    files = {
+        folder / "report.md": f"# {_markdown(title)}\n\n{to_markdown(tables)}",
+        **{folder / "tables" / f"table{table.number}.csv": to_csv(table) for table in tables},
+        folder / "report.html": to_html(tables, title, pictures),
+    }
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    for path, text in files.items():
+        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.replace(path)
+    return list(files)
+
+
+# Text of a cell, the same everywhere.
+
+
+def mean_text(cell: Cell, column: Column) -> str:
+    """The mean over the seeds; empty where nothing is measured."""
+    return "" if cell.mean is None else f"{cell.mean:.{column.digits}f}"
+
+
+def deviation_text(cell: Cell, column: Column) -> str:
+    """What follows the mean: its deviation, and of what where that is not the seeds'."""
+    if cell.deviation is None:
+        return ""
+    text = f"{cell.deviation:.{column.digits}f}"
+    if len(cell.measured) > 1:
+        return f" ± {text}"
+    return f", IQR {text}" if cell.spread_of == "IQR" else f" ± {text} draws"
+
+
+def seeds_text(cell: Cell) -> str:
+    """How many of the seeds are done, where some are not."""
+    done = len(cell.measured)
+    return f"{done} of {cell.planned} seeds" if 0 < done < cell.planned else ""
+
+
+def paper_text(cell: Cell, column: Column) -> str:
+    """The published figure, as precise as it was printed."""
+    if cell.paper is None:
+        return ""
+    return f"{cell.paper:.1f}" if column.metric in ("mAP", *METRICS) else f"{cell.paper:g}"
+
+
+def difference_text(cell: Cell, column: Column) -> str:
+    """Measured − published, with its sign, where one is better; a published number of parameters is rounded."""
+    if cell.difference is None or not column.better:
+        return ""
+    text = f"{cell.difference:+.{column.digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def footnotes(table: Table) -> tuple[list[str], dict[str, int]]:
+    """What stands below a table.
+
+    Returns:
+        Sentences on what the cells say; and what is missing, a number for each, which the cells refer to.
+    """
+    cells = [cell for row in table.rows for cell in row.cells]
+    by_status: dict[Status, list[str]] = {}
+    for cell in cells:
+        by_status.setdefault(cell.status, []).extend(cell.note.splitlines())
+    notes = []
+    numbers = [cell for cell in cells if isinstance(cell, Cell)]
+    if any(len(cell.measured) > 1 for cell in numbers):
+        notes.append("±: standard deviation over seeds.")
+    shown = {cell.spread_of for cell in numbers if len(cell.measured) == 1}
+    notes += [text for spread, text in SPREADS.items() if spread in shown]
+    for status, text in (("to run", "to run: `{}`."), ("pending", "pending: known once an earlier stage ends; `{}`.")):
+        notes += [text.format(command) for command in dict.fromkeys(by_status.get(status, []))]  # type: ignore[call-overload]
+    if any(cell.paper is not None for cell in numbers if cell.status == "not planned"):
+        notes.append("–: not in this experiment.")
+    lacking = dict.fromkeys(by_status.get("lacks", []))
+    return notes, {sentence: number for number, sentence in enumerate(lacking, start=1)}
+
+
+def _has_figures(cell: Cell | Letters) -> bool:
+    return cell.paper is not None or cell.status != "not planned"
+
+
+def _metric(name: str) -> str:
+    return METRICS.get(name, name)
+
+
+def _row_name(row: Row) -> str:
+    return f"{row.group}: {row.name}" if row.group else row.name
+
+
+# Markdown.
+
+
+def to_markdown(tables: Iterable[Table]) -> str:
+    """The tables as GitHub-flavoured Markdown."""
+    return "\n".join(_markdown_table(table) for table in tables)
+
+
+def _markdown_table(table: Table) -> str:
+    notes, missing = footnotes(table)
+    header = ["", *(f"{column.name} {_metric(column.metric)}" for column in table.columns)]
+    lines = [f"## Table {table.number}. {table.title}", "", table.caption, ""]
+    lines += [_markdown_row(header), "|---" + "|---:" * len(table.columns) + "|"]
+    for row in table.rows:
+        cells = zip(row.cells, table.columns, strict=True)
+        lines.append(_markdown_row([_row_name(row), *(_cell_text(cell, column, missing) for cell, column in cells)]))
+    notes = [*_reading(table), *notes, *(f"[{number}] {sentence}" for sentence, number in missing.items())]
+    return "\n".join([*lines, "", *(f"- {_markdown_note(note)}" for note in notes), ""])
+
+
+def _reading(table: Table) -> list[str]:
+    scores = any(column.metric in ("mAP", *METRICS) for column in table.columns)
+    return ["In percent: measured (published, measured − published)."] if scores else []
+
+
+def _cell_text(cell: Cell | Letters, column: Column, missing: dict[str, int]) -> str:
+    if not _has_figures(cell):
+        return ""
+    markers = "".join(f" [{missing[line]}]" for line in cell.note.splitlines()) if cell.status == "lacks" else ""
+    state = "–" if cell.status == "not planned" else cell.status
+    if isinstance(cell, Letters):
+        told = f"published {cell.paper_name} {cell.paper}" if cell.measured or cell.status != "not planned" else ""
+        told += f", {cell.difference} differ" if cell.difference is not None else ""
+        main = cell.measured or (f"{state}{markers}" if told else cell.paper or "")
+        return f"{main} ({told})" if cell.paper and told else main
+    measured = mean_text(cell, column) + deviation_text(cell, column) or state
+    compared = ", ".join(filter(None, [paper_text(cell, column), difference_text(cell, column)]))
+    seeds = seeds_text(cell)
+    return f"{measured}{markers}" + (f" ({compared})" if compared else "") + (f" [{seeds}]" if seeds else "")
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(map(_markdown, cells)) + " |"
+
+
+def _markdown(text: str) -> str:
+    """Text that means itself, also within a table."""
+    return re.sub(r"[\\|<>*_`]|(?<=\])[(\[:]", r"\\\g<0>", " ".join(text.split()))
+
+
+def _markdown_note(text: str) -> str:
+    """A sentence whose `quoted` parts stay code."""
+    parts = text.split("`")
+    return "".join(f"`{part}`" if odd % 2 else _markdown(f"x{part}x")[1:-1] for odd, part in enumerate(parts))
+
+
+# CSV.
+
+
+def to_csv(table: Table) -> str:
+    """The table in long form: a line for each cell that says something."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_HEADER)
+    for row in table.rows:
+        for cell, column in zip(row.cells, table.columns, strict=True):
+            if _has_figures(cell):
+                writer.writerow(
+                    [table.number, _row_name(row), column.name, column.metric, *_csv_figures(cell), *_csv_state(cell)]
+                )
+    return text.getvalue()
+
+
+def _csv_figures(cell: Cell | Letters) -> list[str | int | float | None]:
+    if isinstance(cell, Letters):
+        return [cell.paper, cell.measured, None, int(cell.measured is not None), cell.difference]
+    mean, deviation, difference = (
+        value if value is None else round(value, 4) for value in (cell.mean, cell.deviation, cell.difference)
+    )
+    return [cell.paper, mean, deviation, len(cell.measured), difference]
+
+
+def _csv_state(cell: Cell | Letters) -> list[str]:
+    spread = f"deviation: {cell.spread_of}" if isinstance(cell, Cell) and len(cell.measured) == 1 else ""
+    told = spread if spread.removeprefix("deviation: ") else ""
+    return [cell.status, "; ".join(filter(None, [*cell.note.splitlines(), told]))]
+
+
+# HTML.
+
+
+def to_html(tables: Sequence[Table], title: str, pictures: Sequence[tuple[str, bytes]] = ()) -> str:
+    """The tables as one page: no script, no file beside it, no request to anywhere.
+
+    Args:
+        tables: What it shows.
+        title: Its heading.
+        pictures: Caption and PNG of each, below the tables.
+    """
+    sections = [*map(_section, tables), *([_gallery(pictures)] if pictures else [])]
+    links = [f'<a href="#table{table.number}">{table.number} {escape(table.title)}</a>' for table in tables]
+    links += ['<a href="#pictures">Pictures</a>'] if pictures else []
+    return _PAGE.substitute(
+        title=escape(title),
+        style=_STYLE + _letter_colors(),
+        counts=_counts(tables),
+        links="\n".join(links),
+        sections="\n".join(sections),
+    )
+
+
+def _counts(tables: Sequence[Table]) -> str:
+    """How far the experiment is, over the cells of all tables."""
+    cells = [cell for table in tables for row in table.rows for cell in row.cells]
+    found: Counter[str] = Counter(cell.status for cell in cells if cell.status != "not planned")
+    words = {"done": "done", "to run": "to run", "pending": "pending", "lacks": "lack something"}
+    parts = [f"<b>{found[status]}</b> {word}" for status, word in words.items() if found[status]]
+    return f"Of {found.total()} cells: {', '.join(parts)}." if parts else "This experiment fills no cell."
+
+
+def _section(table: Table) -> str:
+    notes, missing = footnotes(table)
+    name = f"table{table.number}"
+    groups = "".join(_group(group, list(rows), table, missing) for group, rows in groupby(table.rows, _group_of))
+    listed = [f"<li>{_rich(note)}</li>" for note in notes]
+    listed += [f'<li id="{name}-{n}"><sup>{n}</sup> {_rich(sentence)}</li>' for sentence, n in missing.items()]
+    return (
+        f'<section id="{name}">\n<h2 id="{name}-title">Table {table.number}. {escape(table.title)}</h2>\n'
+        # A caption is as wide as its table: this one is for screen readers, the text beside it for everybody.
+        f'<p class="caption" id="{name}-caption">{escape(table.caption)}</p>\n'
+        f'<div class="scroll" role="region" aria-labelledby="{name}-title" tabindex="0">\n'
+        f'<table aria-describedby="{name}-caption">\n<caption class="hidden">{escape(table.title)}</caption>\n'
+        f"{_head(table.columns)}\n{groups}</table>\n</div>\n"
+        + (f'<ul class="notes">{"".join(listed)}</ul>\n' if listed else "")
+        + "".join(_diagrams(table))
+        + "</section>"
+    )
+
+
+def _group_of(row: Row) -> str:
+    return row.group
+
+
+def _head(columns: Sequence[Column]) -> str:
+    """Two lines: neighbours of one name share the upper one."""
+    upper, lower = ["<td></td>"], ["<td></td>"]
+    for name, shared in groupby(columns, lambda column: column.name):
+        metrics = [column.metric for column in shared]
+        kind = ' class="letters"' if metrics == ["letters"] else ""
+        upper.append(f'<th scope="colgroup" colspan="{len(metrics)}"{kind}><span>{escape(name)}</span></th>')
+        lower += [f'<th scope="col"{kind}>{escape(_metric(metric))}</th>' for metric in metrics]
+    return f"<thead><tr>{''.join(upper)}</tr><tr>{''.join(lower)}</tr></thead>"
+
+
+def _group(name: str, rows: Sequence[Row], table: Table, missing: dict[str, int]) -> str:
+    width = len(table.columns) + 1
+    heading = f'<tr><th scope="rowgroup" colspan="{width}"><span>{escape(name)}</span></th></tr>\n' if name else ""
+    lines = "".join(
+        f'<tr><th scope="row">{escape(row.name)}</th>{"".join(_cells(row, table, missing))}</tr>\n' for row in rows
+    )
+    return f"<tbody>{heading}{lines}</tbody>\n"
+
+
+def _cells(row: Row, table: Table, missing: dict[str, int]) -> Iterator[str]:
+    for cell, column in zip(row.cells, table.columns, strict=True):
+        markers = ""
+        if cell.status == "lacks":
+            links = (f'<a href="#table{table.number}-{missing[s]}">{missing[s]}</a>' for s in cell.note.splitlines())
+            markers = f"<sup>{' '.join(links)}</sup>"
+        if isinstance(cell, Letters):
+            yield f'<td class="letters">{_letters(cell, markers)}</td>'
+        else:
+            yield f"<td>{_number(cell, column, markers)}</td>"
+
+
+def _number(cell: Cell, column: Column, markers: str) -> str:
+    if not _has_figures(cell):
+        return ""
+    mean = mean_text(cell, column)
+    deviation, seeds = (
+        f"<small>{text}</small>" if text else "" for text in (deviation_text(cell, column), seeds_text(cell))
+    )
+    main = f"<b>{mean}</b>{deviation}{markers}" if mean else _state(cell.status, markers)
+    below = [f"<small>{_hidden('published ')}{paper}</small>" if (paper := paper_text(cell, column)) else ""]
+    if difference := difference_text(cell, column):
+        sign = column.better * (cell.difference or 0) if float(difference.replace("−", "-")) else 0
+        kind = "better" if sign > 0 else "worse" if sign < 0 else "even"
+        below[0] += f' <small class="{kind}">{_hidden("difference ")}{difference}</small>'
+    below.append(f'<i class="to-run">{seeds}</i>' if seeds else "")
+    return main + "".join(f"<div>{line}</div>" for line in below if line)
+
+
+def _state(status: Status, markers: str = "") -> str:
+    if status == "not planned":
+        return f'<i class="not-planned" aria-hidden="true">–</i>{_hidden("not in this experiment")}'
+    return f'<i class="{status.replace(" ", "-")}">{status}</i>{markers}'
+
+
+def _hidden(text: str) -> str:
+    """For screen readers, and for whoever copies the text."""
+    return f'<span class="hidden">{text}</span>'
+
+
+def _letters(cell: Letters, markers: str) -> str:
+    if cell.measured is None:
+        below = f"<div><small>published {escape(cell.paper_name)}</small></div>"
+        if cell.status == "not planned":
+            return _slots(cell.paper or "")
+        return _state(cell.status, markers) + (f"{_slots(cell.paper)}{below}" if cell.paper else "")
+    if cell.paper is None:
+        return _slots(cell.measured)
+    told = f"published {escape(cell.paper_name)}: {cell.difference} of {len(cell.paper)} slots differ"
+    return f"{_slots(cell.measured, cell.paper)}{_slots(cell.paper)}<div><small>{told}</small></div>"
+
+
+def _slots(letters: str, other: str | None = None) -> str:
+    """A field for each letter, by pairs as they stand in a cell; those that differ from `other` are marked."""
+    fields = [
+        f'<span class="{escape(letter)}{" differs" if other and letter != other[slot] else ""}">{escape(letter)}</span>'
+        for slot, letter in enumerate(letters)
+    ]
+    pairs = ["".join(fields[slot : slot + 2]) for slot in range(0, len(fields), 2)]
+    return (
+        f'<div class="slots" role="img" aria-label="{escape(letters)}"><span>{"</span><span>".join(pairs)}</span></div>'
+    )
+
+
+def _diagrams(table: Table) -> Iterator[str]:
+    """Each genotype of a table once, drawn."""
+    names: dict[str, list[str]] = {}
+    for row in table.rows:
+        for cell in row.cells:
+            if isinstance(cell, Letters) and (letters := cell.measured or (cell.paper if not cell.note else None)):
+                names.setdefault(letters, []).append(row.name)
+    for letters, rows in names.items():
+        told = "" if rows == [letters] else ", ".join(rows)
+        caption = f"<figcaption>{escape(told or letters)}</figcaption>"
+        drawing = f'<div class="scroll" tabindex="0">{genotype_svg(letters)}</div>'
+        yield f'<figure class="diagram">{caption}{drawing}</figure>\n'
+
+
+def _gallery(pictures: Sequence[tuple[str, bytes]]) -> str:
+    figures = [
+        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, png in pictures
+    ]
+    return f'<section id="pictures">\n<h2>Pictures</h2>\n{"".join(figures)}\n</section>'
+
+
+def _rich(text: str) -> str:
+    """Escaped, with `quoted` parts as code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
+
+
+def _letter_colors() -> str:
+    """The colours of the diagrams."""
+    letters = {"none": "N", "channel_gate": "G", "cross_attention": "A", "exchange": "E"}
+    return "\n".join(
+        f".slots .{letter} {{ color: {STYLES[name].color}; background: {STYLES[name].tint}; }}"
+        for name, letter in letters.items()
+    )
+
+
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta name="color-scheme" content="light dark">
+<title>$title</title>
+<style>
+$style
+</style>
+</head>
+<body>
+<header>
+<h1>$title</h1>
+<p>$counts</p>
+<p class="legend">Scores in percent. Each cell: <b>measured</b>, below it <small>published</small> and
+<small class="better">measured − published</small>, for scores in percent points; green is better than published, red is
+worse.</p>
+<nav aria-label="Tables">$links</nav>
+</header>
+<main>
+$sections
+</main>
+</body>
+</html>
+""")
+
+_STYLE = """
+:root {
+  --page: #ffffff; --ink: #1c2024; --soft: #5b636b; --line: #d9dde1; --band: #f3f5f7; --link: #0b5cad;
+  --better: #0b6b43; --worse: #b3261e; --wait: #8a5a00;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #15181b; --ink: #e8eaed; --soft: #a3abb3; --line: #353b41; --band: #1e2327; --link: #8ab8f0;
+    --better: #6fd3a0; --worse: #ff9a90; --wait: #f0c063;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0 auto; padding: 1.5rem clamp(0.75rem, 3vw, 3rem) 4rem; max-width: 110rem; background: var(--page);
+  color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
+}
+h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 0.5rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.25rem; margin: 2.75rem 0 0.5rem; }
+header p { margin: 0.25rem 0; max-width: 60rem; }
+.legend, .caption, .notes, figcaption { color: var(--soft); font-size: 0.9rem; }
+.legend b { color: var(--ink); }
+a { color: var(--link); }
+nav { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; margin-top: 0.75rem; }
+code { font: 0.9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; }
+.scroll:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
+table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; }
+.caption { margin: 0 0 0.75rem; max-width: 60rem; }
+thead th { font-weight: 600; text-align: right; vertical-align: bottom; }
+thead tr:first-child > * { border-top: 2px solid var(--ink); max-width: 12rem; }
+thead tr:last-child > * { border-bottom: 1px solid var(--ink); color: var(--soft); font-weight: 500; }
+thead th[scope=colgroup] { padding-bottom: 0; }
+thead th[colspan="2"] { text-align: center; }
+thead th[colspan="2"] span { display: block; border-bottom: 1px solid var(--line); padding-bottom: 0.2rem; }
+tbody:last-child tr:last-child > * { border-bottom: 2px solid var(--ink); }
+td, th { padding: 0.4rem 0.75rem; text-align: right; vertical-align: top; }
+tbody th[scope=row], thead td {
+  position: sticky; left: 0; z-index: 1; background: var(--page); text-align: left; font-weight: 500;
+  white-space: nowrap;
+}
+tbody tr:nth-child(even) > * { background: var(--band); }
+tbody th[scope=rowgroup] {
+  background: var(--page); color: var(--soft); text-align: left; font-weight: 600; padding-top: 1rem;
+}
+th[scope=rowgroup] span { position: sticky; left: 0.75rem; }
+td { white-space: nowrap; }
+td b { font-weight: 600; }
+td small { font-size: 0.8rem; color: var(--soft); }
+td i { font-style: normal; color: var(--soft); font-size: 0.85rem; }
+td i.to-run, td i.pending { color: var(--wait); }
+sup { font-size: 0.7em; line-height: 0; }
+td sup a { text-decoration: none; padding: 0 0.1rem; }
+small.better { color: var(--better); font-size: 0.8rem; font-weight: 600; }
+td small.worse { color: var(--worse); font-weight: 600; }
+td small.better { color: var(--better); }
+.hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+.notes { list-style: none; margin: 0.75rem 0; padding: 0; }
+.notes li:target { color: var(--ink); background: var(--band); }
+td.letters, thead th.letters { text-align: left; }
+.slots { display: flex; gap: 0.4rem; margin: 0.1rem 0 0.25rem; }
+.slots { font: 600 0.85rem/1.6 ui-monospace, Menlo, Consolas, monospace; }
+.slots > span { display: flex; gap: 1px; }
+.slots > span > span { width: 1.6em; text-align: center; border-radius: 3px; border: 1px solid transparent; }
+.slots > span > span.differs { border-color: currentColor; text-decoration: underline; }
+.slots + .slots > span > span { background: none; font-weight: 400; }
+figure { margin: 1.25rem 0; }
+figure img { max-width: 100%; height: auto; background: #fff; }
+.diagram figcaption { color: var(--ink); margin-bottom: 0.25rem; overflow-wrap: anywhere; }
+.diagram svg { min-width: 44rem; border-radius: 4px; display: block; }
+@media (max-width: 40rem) {
+  body { font-size: 15px; }
+  td, th { padding: 0.35rem 0.5rem; }
+  tbody th[scope=row], thead td { max-width: 8rem; white-space: normal; overflow-wrap: break-word; }
+}
+@page { size: A4 landscape; margin: 12mm; }
+@media print {
+  :root {
+    --page: #fff; --ink: #000; --soft: #444; --line: #bbb; --band: #fff; --link: #000;
+    --better: #0b6b43; --worse: #b3261e; --wait: #444;
+  }
+  body { font-size: 9pt; padding: 0; max-width: none; }
+  nav { display: none; }
+  h2 { break-after: avoid; }
+  tr, figure { break-inside: avoid; }
+  .scroll { overflow: visible; }
+  td, th { padding: 2pt 4pt; }
+  tbody th[scope=row], thead td { position: static; }
+  td small, small.better, td i { font-size: 7.5pt; }
+  .legend, .caption, .notes, figcaption { font-size: 8pt; }
+  .diagram svg { min-width: 0; }
+  tbody tr + tr > * { border-top: 0.5pt solid var(--line); }
+}
+"""

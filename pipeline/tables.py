@@ -1,0 +1,646 @@
+"""The paper's Tables 7 to 11 for an experiment: published figures beside those that its plan has measured.
+
+A table keeps the paper's form. Its columns are what the experiment evaluates, its rows are the published ones that have
+a figure in these columns, and the experiment's own. Scores are in percent, as printed.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from math import hypot
+from statistics import mean, stdev
+from typing import Any, Literal, NamedTuple
+
+from msinet.data.splits import parse_split
+from msinet.genotype import PUBLISHED
+from pipeline.plan import Plan, Stage
+
+Status = Literal["done", "to run", "pending", "lacks", "not planned"]
+
+TITLES = {
+    7: "Genotypes",
+    8: "Supervised training, scratch and pre-trained",
+    9: "Train/valid identity splits of the search",
+    10: "Generalisation to another domain",
+    11: "Alignment of feature maps",
+}
+# The paper's columns: a dataset's kind here, its letters there, its name in full. VehicleID's column is the 2400 list.
+CODES = {"market1501": "M", "msmt17": "MS", "veri": "VR", "vehicleid": "VID", "vehicleid2400": "VID"}
+PAPER_NAMES = {"M": "Market-1501", "MS": "MSMT17", "VR": "VeRi-776", "VID": "VehicleID"}
+METRICS = {"r1": "rank1", "r5": "rank5", "map": "mAP"}
+# Which search of the paper derived which genotype: source, split, supervision.
+SEARCHED = {
+    ("MS", "60-80", "tcm"): "MSINet",
+    ("VR", "60-80", "tcm"): "MSINet-VR",
+    ("MS", "100-100", "softmax"): "MSINet-S",
+}
+BASELINES = {"resnet50": "ResNet-50", "osnet": "OSNet"}
+STARTS = {"scratch": "from scratch", "pretrained": "pre-trained"}
+ALIGNMENTS = {
+    "none": "none",
+    "pos": "SAM, positives only",
+    "neg": "SAM, negatives only",
+    "pos_neg": "SAM",
+    "sam_softmax": "SAM-softmax",
+}
+WITHOUT, WITH, SOFTMAX = "without overlap", "with overlap", "softmax"
+# What a stage's labels mean where they are silent.
+LABELS = {"network": "msinet", "alignment": "none", "start": "scratch", "supervision": "tcm"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the cells below it hold.
+
+    Attributes:
+        name: A dataset, a pair `source → target`, or a property of the network.
+        metric: `rank1`, `rank5`, `mAP`, or what the property is measured in.
+        code: The paper's name of this column, such as `M` or `MS->M`; None where it has none.
+        digits: After the decimal point.
+        better: 1 where more is better, -1 where less is, 0 where neither.
+    """
+
+    name: str
+    metric: str
+    code: str | None = None
+    digits: int = 1
+    better: Literal[-1, 0, 1] = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number: published, measured, or both.
+
+    Attributes:
+        paper: The published figure.
+        measured: One value for each seed that is done.
+        planned: How many values there will be.
+        status: `done` when all of them are there. `pending`: what is to run depends on an earlier stage.
+        note: The command that fills the cell, or what is missing to run it, a sentence on each line.
+        spread: Of a single value, where it has one.
+        spread_of: What `spread` is: `draws` (deviation over VehicleID's galleries) or `IQR` (interquartile range).
+    """
+
+    paper: float | None = None
+    measured: list[float] = field(default_factory=list)
+    planned: int = 0
+    status: Status = "not planned"
+    note: str = ""
+    spread: float | None = None
+    spread_of: Literal["", "draws", "IQR"] = ""
+
+    @property
+    def mean(self) -> float | None:
+        """Over the seeds."""
+        return mean(self.measured) if self.measured else None
+
+    @property
+    def deviation(self) -> float | None:
+        """The sample's standard deviation over several seeds, else `spread`."""
+        return stdev(self.measured) if len(self.measured) > 1 else self.spread
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published."""
+        return None if self.mean is None or self.paper is None else self.mean - self.paper
+
+
+@dataclass(frozen=True)
+class Letters:
+    """A genotype: published, found by a search, or both.
+
+    Attributes:
+        paper: The published letters.
+        measured: The letters of this experiment; None until the search is done.
+        paper_name: The published genotype's name.
+        status, note: As in `Cell`.
+    """
+
+    paper: str | None = None
+    measured: str | None = None
+    paper_name: str = ""
+    status: Status = "not planned"
+    note: str = ""
+
+    @property
+    def difference(self) -> int | None:
+        """In how many of the twelve slots the letters differ."""
+        if self.paper is None or self.measured is None:
+            return None
+        return sum(ours != theirs for ours, theirs in zip(self.measured, self.paper, strict=True))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table, in a group of such lines; `group` may be empty."""
+
+    group: str
+    name: str
+    cells: list[Cell | Letters]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in the form that the paper gives it.
+
+    Attributes:
+        number: In the paper's supplementary material.
+        title: What it compares.
+        caption: How to read it.
+        columns, rows: Rows have one cell for each column; those of one group are neighbours.
+    """
+
+    number: int
+    title: str
+    caption: str
+    columns: list[Column]
+    rows: list[Row]
+
+
+class _RowKey(NamedTuple):
+    group: str
+    name: str
+
+
+class _Pair(NamedTuple):
+    """Trained on, evaluated on."""
+
+    source: str
+    target: str
+
+
+_Scores = Mapping[str, float]
+_PublishedRows = dict[_RowKey, dict[str, _Scores]]
+
+
+@cache
+def published() -> dict[str, Any]:
+    """The paper's figures, as `paper_results.json` has them."""
+    text = resources.files("pipeline").joinpath("paper_results.json").read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def build_tables(plan: Plan, command: str) -> list[Table]:
+    """The tables of an experiment.
+
+    Args:
+        plan: Resolved against a workspace.
+        command: What fills the cells that are not done, such as `msinet run grid.yaml`.
+
+    Returns:
+        Those that the experiment's `tables` names, even if nothing fills them; by default those that it has cells for.
+    """
+    return _Builder(plan, command).build()
+
+
+class _Builder:
+    """Sorts the stages of a plan into cells."""
+
+    def __init__(self, plan: Plan, command: str) -> None:
+        self.plan = plan
+        self.command = command
+        self.codes = {name: CODES.get(data.kind) for name, data in plan.experiment.datasets.items()}
+        self.evaluations = list(plan.of_kind("evaluate"))
+        self.measures = list(plan.of_kind("measure"))
+        self.with_osnet = any(_label(stage, "network") == "osnet" for stage in self.evaluations)
+        self.aligned_groups = {
+            _start_group(stage) for stage in self.evaluations if _label(stage, "alignment") != "none"
+        }
+        asked = list(getattr(plan.experiment, "tables", []))
+        self.drawn = [number for number in TITLES if not asked or number in asked]
+        if not asked:
+            self.drawn = [number for number in TITLES if self._has_cells(number)]
+
+    def build(self) -> list[Table]:
+        forms = {7: self._table7, 8: self._table8, 9: self._table9, 10: self._table10, 11: self._table11}
+        return [forms[number]() for number in self.drawn]
+
+    # Which stage belongs into which table.
+
+    def _has_cells(self, number: int) -> bool:
+        if number == 7:
+            return bool(list(self.plan.of_kind("search")) or self.plan.experiment.genotypes)
+        return bool(self._stages(number))
+
+    def _stages(self, number: int) -> list[Stage]:
+        """The evaluations that a table shows; each is in one table only, but for what tables 8 and 11 compare with."""
+        belongs = {8: self._in_table8, 9: _is_searched, 10: self._in_table10, 11: self._in_table11}[number]
+        aligned_elsewhere = number != 11 and 11 in self.drawn
+        return [
+            stage
+            for stage in self.evaluations
+            if belongs(stage) and not (aligned_elsewhere and _label(stage, "alignment") != "none")
+        ]
+
+    def _in_table8(self, stage: Stage) -> bool:
+        return not _is_searched(stage) and not (10 in self.drawn and self._in_table10(stage))
+
+    def _in_table10(self, stage: Stage) -> bool:
+        """Pairs that the paper shows there; beside OSNet also those that it shows nowhere."""
+        pair = _pair(stage)
+        if _is_searched(stage) or pair.source == pair.target:
+            return False
+        code = self._code(pair)
+        if 8 not in self.drawn or code in _columns_of(published_cross_domain([""])):
+            return True
+        return self.with_osnet and code not in _columns_of(published_supervised())
+
+    def _in_table11(self, stage: Stage) -> bool:
+        return _start_group(stage) in self.aligned_groups
+
+    # The five forms.
+
+    def _table7(self) -> Table:
+        rows = [
+            self._genotype_row("published", name, Letters(paper=genotype.letters, paper_name=name))
+            for name, genotype in PUBLISHED.items()
+        ]
+        for name in dict.fromkeys(map(_canonical, self.plan.experiment.genotypes)):
+            if name not in PUBLISHED:
+                rows.append(self._genotype_row("named", name, Letters(measured=name, status="done")))
+        for stage in self.plan.of_kind("search"):
+            source, split, seed = (str(stage.labels[label]) for label in ("source", "split", "seed"))
+            supervision = _label(stage, "supervision")
+            name = SEARCHED.get((self.codes[source] or "", split, supervision), "")
+            letters = Letters(
+                paper=PUBLISHED[name].letters if name else None,
+                measured=stage.result["genotype"] if stage.result else None,
+                paper_name=name,
+                **self._state([stage]),
+            )
+            row = f"{source} {split} seed {seed}"
+            rows.append(self._genotype_row(f"searched, {_supervision(supervision)}", row, letters, stage.name))
+        order = list(dict.fromkeys(row.group for row in rows))
+        columns = [Column("genotype", "letters", better=0), Column("parameters", "million", digits=3, better=0)]
+        table = Table(
+            7,
+            TITLES[7],
+            "Operations of the twelve interactions, two in each of six cells: N none, G channel gate, A cross "
+            "attention, E exchange. Below a search, the published genotype of the same source, split and supervision.",
+            columns,
+            sorted(rows, key=lambda row: order.index(row.group)),
+        )
+        return table if self.measures else _without_column(table, 1)
+
+    def _genotype_row(self, group: str, name: str, letters: Letters, search: str | None = None) -> Row:
+        measures = [
+            stage
+            for stage in self.measures
+            if (search in stage.needs.values() if search else _network_name(stage) == name)
+        ]
+        paper = published()["table8_supervised"]["scratch"].get(name, {}).get("params")
+        return Row(group, name, [letters, self._parameters(measures, paper)])
+
+    def _table8(self) -> Table:
+        table = self._scores(
+            8,
+            _network_key,
+            published_supervised(),
+            list(STARTS.values()),
+            "Trained with labels on one dataset, evaluated on it and on others.",
+        )
+        return self._with_measures(table)
+
+    def _table9(self) -> Table:
+        return self._scores(
+            9,
+            _split_key,
+            published_splits(),
+            [WITHOUT, WITH, SOFTMAX],
+            "Genotypes searched on each column's source, with T percent of its identities for the weights and V for α "
+            "(T-V), then retrained there.",
+        )
+
+    def _table10(self) -> Table:
+        planned = {_label(stage, "start") for stage in self._stages(10)}
+        starts = [group for start, group in STARTS.items() if start in planned]
+        return self._scores(
+            10,
+            _network_key,
+            published_cross_domain(starts or [""]),
+            starts or [""],
+            "Trained on the first dataset, evaluated on the second without its labels. The paper's table does not name "
+            "the start: its figures stand beside each.",
+        )
+
+    def _table11(self) -> Table:
+        groups = list(dict.fromkeys(map(_start_group, self._stages(11)))) or ["MSINet"]
+        return self._scores(
+            11,
+            lambda stage: _RowKey(_start_group(stage), _alignment(stage)),
+            published_alignment([group for group in groups if group.partition(",")[0] == "MSINet"]),
+            groups,
+            "Retrained with each alignment loss. The paper's table does not name the start: its figures stand beside "
+            "each.",
+        )
+
+    # Scores.
+
+    def _scores(
+        self,
+        number: int,
+        key: Callable[[Stage], _RowKey],
+        paper: _PublishedRows,
+        groups: Sequence[str],
+        caption: str,
+    ) -> Table:
+        """A table of scores: a row for each key, two columns for each pair of source and target."""
+        stages = self._stages(number)
+        by_cell: dict[tuple[_RowKey, _Pair | None], list[Stage]] = {}
+        for stage in stages:
+            by_cell.setdefault((key(stage), _pair(stage)), []).append(stage)
+        places = self._places(stages) or _published_places(paper)
+        codes = {column.code for _, column in places}
+        theirs = [row for row, figures in paper.items() if codes & figures.keys()]
+        keys = dict.fromkeys([*theirs, *(row for row, _ in by_cell)])
+        rows = [
+            Row(
+                *row,
+                [
+                    self._score(
+                        by_cell.get((row, pair), []),
+                        column.metric,
+                        paper.get(row, {}).get(column.code or "", {}).get(column.metric),
+                    )
+                    for pair, column in places
+                ],
+            )
+            # Table 11's row without alignment, which the paper has elsewhere, leads its group.
+            for row in sorted(keys, key=lambda row: (groups.index(row.group), row.name != ALIGNMENTS["none"]))
+        ]
+        columns = [column for _, column in places]
+        return Table(number, TITLES[number], f"{caption}{self._mapping(columns)}", columns, rows)
+
+    def _places(self, stages: Iterable[Stage]) -> list[tuple[_Pair | None, Column]]:
+        """The columns of some evaluations, in-domain ones first, in the order of the experiment's datasets."""
+        datasets = list(self.plan.experiment.datasets)
+        pairs = sorted(
+            {_pair(stage) for stage in stages},
+            key=lambda pair: (pair.source != pair.target, datasets.index(pair.source), datasets.index(pair.target)),
+        )
+        return [
+            (pair, Column(_pair_name(*pair), metric, self._code(pair)))
+            for pair in pairs
+            for metric in ("rank1", "rank5" if self._is_vehicleid(pair.target) else "mAP")
+        ]
+
+    def _is_vehicleid(self, dataset: str) -> bool:
+        return self.plan.experiment.datasets[dataset].kind.startswith("vehicleid")
+
+    def _code(self, pair: _Pair) -> str | None:
+        source, target = self.codes[pair.source], self.codes[pair.target]
+        if source is None or target is None:
+            return None
+        # Two copies of a dataset are no pair of the paper.
+        return _pair_code(source, target) if (source == target) == (pair.source == pair.target) else None
+
+    def _mapping(self, columns: Sequence[Column]) -> str:
+        """Which dataset stands for which of the paper's, where their names differ."""
+        shown = {name for column in columns if column.code for name in column.name.split(" → ")}
+        told = [f"{name} is {PAPER_NAMES[code]}" for name, code in self.codes.items() if code and name in shown]
+        return f" {', '.join(told)}." if told else ""
+
+    def _score(self, stages: Sequence[Stage], metric: str, paper: float | None) -> Cell:
+        chosen = _one_for_each_seed(stages)
+        metrics = [stage.result["metrics"] for stage in chosen if stage.result]
+        over_draws = [100 * m[f"{metric}_std"] for m in metrics if f"{metric}_std" in m]
+        return Cell(
+            paper,
+            [100 * m[metric] for m in metrics],
+            len(chosen),
+            spread=over_draws[0] if len(over_draws) == 1 else None,
+            spread_of="draws" if len(over_draws) == 1 else "",
+            **self._state(chosen),
+        )
+
+    # Size and speed.
+
+    def _with_measures(self, table: Table) -> Table:
+        """The same table, with each network's size and speed in front."""
+        if not self.measures and not any(column.code for column in table.columns):
+            return table
+        setups = list(dict.fromkeys(map(self._setup, self.measures))) or [""]
+        columns = [
+            Column("parameters", "million", digits=2, better=0),
+            *(
+                Column(", ".join(filter(None, ["inference time", setup])), "× ResNet-50", digits=2, better=-1)
+                for setup in setups
+            ),
+        ]
+        rows = []
+        for row in table.rows:
+            name = row.name.partition(", ")[0]
+            ours = [stage for stage in self.measures if _network_name(stage) == name]
+            start = next(start for start, group in STARTS.items() if group == row.group)
+            paper = published()["table8_supervised"][start].get(_paper_name(row.name), {})
+            times = [self._relative_time(ours, setup, paper.get("inference_time")) for setup in setups]
+            rows.append(Row(row.group, row.name, [self._parameters(ours, paper.get("params")), *times, *row.cells]))
+        caption = f"{table.caption} Inference time: median latency, relative to ResNet-50's in the same setting."
+        return Table(table.number, table.title, caption, [*columns, *table.columns], rows)
+
+    def _setup(self, measure: Stage) -> str:
+        """Picture size and device: only what is measured in one setup is compared."""
+        size = "×".join(map(str, measure.settings.get("image_size", [])))
+        # The device of a measurement that is not done may be unknown: it is expected beside those that are.
+        device = _device(measure) or next(filter(None, map(_device, self.measures)), "")
+        return ", ".join(filter(None, [size, device]))
+
+    def _parameters(self, measures: Sequence[Stage], paper: str | None) -> Cell:
+        # The number is the same in every setup: one measurement, a finished one where there is one.
+        chosen = sorted(measures, key=lambda stage: stage.result is None)[:1]
+        values = [stage.result["metrics"]["parameters"] / 1e6 for stage in chosen if stage.result]
+        return Cell(float(paper.strip("~M")) if paper else None, values, len(chosen), **self._state(chosen))
+
+    def _relative_time(self, measures: Sequence[Stage], setup: str, paper: float | None) -> Cell:
+        reference = [stage for stage in self.measures if _network_name(stage) == "ResNet-50"]
+        both = [[stage for stage in some if self._setup(stage) == setup][:1] for some in (measures, reference)]
+        if not all(both):
+            return Cell(paper)
+        stages = [stage for some in both for stage in some]
+        done = [stage.result["metrics"] for stage in stages if stage.result]
+        if len(done) < 2:
+            return Cell(paper, planned=1, **self._state(stages))
+        ours, theirs = done
+        ratio = ours["latency_ms"] / theirs["latency_ms"]
+        # Relative spreads of two independent medians; ResNet-50 beside itself is 1 by definition.
+        spread = ratio * hypot(*(m["latency_ms_iqr"] / m["latency_ms"] for m in done)) if ours is not theirs else 0.0
+        return Cell(paper, [ratio], 1, spread=spread, spread_of="IQR", **self._state(stages))
+
+    # What is not there yet.
+
+    def _state(self, stages: Sequence[Stage]) -> dict[str, Any]:
+        """Status and note of a cell that needs all of some stages."""
+        undone = [stage for stage in stages if stage.result is None]
+        if not stages:
+            return {"status": "not planned"}
+        if not undone:
+            return {"status": "done"}
+        missing = list(dict.fromkeys(sentence for stage in undone for sentence in self._missing(stage)))
+        if missing:
+            return {"status": "lacks", "note": "\n".join(missing)}
+        known = any(stage.key is not None for stage in undone)
+        return {"status": "to run" if known else "pending", "note": self.command}
+
+    def _missing(self, stage: Stage) -> list[str]:
+        """What a stage, or one that it needs, lacks."""
+        if stage.result is not None:
+            return []
+        lacks = getattr(stage, "lacks", None)
+        needed = [self.plan.stages[name] for name in stage.needs.values()]
+        return [*([lacks] if lacks else []), *(sentence for other in needed for sentence in self._missing(other))]
+
+
+# The published figures, by row and column of the tables here.
+
+
+def published_supervised() -> _PublishedRows:
+    """Table 8."""
+    return {
+        _RowKey(STARTS[start], _display_name(name)): _scores_of(figures)
+        for start, networks in published()["table8_supervised"].items()
+        for name, figures in networks.items()
+    }
+
+
+def published_splits() -> _PublishedRows:
+    """Table 9."""
+    groups = {"without_overlap": WITHOUT, "with_overlap": WITH, "softmax": SOFTMAX}
+    return {
+        _RowKey(group, f"{row['train']}-{row['valid']}"): {"MS": _metrics_of(row)}
+        for key, group in groups.items()
+        for row in published()["table9_splits_on_MS"][key]
+    }
+
+
+def published_cross_domain(groups: Sequence[str]) -> _PublishedRows:
+    """Table 10, in each of the given groups of rows."""
+    rows = published()["table10_cross_domain"]
+    return {_RowKey(group, _display_name(name)): _scores_of(row) for group in groups for name, row in rows.items()}
+
+
+def published_alignment(groups: Sequence[str]) -> _PublishedRows:
+    """Table 11, in each of the given groups of rows."""
+    rows = published()["table11_sam"]
+    return {_RowKey(group, name): _scores_of(row) for group in groups for name, row in rows.items()}
+
+
+def _scores_of(row: Mapping[str, Any]) -> dict[str, _Scores]:
+    return {code: _metrics_of(figures) for code, figures in row.items() if isinstance(figures, dict)}
+
+
+def _metrics_of(figures: Mapping[str, float]) -> _Scores:
+    return {METRICS[name]: value for name, value in figures.items() if name in METRICS}
+
+
+def _columns_of(rows: _PublishedRows) -> list[str]:
+    return list(dict.fromkeys(code for figures in rows.values() for code in figures))
+
+
+def _published_places(rows: _PublishedRows) -> list[tuple[_Pair | None, Column]]:
+    """The paper's own columns, for a table that the experiment has no cell for."""
+    metrics = {code: list(figures) for scores in rows.values() for code, figures in scores.items()}
+    return [
+        (None, Column(" → ".join(PAPER_NAMES[name] for name in code.split("->")), metric, code))
+        for code in _columns_of(rows)
+        for metric in metrics[code]
+    ]
+
+
+def _display_name(paper_name: str) -> str:
+    return "ResNet-50" if paper_name == "ResNet50" else paper_name
+
+
+def _paper_name(display_name: str) -> str:
+    return "ResNet50" if display_name == "ResNet-50" else display_name
+
+
+# What a stage's labels say.
+
+
+def _label(stage: Stage, name: str) -> str:
+    return str(stage.labels.get(name, LABELS[name]))
+
+
+def _device(measure: Stage) -> str:
+    return str(measure.labels.get("device") or measure.settings.get("device") or "")
+
+
+def _pair(stage: Stage) -> _Pair:
+    return _Pair(str(stage.labels["source"]), str(stage.labels["target"]))
+
+
+def _pair_name(source: str, target: str) -> str:
+    return source if source == target else f"{source} → {target}"
+
+
+def _pair_code(source: str, target: str) -> str:
+    return source if source == target else f"{source}->{target}"
+
+
+def _is_searched(stage: Stage) -> bool:
+    return "split" in stage.labels
+
+
+def _network_name(stage: Stage) -> str:
+    """For people; the same for a published name and its letters."""
+    network = _label(stage, "network")
+    origin = str(stage.labels.get("origin", network))
+    if network in BASELINES:
+        return origin.replace(network, BASELINES[network], 1)
+    if _is_searched(stage):
+        return f"{stage.labels['split']} {_supervision(_label(stage, 'supervision'))}"
+    return _canonical(origin)
+
+
+def _canonical(genotype: str) -> str:
+    """The published name of a genotype that has one."""
+    names = {known.letters: name for name, known in PUBLISHED.items()}
+    return names.get(genotype, genotype)
+
+
+def _supervision(name: str) -> str:
+    return "TCM" if name == "tcm" else name
+
+
+def _start_group(stage: Stage) -> str:
+    return f"{_network_name(stage)}, {STARTS[_label(stage, 'start')]}"
+
+
+def _alignment(stage: Stage) -> str:
+    name = _label(stage, "alignment")
+    return ALIGNMENTS.get(name, name.replace("_", " "))
+
+
+def _alignment_suffix(stage: Stage) -> str:
+    return "" if _label(stage, "alignment") == "none" else f", {_alignment(stage)}"
+
+
+def _network_key(stage: Stage) -> _RowKey:
+    return _RowKey(STARTS[_label(stage, "start")], _network_name(stage) + _alignment_suffix(stage))
+
+
+def _split_key(stage: Stage) -> _RowKey:
+    split, start = str(stage.labels["split"]), _label(stage, "start")
+    name = split + ("" if start == "scratch" else f", {STARTS[start]}") + _alignment_suffix(stage)
+    if _label(stage, "supervision") == "softmax":
+        return _RowKey(SOFTMAX, name)
+    return _RowKey(WITHOUT if sum(parse_split(split)) == 100 else WITH, name)
+
+
+def _one_for_each_seed(stages: Sequence[Stage]) -> list[Stage]:
+    """Of stages that differ in nothing but how their genotype was named, one; a finished one where there is one."""
+    chosen: dict[tuple[object, object], Stage] = {}
+    for stage in stages:
+        seeds = stage.labels.get("search_seed"), stage.labels.get("seed")
+        if seeds not in chosen or (stage.result and not chosen[seeds].result):
+            chosen[seeds] = stage
+    return list(chosen.values())
+
+
+def _without_column(table: Table, index: int) -> Table:
+    rows = [Row(row.group, row.name, [*row.cells[:index], *row.cells[index + 1 :]]) for row in table.rows]
+    columns = [*table.columns[:index], *table.columns[index + 1 :]]
+    return Table(table.number, table.title, table.caption, columns, rows)
