@@ -495,7 +495,7 @@ td.letters, thead th.letters { text-align: left; }
 .slots > span { display: flex; gap: 1px; }
 .slots > span > span { width: 1.6em; text-align: center; border-radius: 3px; border: 1px solid transparent; }
 .slots > span > span.differs { border-color: currentColor; text-decoration: underline; }
-.slots + .slots > span > span { background: none; font-weight: 400; }
+.slots + .slots { font-weight: 400; }
 figure { margin: 1.25rem 0; }
 figure img { max-width: 100%; height: auto; background: #fff; }
 .diagram figcaption { color: var(--ink); margin-bottom: 0.25rem; overflow-wrap: anywhere; }
