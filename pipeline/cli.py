@@ -73,28 +73,17 @@ def run(
     planned = plan(loaded, preflight(loaded, place, lambda line: print(line, flush=True)), place.result)
     print(summary(planned), flush=True)
 
-    from pipeline.progress import Progress
-    from pipeline.scheduling import FAILED, SKIPPED, connect, run_plan
-    from pipeline.tracking import Tracker
-
-    progress = Progress()
-    tracker = None
-    planned.find_measurements(place.all_results("measure"))
+    if all(stage.lacks for stage in planned.stages.values() if stage.kind != "measure"):
+        raise RequestError(f"nothing of {experiment} can run: it lacks what the lines above name.")
     if all(stage.result or stage.lacks for stage in planned.stages.values()):
         print("everything is done already", flush=True)
-        outcome_failed = False
+        failed, problem = False, _sync_problem(tracking_uri, planned, place)
     else:
-        connect(address)
-        uri = _tracking_uri(tracking_uri, place)
-        tracker = Tracker(uri, planned, place) if uri else None
-        outcome = run_plan(planned, place, [progress, *([tracker] if tracker else [])])
-        progress.summary(outcome.states)
-        outcome_failed = bool(outcome.names(FAILED) or outcome.names(SKIPPED))
-        problem = tracker.close(failed=outcome_failed) if tracker else None
-        if problem:
-            print(f"MLflow is behind ({problem}): `msinet sync {experiment}` brings it level.")
+        failed, problem = _run_on_ray(planned, place, tracking_uri, address)
+    if problem:
+        print(f"MLflow is behind ({problem}): `msinet sync {experiment}` brings it level.")
     print(f"\n{comparison(planned)}\n\n{_next_steps(experiment, place)}", flush=True)
-    if outcome_failed:
+    if failed:
         raise typer.Exit(1)
 
 
@@ -231,6 +220,36 @@ def ui(
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     arguments = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
+
+
+def _run_on_ray(
+    planned: "Plan", workspace: "Workspace", tracking_uri: str | None, address: str | None
+) -> tuple[bool, str | None]:
+    """Whether a stage failed, and what went wrong with MLflow."""
+    from pipeline.progress import Progress
+    from pipeline.scheduling import FAILED, SKIPPED, connect, run_plan
+    from pipeline.tracking import Tracker
+
+    connect(address)
+    uri = _tracking_uri(tracking_uri, workspace)
+    tracker = Tracker(uri, planned, workspace) if uri else None
+    progress = Progress()
+    outcome = run_plan(planned, workspace, [progress, *([tracker] if tracker else [])])
+    progress.summary(outcome.states)
+    failed = bool(outcome.names(FAILED) or outcome.names(SKIPPED))
+    return failed, tracker.close(failed=failed) if tracker else None
+
+
+def _sync_problem(tracking_uri: str | None, planned: "Plan", workspace: "Workspace") -> str | None:
+    """Show in MLflow what was done before, by whatever experiment; what went wrong with that."""
+    from pipeline.tracking import default_uri
+    from pipeline.tracking import sync as sync_runs
+
+    try:
+        sync_runs(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(workspace), planned, workspace)
+    except Exception as error:  # a view of the results: nothing about it may fail a run
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
 
 
 def _workspace(option: str | None) -> "Workspace":

@@ -53,7 +53,7 @@ class Outcome:
         return [name for name, its_state in self.states.items() if its_state == state]
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_restarts=-1)
 class Board:
     """Where workers leave their reports until the driver fetches them. Losing it loses no result."""
 
@@ -180,7 +180,11 @@ class _Driver:
         """Pass on what workers have posted."""
         by_key = {stage.key: stage for stage in self.running.values()}
         reports: dict[str, list[Report]] = {}
-        for key, report in ray.get(self.board.fetch.remote()):
+        try:
+            posted = ray.get(self.board.fetch.remote())
+        except ray.exceptions.RayError:
+            return  # it restarts; what it held is in the results too
+        for key, report in posted:
             stage = by_key.get(key)
             if stage is None:
                 continue
@@ -196,6 +200,8 @@ class _Driver:
         stage = self.running.pop(reference)
         try:
             ended = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            ended = {"failure": {"message": f"the workspace cannot be used: {error.cause}", "traceback": str(error)}}
         except ray.exceptions.RayError as error:
             ended = {"failure": {"message": f"the stage's worker was lost: {error}".splitlines()[0]}}
         if "result" in ended:
