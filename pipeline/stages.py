@@ -346,7 +346,7 @@ def _run_epochs(context: Context, loop: Any, epochs: Iterator[Any], total: int) 
         history = [json.loads(line) for line in state["history"]]
     for report in epochs:
         history.append(_plain(report))
-        context.report({**history[-1], "epochs": total})
+        context.report({**history[-1], "epochs": total, "pid": os.getpid()})
         if loop.next_epoch % context.task.checkpoint_every == 0:
             lines = [json.dumps(line) for line in history]
             save_state(context.attempt.checkpoint, {"loop": loop.state_dict(), "history": lines})

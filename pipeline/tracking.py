@@ -109,6 +109,13 @@ def sync(uri: str, plan: Plan, workspace: Workspace) -> int:
     return len({stage.key for stage in done})
 
 
+def _specification(experiment: Experiment) -> dict[str, Any]:
+    """What makes an experiment the same one: not where its data lie, and not what its stages occupy."""
+    places = {"datasets": {"__all__": {"path"}}, "weights": True, "resources": True, "checkpoint_every": True}
+    specification: dict[str, Any] = experiment.model_dump(mode="json", exclude=places)
+    return specification
+
+
 class _View:
     """The calls to MLflow; each may be repeated without doubling anything."""
 
@@ -117,7 +124,7 @@ class _View:
         self.plan = plan
         self.workspace = workspace
         self.runs: dict[str, str] = {}  # stage key -> run
-        self.logged: dict[str, int] = {}  # run -> epochs that are there
+        self.logged: dict[str, set[int]] = {}  # run -> epochs that are there
         self.synced: set[str] = set()
 
     def open(self) -> None:
@@ -135,7 +142,7 @@ class _View:
         experiment = self.plan.experiment
         found = self.client.get_experiment_by_name(experiment.name)
         self.experiment_id = found.experiment_id if found else self._create_experiment(experiment.name)
-        spec = content_hash(experiment.model_dump(mode="json", exclude={"resources", "checkpoint_every"}))
+        spec = content_hash(_specification(experiment))
         self.parent = self._find(SPEC_TAG, spec)
         if self.parent is None:
             name = f"{experiment.name} {time.strftime('%Y-%m-%d %H:%M')}"
@@ -160,18 +167,18 @@ class _View:
         from mlflow.entities import Metric
 
         run = self.start(stage)
-        there = self.logged.get(run, -1) if run in self.logged else self._last_epoch(run)
+        there = self.logged.setdefault(run, set()) or self._logged_epochs(run)
         now = int(time.time() * 1000)
         metrics = [
             Metric(name, float(value), now, report["epoch"])
             for report in reports
-            if report["epoch"] > there
+            if report["epoch"] not in there
             for name, value in report.items()
-            if isinstance(value, int | float) and name not in ("epoch", "epochs")
+            if isinstance(value, int | float) and name not in ("epoch", "epochs", "pid")
         ]
         for first in range(0, len(metrics), METRICS_PER_BATCH):
             self.client.log_batch(run, metrics=metrics[first : first + METRICS_PER_BATCH])
-        self.logged[run] = max([there, *(report["epoch"] for report in reports)])
+        self.logged[run] = there | {report["epoch"] for report in reports}
 
     def sync(self, stage: Stage) -> None:
         """Write everything that a published result holds."""
@@ -245,9 +252,8 @@ class _View:
             tags=[RunTag(name, str(value)) for name, value in shown.items()],
         )
 
-    def _last_epoch(self, run: str) -> int:
-        history = self.client.get_metric_history(run, "lr")
-        return max((point.step for point in history), default=-1)
+    def _logged_epochs(self, run: str) -> set[int]:
+        return {point.step for point in self.client.get_metric_history(run, "lr")}
 
     def _log_experiment(self, experiment: Experiment) -> None:
         text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)

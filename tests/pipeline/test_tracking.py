@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.config import Experiment
 from pipeline.plan import Plan
 from pipeline.stages import HISTORY
-from pipeline.tracking import KEY_TAG, Tracker, default_uri, sync
+from pipeline.tracking import KEY_TAG, Tracker, _specification, default_uri, sync
 from pipeline.workspace import Workspace
 
 
@@ -67,6 +68,30 @@ def test_live_epochs_and_a_restart_leave_each_point_once(finished: tuple[Plan, W
     run = next(run for run in runs(uri, "tiny") if run.data.tags.get(KEY_TAG) == search.key)
     history = MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "train_loss")
     assert [point.step for point in history] == [0, 1]
+
+
+def test_epochs_that_were_missed_are_filled_in(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    planned, workspace = finished
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    search = next(planned.of_kind("search"))
+    tracker = Tracker(uri, planned, workspace)  # the server was down in the first epoch
+    tracker.reported(search, [{"epoch": 1, "epochs": 2, "train_loss": 1.0, "lr": 0.1, "seconds": 1.0}])
+    tracker.finished(search)
+    assert tracker.close(failed=False) is None
+    run = next(run for run in runs(uri, "tiny") if run.data.tags.get(KEY_TAG) == search.key)
+    history = MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "train_loss")
+    assert sorted(point.step for point in history) == [0, 1]
+
+
+def test_an_experiment_is_the_same_wherever_its_data_lie(tiny: dict[str, Any]) -> None:
+    def specification(path: str, name: str = "tiny") -> dict[str, Any]:
+        tiny["datasets"]["street"] = {"kind": "market1501", "path": path}
+        return _specification(Experiment.model_validate({**tiny, "name": name, "resources": {"max_concurrent": 3}}))
+
+    assert specification("/a") == specification("/b")
+    assert specification("/a") != specification("/a", "other")
 
 
 def test_a_failed_stage_shows_why(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
