@@ -7,7 +7,7 @@ from pipeline.checking import kind_and_path
 from pipeline.config import DiskData
 from pipeline.errors import RequestError
 from pipeline.plan import content_key
-from pipeline.preflight import checked_fingerprint, read_dataset
+from pipeline.preflight import checked_fingerprint, read_dataset, require_evaluation
 from pipeline.report import aligned
 from pipeline.stages import SHARDS, Task, execute
 from pipeline.workspace import Workspace
@@ -20,7 +20,7 @@ def evaluate_by_hand(
     network: str,
     options: dict[str, Any],
     targets: list[str],
-    image_size: tuple[int, int],
+    image_size: tuple[int, int] | None,
     workspace: Workspace,
     *,
     after_neck: bool,
@@ -33,7 +33,7 @@ def evaluate_by_hand(
         network: Of `msinet.build_model`.
         options: For it: `genotype`, or `scales`.
         targets: `KIND=PATH` each.
-        image_size: (height, width) in pixels.
+        image_size: (height, width) in pixels; by default each dataset's own.
         workspace: Keeps the prepared datasets.
         after_neck: Take embeddings after the necks.
         rerank: Add a row after k-reciprocal re-ranking.
@@ -50,17 +50,28 @@ def evaluate_by_hand(
 
     try:
         model = build_model(network, num_classes=0, **options)
-        load_start(model, read_state_dict(model_file))
+        report = load_start(model, read_state_dict(model_file))
     except (ValueError, OSError) as error:
         raise RequestError(f"{error} (MODEL, --network, --genotype)") from error
+    missing = [name for name in report.left if _is_embedded(name, after_neck)]
+    if missing:
+        raise RequestError(
+            f"MODEL must hold all weights that an embedding takes, but {model_file} lacks {', '.join(missing[:5])}."
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = [["target", *COLUMNS]]
     for target in targets:
-        prepared = _prepare(target, workspace)
+        data, prepared = _prepare(target, workspace)
+        size = image_size or data.training_size
+        if size is None:
+            raise RequestError(f"a manifest has no size of its own: give --image-size H W for {target}.")
         packed = PackedDataset(workspace.files(prepared) / SHARDS)
         indices = [*packed.subset("query"), *packed.subset("gallery")]
-        store = ImageStore.open(packed, indices, image_size, workspace.root / "cache", prepared["fingerprint"])
-        embedding_ND = embed(model, store, device, after_neck=after_neck)
+        store = ImageStore.open(packed, indices, size, workspace.root / "cache", prepared["fingerprint"])
+        try:
+            embedding_ND = embed(model, store, device, after_neck=after_neck)
+        except ValueError as error:
+            raise RequestError(f"{error} (MODEL)") from error
         records = [packed.records[index] for index in indices]
         for reranked in [False, True] if rerank else [False]:
             scores, _ = rank_records(records, embedding_ND, prepared["protocol"], rerank=reranked)
@@ -69,15 +80,24 @@ def evaluate_by_hand(
     return aligned(rows)
 
 
-def _prepare(target: str, workspace: Workspace) -> dict[str, Any]:
+def _is_embedded(name: str, after_neck: bool) -> bool:
+    """Whether an embedding depends on a weight of that name: the heads matter after their necks only."""
+    parts = name.split(".")
+    if "classifier" in parts or name.endswith("num_batches_tracked"):
+        return False
+    return after_neck or not {"neck", "linear"} & set(parts)
+
+
+def _prepare(target: str, workspace: Workspace) -> tuple[DiskData, dict[str, Any]]:
     kind, path = kind_and_path(target)
     location = {"path": str(Path(path).expanduser().absolute())}
-    dataset = read_dataset(target, DiskData.model_validate({"kind": kind, **location}))
+    data = DiskData.model_validate({"kind": kind, **location})
+    dataset = read_dataset(target, data)
+    require_evaluation(target, dataset)
     spec = {"dataset": {"kind": kind, "fingerprint": checked_fingerprint(target, dataset, workspace, print)}}
     ended = execute(
         workspace.root, Task("prepare", content_key("prepare", spec), spec, location=location), lambda report: None
     )
     if "failure" in ended:
         raise RequestError(ended["failure"]["message"])
-    result: dict[str, Any] = ended["result"]
-    return result
+    return data, ended["result"]

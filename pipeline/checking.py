@@ -1,5 +1,6 @@
 """`msinet check`: what a dataset or an experiment holds, and what is wrong with it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config import DiskData, load_experiment
@@ -37,22 +38,25 @@ def kind_and_path(item: str) -> tuple[str, str]:
     return kind, path
 
 
-def check_experiment(path: Path, workspace: Workspace) -> bool:
+def check_experiment(path: Path, data: Sequence[str], weights: Sequence[str], workspace: Workspace) -> bool:
     """Print what an experiment's datasets hold, then check it as `run` would.
 
     Args:
         path: The experiment's file.
+        data, weights: `NAME=PATH`, as of `run`.
         workspace: Remembers the datasets that are sound, so that `run` need not look again.
 
     Returns:
         Whether nothing is wrong.
     """
-    experiment = load_experiment(path)
+    experiment = load_experiment(path, data, weights)
     sound = [_print_check(name, data, workspace) for name, data in disk_data(experiment).items()]
     if not all(sound):
         return False
     fingerprints = preflight(experiment, workspace, print)
-    print(f"{path} can run:\n{summary(plan(experiment, fingerprints, workspace.result))}")
+    planned = plan(experiment, fingerprints, workspace.result)
+    lacking = any(stage.lacks for stage in planned.stages.values())
+    print(f"{path} can run{', as far as nothing lacks' if lacking else ''}:\n{summary(planned)}")
     return True
 
 

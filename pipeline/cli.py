@@ -5,9 +5,10 @@ Heavy libraries are imported by the verbs that need them, so that `--help` answe
 """
 
 import os
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -80,9 +81,16 @@ def run(
         failed, problem = False, _sync_problem(tracking_uri, planned, place)
     else:
         failed, problem = _run_on_ray(planned, place, tracking_uri, address)
+    options = _options(workspace, data, weights)
     if problem:
-        print(f"MLflow is behind ({problem}): `msinet sync {experiment}` brings it level.")
-    print(f"\n{comparison(planned)}\n\n{_next_steps(experiment, place)}", flush=True)
+        print(f"MLflow is behind ({problem}): `{_command('sync', experiment, options)}` brings it level.")
+    print(
+        f"\n{comparison(planned)}\n\n"
+        f"results      {place.root}\n"
+        f"this table   {_command('report', experiment, options)}\n"
+        f"compare      {_command('ui', None, options[:2] if workspace else [])}: runs of kind `evaluate`, Compare",
+        flush=True,
+    )
     if failed:
         raise typer.Exit(1)
 
@@ -141,8 +149,7 @@ def report(
     from pipeline.render import write_report
     from pipeline.stages import pictures
 
-    options = [f"--data {item}" for item in data or []] + [f"--weights {item}" for item in weights or []]
-    command = " ".join(["msinet run", str(experiment), *options])
+    command = _command("run", experiment, _options(workspace, data, weights))
     for path in write_report(planned, out, command, pictures(planned, place)):
         print(path)
 
@@ -171,8 +178,9 @@ def check(
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="A dataset to look at, as KIND=PATH: market1501=/path, manifest=/path."),
+        typer.Option(help="A dataset: KIND=PATH alone (market1501=/path), NAME=PATH for one of the experiment."),
     ] = None,
+    weights: WeightsOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Look at configuration and data before a GPU is spent: what was found, what is wrong."""
@@ -180,9 +188,10 @@ def check(
         raise RequestError("`check` must be given an experiment or `--data KIND=PATH`, but got neither.")
     from pipeline.checking import check_data, check_experiment
 
-    sound = [check_data(item) for item in data or []]
-    if experiment is not None:
-        sound.append(check_experiment(experiment, _workspace(workspace)))
+    if experiment is None:
+        sound = [check_data(item) for item in data or []]
+    else:
+        sound = [check_experiment(experiment, data or [], weights or [], _workspace(workspace))]
     if not all(sound):
         raise typer.Exit(2)
 
@@ -193,7 +202,10 @@ def evaluate(
     data: Annotated[list[str], typer.Option(help="A target, as KIND=PATH: market1501=/path, manifest=/path.")],
     network: Annotated[str, typer.Option(help="msinet, resnet50 or osnet.")] = "msinet",
     genotype: Annotated[str | None, typer.Option(help="Of msinet: a published name or twelve letters.")] = None,
-    image_size: Annotated[tuple[int, int], typer.Option(metavar="H W", help="In pixels.")] = (256, 128),
+    scales: Annotated[list[int] | None, typer.Option(help="Of osnet: its branches, all four by default.")] = None,
+    image_size: Annotated[
+        tuple[int, int] | None, typer.Option(metavar="H W", help="In pixels [default: the dataset's own].")
+    ] = None,
     after_neck: Annotated[bool, typer.Option(help="Take embeddings after the necks.")] = False,
     rerank: Annotated[bool, typer.Option(help="Score after k-reciprocal re-ranking too.")] = False,
     workspace: WorkspaceOption = None,
@@ -201,7 +213,9 @@ def evaluate(
     """Evaluate one model on any targets, without an experiment and without Ray."""
     from pipeline.by_hand import evaluate_by_hand
 
-    options = {} if genotype is None else {"genotype": genotype}
+    options: dict[str, Any] = {} if genotype is None else {"genotype": genotype}
+    if scales:
+        options["scales"] = scales
     place = _workspace(workspace)
     print(evaluate_by_hand(model, network, options, data, image_size, place, after_neck=after_neck, rerank=rerank))
 
@@ -230,7 +244,7 @@ def _run_on_ray(
     from pipeline.scheduling import FAILED, SKIPPED, connect, run_plan
     from pipeline.tracking import Tracker
 
-    connect(address)
+    connect(address, planned.experiment.resources)
     uri = _tracking_uri(tracking_uri, workspace)
     tracker = Tracker(uri, planned, workspace) if uri else None
     progress = Progress()
@@ -285,14 +299,19 @@ def _tracking_uri(option: str | None, workspace: "Workspace") -> str | None:
     return uri or default_uri(workspace)
 
 
-def _next_steps(experiment: Path, workspace: "Workspace") -> str:
-    if experiment.is_relative_to(ROOT):
+def _options(workspace: str | None, data: list[str] | None, weights: list[str] | None) -> list[str]:
+    """The options that another command needs to mean the same results."""
+    return [
+        *(["--workspace", workspace] if workspace else []),
+        *(part for item in data or [] for part in ("--data", item)),
+        *(part for item in weights or [] for part in ("--weights", item)),
+    ]
+
+
+def _command(verb: str, experiment: Path | None, options: list[str]) -> str:
+    if experiment and experiment.is_relative_to(ROOT):
         experiment = experiment.relative_to(ROOT)  # a job runs in a copy of the project that goes with it
-    return (
-        f"results      {workspace.root}\n"
-        f"this table   msinet report {experiment}\n"
-        "compare      make ui, then http://127.0.0.1:5000: select runs of kind `evaluate`, Compare"
-    )
+    return shlex.join(["msinet", verb, *([str(experiment)] if experiment else []), *options])
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,6 +4,7 @@ Every number of the method stands in `msinet.engine.recipes`; a file names only 
 """
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -22,10 +23,14 @@ from pydantic import (
 
 from msinet.data.splits import parse_split
 from msinet.data.synthetic import SyntheticSpec
-from msinet.engine.recipes import RECIPES, Alignment, SearchRecipe, Supervision, TrainRecipe
+from msinet.engine.recipes import RECIPES, Alignment, BatchRecipe, SearchRecipe, Supervision, TrainRecipe
 from msinet.genotype import Genotype
 from pipeline.errors import RequestError
+from pipeline.paths import JOB_VARIABLE, absolute
 
+Seed = Annotated[int, Field(ge=0)]
+Size = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]  # the last map is a sixteenth
+ALL_SCALES = (3, 5, 7, 9)  # of OSNet
 # (height, width) in pixels, method.md section 1.
 PERSON, VEHICLE = (256, 128), (256, 256)
 
@@ -50,7 +55,7 @@ class DiskData(Strict):
         "market1501", "msmt17", "veri", "vehicleid", "vehicleid800", "vehicleid1600", "vehicleid2400", "manifest"
     ]
     path: Path | None = None
-    image_size: tuple[int, int] | None = None
+    image_size: Size | None = None
 
     @property
     def training_size(self) -> tuple[int, int] | None:
@@ -88,11 +93,11 @@ class SyntheticData(Strict):
 Data = Annotated[DiskData | SyntheticData, Field(discriminator="kind")]
 
 
-def _recipe(name: str) -> BeforeValidator:
+def _over(recipe: BatchRecipe) -> BeforeValidator:
     """Overrides on one of the paper's recipes, as the whole recipe."""
 
     def merge(overrides: Any) -> Any:
-        return _merged(asdict(RECIPES[name]), overrides) if isinstance(overrides, dict) else overrides
+        return _merged(asdict(recipe), overrides) if isinstance(overrides, dict) else overrides
 
     return BeforeValidator(merge)
 
@@ -113,9 +118,9 @@ class Retrain(Strict):
         strong_baseline: For ResNet-50, on every target.
     """
 
-    in_domain: Annotated[TrainRecipe, _recipe("in_domain")] = RECIPES["in_domain"]
-    cross_domain: Literal["same"] | Annotated[TrainRecipe, _recipe("cross_domain")] = RECIPES["cross_domain"]
-    strong_baseline: Annotated[TrainRecipe, _recipe("strong_baseline")] = RECIPES["strong_baseline"]
+    in_domain: Annotated[TrainRecipe, _over(RECIPES["in_domain"])] = RECIPES["in_domain"]
+    cross_domain: Literal["same"] | Annotated[TrainRecipe, _over(RECIPES["cross_domain"])] = RECIPES["cross_domain"]
+    strong_baseline: Annotated[TrainRecipe, _over(RECIPES["strong_baseline"])] = RECIPES["strong_baseline"]
 
     def recipe_for(self, network: str, source: str, target: str) -> tuple[str, TrainRecipe]:
         """Name and numbers of the recipe whose network is evaluated on `target`."""
@@ -147,6 +152,12 @@ class Baseline(Strict):
         if self.scales is not None and (self.name != "osnet" or not self.scales):
             raise ValueError(f"`scales` must name branches of osnet, but got {self.name} with {list(self.scales)}.")
         return self
+
+    @field_validator("scales")
+    @classmethod
+    def _one_spelling(cls, scales: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        ordered = tuple(sorted(set(scales or ())))
+        return None if scales is None or ordered == ALL_SCALES else ordered
 
     @property
     def options(self) -> dict[str, Any]:
@@ -189,7 +200,14 @@ class Share(Strict):
     """What one stage occupies: CPU cores, and a part of a GPU (`auto`: one where the cluster has any)."""
 
     cpus: float = Field(default=1, gt=0)
-    gpus: float | Literal["auto"] = "auto"
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, gpus: float | str) -> float | str:
+        if isinstance(gpus, float) and gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"`gpus` must be a part of one GPU or a whole number of them, but got {gpus}.")
+        return gpus
 
 
 class Resources(Strict):
@@ -219,12 +237,13 @@ class Experiment(Strict):
         targets: Evaluated on: a list for all sources, or one for each source; empty for searches alone.
         image_size: (height, width) of every source; by default each dataset's own.
         splits: Train/valid identity splits `T-V` of the searches, with the supervision where it is not the
-            recipe's (`100-100 softmax`); empty for no search.
+            recipe's (`100-100 softmax`): a list for all sources, or one for each source; empty for no search.
         split_seed: Shuffles the identities before they are split.
         genotypes: Retrained without a search: published names or 12 letters.
         networks: Baselines, trained and evaluated like the genotypes: `resnet50`, `osnet`, or
             `{name: osnet, scales: [7, 9]}`.
-        alignments: Choices of `TrainRecipe.alignment`, one retraining for each; by default the recipe's own.
+        alignments: Choices of `TrainRecipe.alignment`, one retraining of each genotype for each; by default the
+            recipe's own, which is what `networks` keep.
         starts: `scratch`, or `pretrained` from `weights`.
         weights: Files with weights to start from, by genotype as named, or by network; `--weights NAME=PATH` adds one.
         after_neck: Whether embeddings are taken after the necks.
@@ -245,9 +264,9 @@ class Experiment(Strict):
     datasets: dict[str, Data]
     sources: list[str] = Field(min_length=1)
     targets: list[str] | dict[str, list[str]]
-    image_size: tuple[int, int] | None = None
-    splits: list[SearchSplit] = []
-    split_seed: int | None = None
+    image_size: Size | None = None
+    splits: list[SearchSplit] | dict[str, list[SearchSplit]] = []
+    split_seed: Seed | None = None
     genotypes: list[str] = []
     networks: list[Baseline] = []
     alignments: list[Alignment] = []
@@ -258,9 +277,9 @@ class Experiment(Strict):
     measure: bool = False
     figures: bool = False
     tables: list[Literal[7, 8, 9, 10, 11]] = []
-    search_seeds: list[int] = Field(default=[0], min_length=1)
-    retrain_seeds: list[int] = Field(default=[0], min_length=1)
-    search: SearchRecipe = SearchRecipe()
+    search_seeds: list[Seed] = Field(default=[0], min_length=1)
+    retrain_seeds: list[Seed] = Field(default=[0], min_length=1)
+    search: Annotated[SearchRecipe, _over(SearchRecipe())] = SearchRecipe()
     retrain: Retrain = Retrain()
     threads: int = Field(default=1, ge=1)
     checkpoint_every: int = Field(default=1, ge=1)
@@ -273,14 +292,14 @@ class Experiment(Strict):
             Genotype.parse(genotype)
         return genotypes
 
-    @field_validator("targets")
+    @field_validator("targets", "splits")
     @classmethod
-    def _pairs_are_once(cls, targets: Any) -> Any:
-        for names in targets.values() if isinstance(targets, dict) else [targets]:
-            cls._no_repeats(names)
-        return targets
+    def _each_list_is_without_repeats(cls, value: Any) -> Any:
+        for entries in value.values() if isinstance(value, dict) else [value]:
+            cls._no_repeats(entries)
+        return value
 
-    @field_validator("sources", "splits", "genotypes", "networks", "search_seeds", "retrain_seeds")
+    @field_validator("sources", "genotypes", "networks", "search_seeds", "retrain_seeds")
     @classmethod
     def _no_repeats(cls, values: list[Any]) -> list[Any]:
         texts = [str(getattr(value, "label", value)) for value in values]
@@ -300,14 +319,25 @@ class Experiment(Strict):
             raise ValueError("an experiment must search (`splits`) or name `genotypes` or `networks`, but has none.")
         for name in self.sources:
             self.training_size(name)
-        stray = [name for name in self.targets if isinstance(self.targets, dict) and name not in self.sources]
-        if stray:
-            raise ValueError(f"`targets` must be given for `sources`, but got {', '.join(stray)}.")
+        trained = [*self.genotypes, *(network.label for network in self.networks)]
+        for name in self.weights:
+            if name not in trained:
+                hint = _suggestion(name, trained)
+                raise ValueError(f"`weights` must name entries of `genotypes` or `networks`, but got {name!r}.{hint}")
+        for setting in ("targets", "splits"):
+            value = getattr(self, setting)
+            stray = [name for name in value if isinstance(value, dict) and name not in self.sources]
+            if stray:
+                raise ValueError(f"`{setting}` must be given for `sources`, but got {', '.join(stray)}.")
         return self
 
     def targets_of(self, source: str) -> list[str]:
         """What the networks of one source are evaluated on."""
         return self.targets.get(source, []) if isinstance(self.targets, dict) else self.targets
+
+    def splits_of(self, source: str) -> list[SearchSplit]:
+        """The searches of one source."""
+        return self.splits.get(source, []) if isinstance(self.splits, dict) else self.splits
 
     @property
     def all_targets(self) -> list[str]:
@@ -360,6 +390,11 @@ def load_experiment(path: Path, data: Sequence[str] = (), weights: Sequence[str]
     return _with_options(_with_absolute_paths(experiment, path.absolute().parent), data, weights)
 
 
+def _from_folder(path: Path, folder: Path, setting: str) -> Path:
+    # Relative paths start at the file; in a job that file lies in the copy, which holds no data.
+    return absolute(path, setting) if JOB_VARIABLE in os.environ else folder / path.expanduser()
+
+
 def _with_options(experiment: Experiment, data: Sequence[str], weights: Sequence[str]) -> Experiment:
     datasets = dict(experiment.datasets)
     for name, path in (_name_and_path(item, "--data") for item in data):
@@ -375,17 +410,17 @@ def _name_and_path(item: str, option: str) -> tuple[str, Path]:
     name, separator, path = item.partition("=")
     if not separator or not path:
         raise RequestError(f"`{option}` must be NAME=PATH, but got {item!r}.")
-    return name, Path(path).expanduser().absolute()
+    return name, absolute(Path(path), f"{option} {name}")
 
 
 def _with_absolute_paths(experiment: Experiment, folder: Path) -> Experiment:
     datasets: dict[str, DiskData | SyntheticData] = {
-        name: data.model_copy(update={"path": folder / data.path.expanduser()})
+        name: data.model_copy(update={"path": _from_folder(data.path, folder, f"datasets.{name}.path")})
         if isinstance(data, DiskData) and data.path
         else data
         for name, data in experiment.datasets.items()
     }
-    weights = {name: folder / path.expanduser() for name, path in experiment.weights.items()}
+    weights = {name: _from_folder(path, folder, f"weights.{name}") for name, path in experiment.weights.items()}
     return experiment.model_copy(update={"datasets": datasets, "weights": weights})
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msinet.data.records import SUBSETS
+from msinet.data.splits import parse_split
 from pipeline.config import DiskData, Experiment
 from pipeline.plan import Plan, Result, Stage
 
-TRAIN = SUBSETS[0]
+TRAIN = "train"
 
 
 def device_hours(plan: Plan, measured: Mapping[str, Sequence[Result]]) -> str:
@@ -24,6 +24,9 @@ def device_hours(plan: Plan, measured: Mapping[str, Sequence[Result]]) -> str:
     if not left:
         return "no search or retraining is left"
     rates = {stage.name: _rate(stage, measured.get(stage.kind, ())) for stage in left}
+    uncounted = sorted({source for s in left if not train_images(plan, source := str(s.labels["source"]))})
+    if uncounted:
+        return f"no estimate: how many images {', '.join(uncounted)} has is known once it is prepared"
     unknown = sorted({stage.kind for stage in left if rates[stage.name] is None})
     if unknown:
         return f"no estimate: no {' or '.join(unknown)} of these networks was run in this workspace yet"
@@ -51,7 +54,9 @@ def _pixels(plan: Plan, stage: Stage) -> float:
     height, width = stage.settings["image_size"]
     images = train_images(plan, str(stage.labels["source"]))
     if stage.kind == "search":
-        images = images * int(stage.settings["split"].partition("-")[0]) // 100
+        # The images of shared identities are divided evenly between both sides.
+        train, valid = parse_split(stage.settings["split"])
+        images = images * (train - valid + 100) // 200
     return float(stage.settings["recipe"]["epochs"] * images * height * width)
 
 
@@ -69,5 +74,5 @@ def _stated_images(experiment: Experiment, name: str) -> int:
 
     data: Any = experiment.datasets[name]
     if isinstance(data, DiskData):
-        return TRAIN_IMAGES.get(data.kind) or 0
+        return TRAIN_IMAGES.get(data.kind) or 0  # a manifest states none
     return sum(record.subset == TRAIN for record in synthetic.records(data.spec))

@@ -180,6 +180,7 @@ class _Builder:
     def __init__(self, experiment: Experiment, fingerprints: dict[str, str]) -> None:
         self.experiment = experiment
         self.fingerprints = fingerprints
+        self.contents: dict[Path, str] = {}  # of files with weights, each read once
         self.stages: dict[str, Stage] = {}
 
     def build(self) -> dict[str, Stage]:
@@ -207,7 +208,7 @@ class _Builder:
             yield _Candidate(baseline.label, baseline.name, {"options": baseline.options})
 
     def _searched(self, source: str) -> Iterator[_Candidate]:
-        for entry in self.experiment.splits:
+        for entry in self.experiment.splits_of(source):
             supervision = entry.supervision or self.experiment.search.supervision
             for seed in self.experiment.search_seeds:
                 search = self._search(source, entry.split, supervision, seed)
@@ -264,7 +265,9 @@ class _Builder:
 
     def _train_and_evaluate(self, source: str, candidate: _Candidate) -> None:
         experiment = self.experiment
-        alignments: list[Alignment | None] = [*experiment.alignments] or [None]
+        alignments: list[Alignment | None] = [None]
+        if candidate.network == "msinet" and experiment.alignments:
+            alignments = [*experiment.alignments]
         axes = itertools.product(alignments, experiment.starts, experiment.retrain_seeds, experiment.targets_of(source))
         for alignment, start, seed, target in axes:
             recipe_name, recipe = experiment.retrain.recipe_for(candidate.network, source, target)
@@ -295,7 +298,7 @@ class _Builder:
                 Stage(
                     " ".join(["retrain", source, candidate.origin, *variant, recipe_name, f"seed {seed}"]),
                     "retrain",
-                    {**settings, **({"start": content_of(weights)} if weights else {})},
+                    {**settings, **({"start": self._content(weights)} if weights else {})},
                     needs={"source_data": f"prepare {source}", **candidate.needs},
                     labels={"dataset": source, **labels},
                     location={"weights": str(weights)} if weights else {},
@@ -317,6 +320,11 @@ class _Builder:
         if not path.is_file():
             return None, f"needs weights: {path} (`weights.{origin}`) must exist"
         return path, None
+
+    def _content(self, path: Path) -> str:
+        if path not in self.contents:
+            self.contents[path] = content_of(path)
+        return self.contents[path]
 
     def _evaluate(self, model: Stage, target: str, labels: Labels) -> None:
         domain = "in_domain" if labels["source"] == target else "cross_domain"
@@ -350,6 +358,7 @@ class _Builder:
                         {
                             "names": names,
                             "image_size": list(self.experiment.training_size(source)),
+                            "after_neck": self.experiment.after_neck,
                             "threads": self.experiment.threads,
                         },
                         needs={

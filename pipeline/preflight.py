@@ -1,6 +1,6 @@
 """What can be known to be wrong before anything runs: folders, pictures, splits, sizes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def checked_fingerprint(name: str, dataset: Dataset, workspace: Workspace, say: 
     report = check(dataset)
     if report.fingerprint is None or report.problems:
         shown = "\n".join(f"  {problem}" for problem in report.problems[:20])
-        raise RequestError(f"every picture of a dataset must be readable (datasets.{name}.path), but:\n{shown}")
+        raise RequestError(f"the dataset {name} must be sound (its path), but:\n{shown}")
     workspace.keep_fingerprint(found, report.fingerprint)
     return report.fingerprint
 
@@ -114,13 +114,13 @@ def _require_identities(experiment: Experiment, name: str, train_records: list[A
     if name not in experiment.sources:
         return
     try:
-        for split in (entry.split for entry in experiment.splits):
+        for split in (entry.split for entry in experiment.splits_of(name)):
             train, valid = identity_split(train_records, *parse_split(split), split_seed=experiment.split_seed)
             check_split_sizes(train, valid, num_ids=experiment.search.num_ids, dataset_name=name, split=split)
     except ValueError as error:
         raise RequestError(f"{error}") from error
     networks: list[str] = [network.name for network in experiment.networks]
-    if experiment.splits or experiment.genotypes:
+    if experiment.splits_of(name) or experiment.genotypes:
         networks.append("msinet")
     recipes = [
         experiment.retrain.recipe_for(n, name, target) for n in networks for target in experiment.targets_of(name)
@@ -141,15 +141,25 @@ def _generated_train_records(data: SyntheticData) -> list[Any]:
 
 
 def _require_subsets(experiment: Experiment, name: str, dataset: Dataset) -> None:
-    subsets = {record.subset for record in dataset.records}
-    evaluated = ("query",) if dataset.protocol == RANDOM_GALLERY else ("query", "gallery")
-    for role, names, needed in (
-        ("targets", experiment.all_targets, evaluated),
-        ("sources", experiment.sources, ("train",)),
-    ):
-        missing = [subset for subset in needed if name in names and subset not in subsets]
-        if missing:
-            raise RequestError(
-                f"one of `{role}` must have pictures for {' and '.join(needed)}, but {name!r} has none for "
-                f"{' and '.join(missing)} (datasets.{name}.path)."
-            )
+    if name in experiment.all_targets:
+        require_evaluation(name, dataset)
+    if name in experiment.sources:
+        _require(("train",), name, dataset)
+
+
+def require_evaluation(name: str, dataset: Dataset) -> None:
+    """Pictures to evaluate on.
+
+    Raises:
+        RequestError: Queries or a gallery are missing.
+    """
+    _require(("query",) if dataset.protocol == RANDOM_GALLERY else ("query", "gallery"), name, dataset)
+
+
+def _require(needed: Sequence[str], name: str, dataset: Dataset) -> None:
+    missing = [subset for subset in needed if all(record.subset != subset for record in dataset.records)]
+    if missing:
+        raise RequestError(
+            f"{name!r} must have pictures for {' and '.join(needed)}, but has none for {' and '.join(missing)} "
+            "(its path, or its use as a source or target)."
+        )

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import ray
 
-from pipeline.config import Share
+from pipeline.config import Resources, Share
+from pipeline.errors import RequestError
 from pipeline.plan import KINDS, Plan, Stage, content_key
 from pipeline.stages import Report, Task, execute
 from pipeline.workspace import Workspace
@@ -77,8 +78,12 @@ def run_task(root: str, task: Task, board: Any) -> dict[str, Any]:
     return execute(Path(root), task, lambda report: board.post.remote(task.key, report))
 
 
-def connect(address: str | None = None) -> None:
-    """Join the cluster at `address` (or RAY_ADDRESS), else start Ray on this machine, on loopback."""
+def connect(address: str | None, resources: Resources) -> None:
+    """Join the cluster at `address` (or RAY_ADDRESS), else start Ray on this machine, on loopback.
+
+    Raises:
+        RequestError: This machine has not what a stage asks for. (A cluster may grow: there such a stage waits.)
+    """
     # Explicit, since the default has changed between Ray's versions; workers and jobs must agree.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -86,6 +91,20 @@ def connect(address: str | None = None) -> None:
         ray.init(address=address or "auto", log_to_driver=False)
     else:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+        _require_resources(resources)
+
+
+def _require_resources(resources: Resources) -> None:
+    there = ray.cluster_resources()
+    for kind in KINDS:
+        share: Share = getattr(resources, kind)
+        for name, asked in (("cpus", share.cpus), ("gpus", share.gpus)):
+            found = there.get(name[:-1].upper(), 0)
+            if asked != "auto" and asked > found:
+                raise RequestError(
+                    f"a stage may ask for what this machine has, but resources.{kind}.{name} is {asked:g} "
+                    f"and there are {found:g}."
+                )
 
 
 @ray.remote
@@ -162,6 +181,9 @@ class _Driver:
     def _submit(self, stage: Stage, spec: dict[str, Any]) -> None:
         limit = self.plan.experiment.resources.max_concurrent
         if limit is not None and len(self.running) >= limit:
+            return
+        # Times are compared with one another: nothing else of this grid may run beside a measurement.
+        if self.running and "measure" in (stage.kind, *(other.kind for other in self.running.values())):
             return
         task = Task(
             stage.kind,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.plan import Plan, Result
+from pipeline.plan import Plan, Result, content_of
 from pipeline.workspace import Attempt, Workspace
 
 T = TypeVar("T")
@@ -177,7 +177,10 @@ def run_retrain(context: Context) -> Result:
     torch.manual_seed(spec["seed"])
     model = build_model(spec["network"], num_classes=batches.num_classes, **_options(spec))
     if "start" in spec:
-        load_start(model, read_state_dict(Path(context.task.location["weights"])))
+        weights = Path(context.task.location["weights"])
+        if content_of(weights) != spec["start"]:
+            raise ValueError(f"weights must not change while a grid runs, but {weights} did: run again.")
+        load_start(model, read_state_dict(weights))
     training = Training(model, batches, recipe, device)
     history = _run_epochs(context, training, train_epochs(training), recipe.epochs)
     _save_weights(context, training.model)
@@ -221,7 +224,8 @@ def run_picture(context: Context) -> Result:
     indices = [*packed.subset("query"), *packed.subset("gallery")]
     store = _store(context, "target_data", packed, [packed.records[index] for index in indices])
     protocol = spec["target_data"]["protocol"]
-    for name, picture in zip(PICTURES, compare(models, packed, indices, store, protocol, device), strict=True):
+    drawn = compare(models, packed, indices, store, protocol, device, after_neck=spec["after_neck"])
+    for name, picture in zip(PICTURES, drawn, strict=True):
         picture.save(context.attempt.folder / name)
     return {}
 
@@ -306,14 +310,17 @@ def _store(context: Context, role: str, packed: Any, records: Any) -> Any:
     """The decoded pictures of some records, at the specification's size."""
     from msinet.data.packed import ImageStore
 
-    index = {record.path: index for index, record in enumerate(packed.records)}
-    return ImageStore.open(
+    # One file for each kind of records, which every split and every retraining shares.
+    indices = [i for subset in dict.fromkeys(record.subset for record in records) for i in packed.subset(subset)]
+    store = ImageStore.open(
         packed,
-        [index[record.path] for record in records],
+        indices,
         tuple(context.spec["image_size"]),
         context.cache,
         context.task.inputs[role]["fingerprint"],
     )
+    position = {packed.records[index].path: position for position, index in enumerate(indices)}
+    return store.subset([position[record.path] for record in records])
 
 
 def _train_batches(
@@ -340,10 +347,14 @@ def _run_epochs(context: Context, loop: Any, epochs: Iterator[Any], total: int) 
     from msinet.engine.state import load_state, save_state
 
     history: list[Report] = []
-    for checkpoint in context.workspace.checkpoints(context.task.kind, context.task.key)[:1]:
-        state = load_state(checkpoint)
+    for checkpoint in context.workspace.checkpoints(context.task.kind, context.task.key):
+        try:
+            state = load_state(checkpoint)
+        except (OSError, ValueError):
+            continue  # its attempt has just ended, or it is damaged: an older one does too
         loop.load_state_dict(state["loop"])
         history = [json.loads(line) for line in state["history"]]
+        break
     for report in epochs:
         history.append(_plain(report))
         context.report({**history[-1], "epochs": total, "pid": os.getpid()})

@@ -47,7 +47,7 @@ class Tracker:
         self._events: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
-        self._put(self.view.open)
+        self._put(lambda: self.view.open(running=True))
 
     def started(self, stage: Stage) -> None:
         """Open the stage's run."""
@@ -101,17 +101,18 @@ def sync(uri: str, plan: Plan, workspace: Workspace) -> int:
         The number of published stages that it now shows.
     """
     view = _View(uri, plan, workspace)
-    view.open()
+    view.open(running=False)
     done = [stage for stage in plan.stages.values() if stage.result is not None]
     for stage in done:
         view.sync(stage)
-    view.close(failed=False, complete=len(done) == len(plan.stages))
+    if all(stage.result or stage.lacks for stage in plan.stages.values()):
+        view.close(failed=False)
     return len({stage.key for stage in done})
 
 
 def _specification(experiment: Experiment) -> dict[str, Any]:
     """What makes an experiment the same one: not where its data lie, and not what its stages occupy."""
-    places = {"datasets": {"__all__": {"path"}}, "weights": True, "resources": True, "checkpoint_every": True}
+    places: Any = {"datasets": {"__all__": {"path"}}, "weights": True, "resources": True, "checkpoint_every": True}
     specification: dict[str, Any] = experiment.model_dump(mode="json", exclude=places)
     return specification
 
@@ -127,8 +128,8 @@ class _View:
         self.logged: dict[str, set[int]] = {}  # run -> epochs that are there
         self.synced: set[str] = set()
 
-    def open(self) -> None:
-        """Find or make the MLflow experiment and the parent run."""
+    def open(self, *, running: bool) -> None:
+        """Find or make the MLflow experiment and the parent run, and show that it is running."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -148,7 +149,8 @@ class _View:
             name = f"{experiment.name} {time.strftime('%Y-%m-%d %H:%M')}"
             self.parent = self._create(name, {SPEC_TAG: spec})
             self._log_experiment(experiment)
-        self.client.update_run(self.parent, status="RUNNING")
+        if running:
+            self.client.update_run(self.parent, status="RUNNING")
 
     def start(self, stage: Stage) -> str:
         """Find or make the run of a stage."""
@@ -205,8 +207,12 @@ class _View:
             for name in (GENOTYPE, HISTORY, SPLIT, PER_QUERY, *PICTURES):
                 if (files / name).exists():
                     self.client.log_artifact(run, str(files / name))
+                    if stage.kind == "picture":
+                        for evaluation in self._runs_of(stage):
+                            self.client.log_artifact(evaluation, str(files / name), f"beside/{stage.key}")
             self.client.set_tag(run, SYNCED_TAG, "true")
-        self.client.set_terminated(run, "FINISHED")
+        ended = stage.result["started"] + stage.result["seconds"]
+        self.client.set_terminated(run, "FINISHED", end_time=int(1000 * ended))
         self.synced.add(stage.key)
 
     def fail(self, stage: Stage, failure: Failure) -> None:
@@ -219,10 +225,19 @@ class _View:
             self.client.log_text(run, failure["traceback"], "traceback.txt")
         self.client.set_terminated(run, "FAILED")
 
-    def close(self, *, failed: bool, complete: bool = True) -> None:
+    def close(self, *, failed: bool) -> None:
         """End the parent run."""
-        if complete:
-            self.client.set_terminated(str(self.parent), "FAILED" if failed else "FINISHED")
+        self.client.set_terminated(str(self.parent), "FAILED" if failed else "FINISHED")
+
+    def _runs_of(self, picture: Stage) -> list[str]:
+        """The runs of the evaluations whose networks a picture shows."""
+        return [
+            self.start(stage)
+            for stage in self.plan.of_kind("evaluate")
+            if stage.result is not None
+            and stage.needs["model"] in picture.needs.values()
+            and stage.needs["target_data"] == picture.needs["target_data"]
+        ]
 
     def _create_experiment(self, name: str) -> str:
         # Artifacts beside the results where MLflow has no server of its own to keep them.

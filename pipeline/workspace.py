@@ -6,6 +6,7 @@
 A stage without `result.json` is not done, whatever else lies there; nothing published is ever overwritten.
 """
 
+import contextlib
 import json
 import os
 import uuid
@@ -15,6 +16,8 @@ from typing import Any
 
 import platformdirs
 
+from pipeline.errors import RequestError
+from pipeline.paths import absolute
 from pipeline.plan import Result
 
 RESULT, FAILURE, CHECKPOINT = "result.json", "failure.json", "checkpoint.pt"
@@ -99,8 +102,11 @@ class Workspace:
 
     def checkpoints(self, kind: str, key: str) -> list[Path]:
         """States saved by any attempt at a stage, the newest first."""
-        found = self.stage_folder(kind, key).glob(f"attempts/*/{CHECKPOINT}")
-        return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        ages = []
+        for path in self.stage_folder(kind, key).glob(f"attempts/*/{CHECKPOINT}"):
+            with contextlib.suppress(FileNotFoundError):  # its attempt has just ended
+                ages.append((path.stat().st_mtime_ns, path))
+        return [path for _, path in sorted(ages, reverse=True)]
 
     def fingerprint(self, signature: str) -> str | None:
         """The fingerprint of a disk dataset that was checked before, by its cheap signature."""
@@ -137,4 +143,8 @@ def create_once(path: Path, content: dict[str, Any]) -> None:
 def locate(option: str | None) -> Path:
     """The workspace's folder: the option, else MSINET_WORKSPACE, else one in the user's data directory."""
     chosen = option or os.environ.get("MSINET_WORKSPACE")
-    return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_data_path("msinet")) / "workspace"
+    if not chosen:
+        return Path(platformdirs.user_data_path("msinet")) / "workspace"
+    if "://" in chosen:
+        raise RequestError(f"a workspace must be a folder that every node sees, but got {chosen} (--workspace).")
+    return absolute(Path(chosen), "--workspace, MSINET_WORKSPACE")

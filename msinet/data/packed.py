@@ -173,8 +173,9 @@ def decode_rgb(data: bytes | memoryview, path: str, size_HW: tuple[int, int]) ->
 class ImageStore:
     """Decoded, resized pictures in one memory-mapped file that processes share. Made by `ImageStore.open`."""
 
-    def __init__(self, pixels_NHW3: NDArray[np.uint8]) -> None:
+    def __init__(self, pixels_NHW3: NDArray[np.uint8], positions: NDArray[np.int64] | None = None) -> None:
         self._pixels_NHW3 = pixels_NHW3
+        self._positions = np.arange(len(pixels_NHW3)) if positions is None else positions
 
     @classmethod
     def open(
@@ -212,7 +213,7 @@ class ImageStore:
         return cls(np.memmap(path, np.uint8, "r", shape=shape))
 
     def __len__(self) -> int:
-        return len(self._pixels_NHW3)
+        return len(self._positions)
 
     @property
     def size_HW(self) -> tuple[int, int]:
@@ -221,12 +222,12 @@ class ImageStore:
         return H, W
 
     def subset(self, positions: ArrayLike) -> "ImageStore":
-        """A store of the pictures at these positions."""
-        return ImageStore(self._pixels_NHW3[np.asarray(positions)])
+        """A store of the pictures at these positions, on the same file."""
+        return ImageStore(self._pixels_NHW3, self._positions[np.asarray(positions, dtype=np.int64)])
 
     def gather(self, indices: ArrayLike | Tensor) -> Tensor:
         """The pictures at these positions of the store: pixels_BHW3, a copy."""
-        return torch.from_numpy(self._pixels_NHW3[np.asarray(indices)])
+        return torch.from_numpy(self._pixels_NHW3[self._positions[np.asarray(indices)]])
 
 
 def _build(packed: PackedDataset, indices: NDArray[np.int64], size_HW: tuple[int, int], path: Path) -> None:

@@ -23,6 +23,8 @@ def compare(
     store: ImageStore,
     protocol: str,
     device: torch.device,
+    *,
+    after_neck: bool = False,
 ) -> tuple[Image.Image, Image.Image]:
     """Draw the queries on which two models differ most.
 
@@ -33,6 +35,7 @@ def compare(
         store: Their pixels at the models' size, in the same order.
         protocol: As of `rank_records`; the first draw is shown where the gallery is drawn at random.
         device: Where the models run.
+        after_neck: Take the embeddings after the necks.
 
     Returns:
         The ranked lists, and the activation maps of the same queries.
@@ -42,7 +45,7 @@ def compare(
     query_pids, gallery_pids = ([records[position].pid for position in side] for side in (query, gallery))
     query_camids, gallery_camids = ([records[position].camid for position in side] for side in (query, gallery))
     labels = (query_pids, gallery_pids, query_camids, gallery_camids)
-    embeddings = {name: embed(model, store, device) for name, model in models.items()}
+    embeddings = {name: embed(model, store, device, after_neck=after_neck) for name, model in models.items()}
     pairs = {name: (embedding_ND[query], embedding_ND[gallery]) for name, embedding_ND in embeddings.items()}
     first, second = (evaluate_ranking(*pair, *labels) for pair in pairs.values())
     chosen = most_different(first, second, QUERIES)
