@@ -94,7 +94,7 @@ def _prepare(target: str, workspace: Workspace) -> tuple[DiskData, dict[str, Any
     data = DiskData.model_validate({"kind": kind, **location})
     dataset = read_dataset(target, data)
     require_evaluation(target, dataset)
-    spec = {"dataset": {"kind": kind, "fingerprint": checked_fingerprint(target, dataset, workspace, print)}}
+    spec = {"dataset": {"kind": kind, "fingerprint": checked_fingerprint(target, dataset, workspace, print, "--data")}}
     ended = execute(
         workspace.root, Task("prepare", content_key("prepare", spec), spec, location=location), lambda report: None
     )

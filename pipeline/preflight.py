@@ -48,7 +48,7 @@ def preflight(experiment: Experiment, workspace: Workspace, say: Callable[[str],
         dataset = read_dataset(name, data)
         _require_identities(experiment, name, [r for r in dataset.records if r.subset == "train"])
         _require_subsets(experiment, name, dataset)
-        fingerprints[name] = checked_fingerprint(name, dataset, workspace, say)
+        fingerprints[name] = checked_fingerprint(name, dataset, workspace, say, f"datasets.{name}.path")
     return fingerprints
 
 
@@ -81,7 +81,9 @@ def signature(dataset: Dataset) -> str:
     return content_hash(rows)
 
 
-def checked_fingerprint(name: str, dataset: Dataset, workspace: Workspace, say: Callable[[str], None]) -> str:
+def checked_fingerprint(
+    name: str, dataset: Dataset, workspace: Workspace, say: Callable[[str], None], setting: str
+) -> str:
     """The fingerprint of a sound dataset; looks at every picture unless that was done before.
 
     Raises:
@@ -93,7 +95,7 @@ def checked_fingerprint(name: str, dataset: Dataset, workspace: Workspace, say: 
         found = signature(dataset)
     except FileNotFoundError as error:
         raise RequestError(
-            f"every picture of a dataset must exist, but {error.filename} does not (datasets.{name}.path)."
+            f"every picture of a dataset must exist, but {error.filename} does not ({setting})."
         ) from None
     known = workspace.fingerprint(found)
     if known:
@@ -102,7 +104,7 @@ def checked_fingerprint(name: str, dataset: Dataset, workspace: Workspace, say: 
     report = check(dataset)
     if report.fingerprint is None or report.problems:
         shown = "\n".join(f"  {problem}" for problem in report.problems[:20])
-        raise RequestError(f"the dataset {name} must be sound (its path), but:\n{shown}")
+        raise RequestError(f"the dataset {name} must be sound ({setting}), but:\n{shown}")
     workspace.keep_fingerprint(found, report.fingerprint)
     return report.fingerprint
 

@@ -246,7 +246,7 @@ def test_an_estimate_scales_with_the_work_that_is_left(everything: tuple[Plan, W
 def test_pictures_are_drawn_for_each_pair(everything: tuple[Plan, Workspace]) -> None:
     built, workspace = everything
     drawn = [stage.result for stage in built.of_kind("picture") if stage.result]
-    assert len(drawn) == sum(stage.result is not None for stage in built.of_kind("evaluate")) - 1 == 7
+    assert len(drawn) == sum(stage.result is not None for stage in built.of_kind("evaluate")) - 1 == 6
     for result in drawn:
         for name in PICTURES:
             with Image.open(workspace.files(result) / name) as picture:

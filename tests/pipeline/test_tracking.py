@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config import Experiment
 from pipeline.plan import Plan
-from pipeline.stages import HISTORY
+from pipeline.stages import HISTORY, SPLIT
 from pipeline.tracking import KEY_TAG, Tracker, _specification, default_uri, sync
 from pipeline.workspace import Workspace
 
@@ -41,7 +41,7 @@ def test_sync_writes_everything_once(finished: tuple[Plan, Workspace], tmp_path:
     assert [p.step for p in client.get_metric_history(run.info.run_id, "train_loss")] == [0, 1]
     assert run.data.params["split"] == run.data.tags["split"] == "60-80"
     assert run.data.params["genotype"] == search.result["genotype"]  # type: ignore[index]
-    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {HISTORY, "genotype.json"}
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {HISTORY, "genotype.json", SPLIT}
     evaluation = next(planned.of_kind("evaluate"))
     run = next(run for run in children if run.data.tags[KEY_TAG] == evaluation.key)
     assert math.isclose(run.data.metrics["mAP"], evaluation.result["metrics"]["mAP"])  # type: ignore[index]
