@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+# Explicit, since the default has changed between Ray's versions; before the import, since Ray reads it there.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
 import ray
 
 from pipeline.config import Resources, Share
@@ -84,9 +88,6 @@ def connect(address: str | None, resources: Resources) -> None:
     Raises:
         RequestError: This machine has not what a stage asks for. (A cluster may grow: there such a stage waits.)
     """
-    # Explicit, since the default has changed between Ray's versions; workers and jobs must agree.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address or os.environ.get("RAY_ADDRESS"):
         ray.init(address=address or "auto", log_to_driver=False)
     else:

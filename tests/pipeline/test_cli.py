@@ -14,11 +14,13 @@ ROOT = Path(__file__).parents[2]
 
 def msinet(*arguments: str | Path, folder: Path, script: bool = False) -> subprocess.CompletedProcess[str]:
     """Run `msinet ...` (or `python pipeline/run_grid.py ...`) from `folder`, with a workspace there."""
+    # As a user has it: no word about Ray's authentication, and a home of one's own for its token.
+    plain = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"} | {"HOME": str(folder)}
     command = [str(ROOT / "pipeline" / "run_grid.py")] if script else ["-c", "from pipeline.cli import main; main()"]
     return subprocess.run(
         [sys.executable, *command, *map(str, arguments)],
         cwd=folder,
-        env={**os.environ, "MSINET_WORKSPACE": str(folder / "workspace"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env={**plain, "MSINET_WORKSPACE": str(folder / "workspace"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
         capture_output=True,
         text=True,
         timeout=280,
