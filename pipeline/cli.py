@@ -163,11 +163,10 @@ def sync(
     weights: WeightsOption = None,
 ) -> None:
     """Bring MLflow level with the workspace."""
-    from pipeline.tracking import default_uri
     from pipeline.tracking import sync as sync_runs
 
     planned, place = _planned(experiment, workspace, data, weights)
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(place)
+    uri = _tracking_uri(tracking_uri, place)
     print(f"MLflow shows {sync_runs(uri, planned, place)} results of {planned.experiment.name}")
 
 
@@ -227,9 +226,7 @@ def ui(
     port: Annotated[int, typer.Option(help="On loopback.")] = 5000,
 ) -> NoReturn:
     """Open MLflow's pages, on loopback."""
-    from pipeline.tracking import default_uri
-
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(_workspace(workspace))
+    uri = _tracking_uri(tracking_uri, _workspace(workspace))
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     arguments = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -245,7 +242,7 @@ def _run_on_ray(
     from pipeline.tracking import Tracker
 
     connect(address, planned.experiment.resources)
-    uri = _tracking_uri(tracking_uri, workspace)
+    uri = _shared_tracking_uri(tracking_uri, workspace)
     tracker = Tracker(uri, planned, workspace) if uri else None
     progress = Progress()
     outcome = run_plan(planned, workspace, [progress, *([tracker] if tracker else [])])
@@ -256,11 +253,10 @@ def _run_on_ray(
 
 def _sync_problem(tracking_uri: str | None, planned: "Plan", workspace: "Workspace") -> str | None:
     """Show in MLflow what was done before, by whatever experiment; what went wrong with that."""
-    from pipeline.tracking import default_uri
     from pipeline.tracking import sync as sync_runs
 
     try:
-        sync_runs(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(workspace), planned, workspace)
+        sync_runs(_tracking_uri(tracking_uri, workspace), planned, workspace)
     except Exception as error:  # a view of the results: nothing about it may fail a run
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return None
@@ -286,17 +282,25 @@ def _planned(
     return planned, place
 
 
-def _tracking_uri(option: str | None, workspace: "Workspace") -> str | None:
+def _shared_tracking_uri(option: str | None, workspace: "Workspace") -> str | None:
     """Where MLflow is; None where several machines have no server to share."""
     import ray
 
-    from pipeline.tracking import default_uri
-
-    uri = option or os.environ.get("MLFLOW_TRACKING_URI")
-    if uri is None and len([node for node in ray.nodes() if node["Alive"]]) > 1:
+    if not _named_uri(option) and len([node for node in ray.nodes() if node["Alive"]]) > 1:
         print("several machines need a tracking server (--tracking-uri): untracked; `msinet sync` fills it in later")
         return None
-    return uri or default_uri(workspace)
+    return _tracking_uri(option, workspace)
+
+
+def _tracking_uri(option: str | None, workspace: "Workspace") -> str:
+    """Where MLflow is: as named, else beside the results."""
+    from pipeline.tracking import default_uri
+
+    return _named_uri(option) or default_uri(workspace)
+
+
+def _named_uri(option: str | None) -> str | None:
+    return option or os.environ.get("MLFLOW_TRACKING_URI")
 
 
 def _options(workspace: str | None, data: list[str] | None, weights: list[str] | None) -> list[str]:
