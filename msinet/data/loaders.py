@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -87,29 +87,37 @@ class TrainBatches:
         self.seed, self.stream = seed, stream
         self.device = _with_index(torch.device(device))
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of `epoch`, counted from 0."""
-        return self._augmented(self._gathered(epoch, cycle=0))
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch`, counted from 0, from number `start` on; those before it are not even decoded."""
+        return self._augmented(self._gathered(epoch, (0,), start))
 
-    def cycling(self, epoch: int) -> Iterator[Batch]:
+    def cycling(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Batches without end for one training epoch, pass after pass over the data, each shuffled anew.
 
         The sequence depends on `epoch` alone, so a continued run sees what an uninterrupted one sees.
-        """
-        return self._augmented(
-            itertools.chain.from_iterable(self._gathered(epoch, cycle) for cycle in itertools.count())
-        )
 
-    def _gathered(self, epoch: int, cycle: int) -> Iterator[tuple[Tensor, ...]]:
-        """(pixels, random numbers, labels, indices) of each batch, on the device."""
-        batches = self.sampler.epoch(epoch, cycle)
-        table = random_table(self.seed, epoch, self.stream, batches.size, cycle)
-        for indices, random in zip(batches, np.split(table, len(batches)), strict=True):
-            host = (
-                self.store.gather(indices),
-                *map(torch.from_numpy, (random, self.labels[indices], indices)),
-            )
-            yield tuple(_to_device(tensor, self.device) for tensor in host)
+        Args:
+            epoch: Counted from 0.
+            start: How many batches to leave out, of all passes.
+        """
+        return self._augmented(self._gathered(epoch, itertools.count(), start))
+
+    def _gathered(self, epoch: int, cycles: Iterable[int], start: int) -> Iterator[tuple[Tensor, ...]]:
+        """(pixels, random numbers, labels, indices) of each batch but the first `start`, on the device."""
+        for cycle in cycles:
+            batches = self.sampler.epoch(epoch, cycle)
+            left_out = min(start, len(batches))
+            start -= left_out
+            if left_out == len(batches):
+                continue
+            table = random_table(self.seed, epoch, self.stream, batches.size, cycle)
+            rows = np.split(table, len(batches))
+            for indices, random in zip(batches[left_out:], rows[left_out:], strict=True):
+                host = (
+                    self.store.gather(indices),
+                    *map(torch.from_numpy, (random, self.labels[indices], indices)),
+                )
+                yield tuple(_to_device(tensor, self.device) for tensor in host)
 
     def _augmented(self, gathered: Iterator[tuple[Tensor, ...]]) -> Iterator[Batch]:
         for images_BHWC, random_BR, labels_B, indices_B in prefetched(gathered):

@@ -3,8 +3,7 @@
 Supervised by the twins contrastive mechanism, or by a classifier that both sides share (method.md, section 2).
 """
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from msinet.data.loaders import Batch, TrainBatches
-from msinet.engine.optim import build_optimizer, lr_factor, recipe_lr, require_finite, set_lr
+from msinet.engine.loop import Loop
+from msinet.engine.optim import build_optimizer, lr_factor, recipe_lr, set_lr
 from msinet.engine.recipes import SearchRecipe, Supervision
 from msinet.genotype import Genotype
 from msinet.losses import memory_contrastive, update_memory
@@ -46,7 +46,7 @@ class SearchReport:
     seconds: float
 
 
-class Search:
+class Search(Loop):
     """Everything that changes while a search runs; its `state_dict` continues it to the same numbers.
 
     Args:
@@ -73,11 +73,11 @@ class Search:
         for side, batches in (("training", train), ("validation", valid)):
             recipe.check_sampler(batches.sampler, side)
             _check_classes(supernet, batches, recipe.supervision, side)
+        super().__init__(num_sums=2, device=device)
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train, self.valid = train, valid
         self.recipe = recipe
         self.device = device
-        self.next_epoch = 0
         self.weights = list(supernet.weight_parameters())
         self.weight_optimizer = build_optimizer(self.weights, recipe)
         self.alpha_optimizer = torch.optim.Adam(
@@ -88,6 +88,19 @@ class Search:
         )
         self.train_memory = self._new_memory(train)
         self.valid_memory = self._new_memory(valid)
+
+    def step(self, batches: tuple[Batch, Batch]) -> Tensor:
+        """α on a validation batch, then the weights on a training batch.
+
+        Args:
+            batches: (training, validation).
+
+        Returns:
+            (training loss, validation loss), detached.
+        """
+        train_batch, valid_batch = batches
+        valid_loss = self.alpha_step(valid_batch)
+        return torch.stack([self.weight_step(train_batch), valid_loss])
 
     def alpha_step(self, batch: Batch) -> Tensor:
         """Update α, and nothing else, on a validation batch; the loss, detached."""
@@ -129,9 +142,12 @@ class Search:
         return torch.zeros(batches.num_classes, self.supernet.feature_dim, device=self.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, α, optimisers, memories and the epoch that comes next; random state follows from seed and epoch."""
+        """Weights, α, optimisers, memories and where the loop stands; valid between any two steps.
+
+        Random state follows from seed, epoch and step.
+        """
         return {
-            "next_epoch": self.next_epoch,
+            **super().state_dict(),
             "supernet": self.supernet.state_dict(),
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "alpha_optimizer": self.alpha_optimizer.state_dict(),
@@ -141,6 +157,7 @@ class Search:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`, which `state_dict` of the same search gave."""
+        super().load_state_dict(state)
         self.supernet.load_state_dict(state["supernet"])
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
@@ -150,7 +167,6 @@ class Search:
         ):
             if memory is not None:
                 memory.copy_(saved)
-        self.next_epoch = state["next_epoch"]
 
 
 def _check_classes(supernet: Supernet, batches: TrainBatches, supervision: Supervision, side: str) -> None:
@@ -172,10 +188,15 @@ def _check_classes(supernet: Supernet, batches: TrainBatches, supervision: Super
         )
 
 
-def search_epochs(search: Search) -> Iterator[SearchReport]:
+def search_epochs(search: Search, after_step: Callable[[], None] | None = None) -> Iterator[SearchReport]:
     """Run the epochs that are left; after each report `search` may be saved.
 
     One step: α on a validation batch, then the weights on a training batch (method.md, section 2).
+
+    Args:
+        search: A new one, or one that continues from any step.
+        after_step: Called after each step that does not end its epoch. In it `search` may be saved too, and an
+            exception from it ends the search there.
 
     Raises:
         ValueError: A loss is no longer a number.
@@ -183,21 +204,15 @@ def search_epochs(search: Search) -> Iterator[SearchReport]:
     recipe = search.recipe
     for epoch in range(search.next_epoch, recipe.epochs):
         search.supernet.train()  # whoever listens may have evaluated it
-        started = time.perf_counter()
         lr = recipe_lr(recipe, epoch)
         alpha_lr = recipe.alpha_lr * lr_factor(
             epoch, warmup_epochs=0, warmup_factor=1.0, milestones=recipe.alpha_milestones, gamma=recipe.gamma
         )
         set_lr(search.weight_optimizer, lr)
         set_lr(search.alpha_optimizer, alpha_lr)
-        losses_2 = torch.zeros(2, device=search.device)  # summed on the device: no step waits for the host
-        steps = 0
-        for train_batch, valid_batch in zip(search.train.epoch(epoch), search.valid.cycling(epoch), strict=False):
-            valid_loss = search.alpha_step(valid_batch)
-            losses_2 += torch.stack([search.weight_step(train_batch), valid_loss])
-            steps += 1
-        train_mean, valid_mean = require_finite(losses_2 / steps, epoch)
-        search.next_epoch = epoch + 1
+        start = search.next_step
+        batches = zip(search.train.epoch(epoch, start), search.valid.cycling(epoch, start), strict=False)
+        (train_mean, valid_mean), steps, seconds = search.run_epoch(batches, search.step, after_step)
         alphas = search.supernet.alphas.detach().tolist()
         yield SearchReport(
             epoch=epoch,
@@ -208,5 +223,5 @@ def search_epochs(search: Search) -> Iterator[SearchReport]:
             alphas=alphas,
             genotype=Genotype.from_alphas(alphas),
             steps=steps,
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
         )

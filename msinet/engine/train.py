@@ -1,7 +1,6 @@
 """Retraining: cross entropy and batch-hard triplet loss on every head, and the alignment of activations."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from msinet.data.loaders import Batch, TrainBatches
-from msinet.engine.optim import build_optimizer, recipe_lr, require_finite, set_lr
+from msinet.engine.loop import Loop
+from msinet.engine.optim import build_optimizer, recipe_lr, set_lr
 from msinet.engine.recipes import TrainRecipe
 from msinet.losses import (
     ALIGNMENT_MODES,
@@ -48,7 +48,7 @@ class TrainReport:
     seconds: float
 
 
-class Training:
+class Training(Loop):
     """Everything that changes while a network trains; its `state_dict` continues it to the same numbers.
 
     Args:
@@ -63,11 +63,11 @@ class Training:
 
     def __init__(self, model: nn.Module, batches: TrainBatches, recipe: TrainRecipe, device: torch.device) -> None:
         recipe.check_sampler(batches.sampler, "training")
+        super().__init__(num_sums=4, device=device)
         self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batches = batches
         self.recipe = recipe
         self.device = device
-        self.next_epoch = 0
         spatial = recipe.alignment in (*ALIGNMENT_MODES, "sam_softmax")
         self.alignment = SpatialAlignment(self.model.map_channels).to(device) if spatial else None
         trained = [*self.model.parameters(), *(self.alignment.parameters() if self.alignment else ())]
@@ -108,9 +108,12 @@ class Training:
         return outputs.feature_map.new_zeros((), dtype=torch.float32)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser and the epoch that comes next; random state follows from seed and epoch."""
+        """Weights, optimiser and where the loop stands; valid between any two steps.
+
+        Random state follows from seed, epoch and step.
+        """
         return {
-            "next_epoch": self.next_epoch,
+            **super().state_dict(),
             "model": self.model.state_dict(),
             "alignment": self.alignment.state_dict() if self.alignment else {},
             "optimizer": self.optimizer.state_dict(),
@@ -118,15 +121,20 @@ class Training:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`, which `state_dict` of the same training gave."""
+        super().load_state_dict(state)
         self.model.load_state_dict(state["model"])
         if self.alignment is not None:
             self.alignment.load_state_dict(state["alignment"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.next_epoch = state["next_epoch"]
 
 
-def train_epochs(training: Training) -> Iterator[TrainReport]:
+def train_epochs(training: Training, after_step: Callable[[], None] | None = None) -> Iterator[TrainReport]:
     """Run the epochs that are left; after each report `training` may be saved.
+
+    Args:
+        training: A new one, or one that continues from any step.
+        after_step: Called after each step that does not end its epoch. In it `training` may be saved too, and an
+            exception from it ends the training there.
 
     Raises:
         ValueError: The loss is no longer a number.
@@ -134,16 +142,12 @@ def train_epochs(training: Training) -> Iterator[TrainReport]:
     recipe = training.recipe
     for epoch in range(training.next_epoch, recipe.epochs):
         training.model.train()  # whoever listens may have evaluated it
-        started = time.perf_counter()
         lr = recipe_lr(recipe, epoch)
         set_lr(training.optimizer, lr)
-        sums_4 = torch.zeros(4, device=training.device)  # summed on the device: no step waits for the host
-        steps = 0
-        for batch in training.batches.epoch(epoch):
-            sums_4 += training.step(batch)
-            steps += 1
-        identity, triplet, alignment, accuracy = require_finite(sums_4 / steps, epoch)
-        training.next_epoch = epoch + 1
+        batches = training.batches.epoch(epoch, training.next_step)
+        (identity, triplet, alignment, accuracy), steps, seconds = training.run_epoch(
+            batches, training.step, after_step
+        )
         yield TrainReport(
             epoch=epoch,
             loss=identity + triplet + recipe.alignment_weight * alignment,
@@ -153,5 +157,5 @@ def train_epochs(training: Training) -> Iterator[TrainReport]:
             accuracy=accuracy,
             lr=lr,
             steps=steps,
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
         )

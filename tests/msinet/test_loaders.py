@@ -69,6 +69,42 @@ def test_cycling_goes_on_with_other_batches_and_depends_on_the_epoch_alone(batch
     assert passes == [list(range(20))] * 2
 
 
+@pytest.fixture
+def uneven(store_and_labels: tuple[ImageStore, list[int]]) -> TrainBatches:
+    """Identities with more pictures than others: passes over them have other numbers of batches."""
+    store, _ = store_and_labels
+    labels = np.repeat(np.arange(4), [2, 4, 4, 10])
+    sampler = IdentityBatches(labels, num_ids=2, num_instances=2, seed=4)
+    return TrainBatches(store, labels, sampler, CROSS_DOMAIN, seed=4, device="cpu")
+
+
+@pytest.mark.parametrize("start", range(8))
+def test_batches_can_begin_anywhere(uneven: TrainBatches, start: int) -> None:
+    passes = {len(uneven.sampler.epoch(0, cycle)) for cycle in range(3)}
+    assert len(passes) > 1
+    whole, twelve = list(uneven.epoch(0)), list(itertools.islice(uneven.cycling(0), 12))
+    rest = list(uneven.epoch(0, start))
+    assert len(rest) == max(0, len(whole) - start)
+    assert all(map(same, rest, whole[start:]))
+    assert all(map(same, itertools.islice(uneven.cycling(0, start), 12 - start), twelve[start:]))
+
+
+def test_batches_that_are_left_out_are_not_gathered(uneven: TrainBatches, monkeypatch: pytest.MonkeyPatch) -> None:
+    gathered = []
+    gather = uneven.store.gather
+
+    def recording(indices: np.ndarray) -> torch.Tensor:
+        gathered.append(indices.tolist())
+        return gather(indices)
+
+    monkeypatch.setattr(uneven.store, "gather", recording)
+    rest = list(uneven.epoch(0, 1))
+    assert gathered == [batch.indices_B.tolist() for batch in rest]
+    gathered.clear()
+    first = next(uneven.cycling(0, 7))
+    assert gathered[0] == first.indices_B.tolist()
+
+
 def test_streams_with_one_seed_differ(store_and_labels: tuple[ImageStore, list[int]], batches: TrainBatches) -> None:
     store, labels = store_and_labels
     sampler = IdentityBatches(labels, 2, 2, seed=4, stream="valid")

@@ -1,11 +1,13 @@
 """The search: each side changes only what is its own, and an epoch is what a slow obvious loop computes."""
 
+import contextlib
 import copy
 import itertools
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -91,16 +93,30 @@ def without_seconds(report: SearchReport) -> dict:
     return {**asdict(report), "seconds": None}
 
 
+one_process = pytest.mark.xdist_group("straight")  # which computes it once
+
+
+class Straight(NamedTuple):
+    """Three epochs at a stretch, their reports, and the state after every step."""
+
+    search: Search
+    reports: list[SearchReport]
+    states: list[dict]
+
+
 @pytest.fixture(scope="module", params=SUPERVISED)
-def straight(tiny: Tiny, request: pytest.FixtureRequest) -> tuple[Search, list[SearchReport], list[Tensor]]:
-    """Three epochs at a stretch, their reports, and α after each."""
+def straight(tiny: Tiny, request: pytest.FixtureRequest) -> Straight:
     search = new_search(tiny, SUPERVISED[request.param])
-    reports, alphas = [], []
-    for report in search_epochs(search):
+    reports, states = [], []
+
+    def keep() -> None:
+        states.append(copy.deepcopy(search.state_dict()))
+
+    for report in search_epochs(search, keep):
         reports.append(report)
-        alphas.append(search.supernet.alphas.detach().clone())
+        keep()
         search.supernet.eval()  # what a listener does to the network must not matter
-    return search, reports, alphas
+    return Straight(search, reports, states)
 
 
 @pytest.mark.parametrize("supervision", SUPERVISED)
@@ -295,8 +311,10 @@ def test_the_validation_side_cycles(tiny, monkeypatch):
     assert seen == [batch.indices_B.tolist() for batch in itertools.islice(search.valid.cycling(0), len(seen))]
 
 
+@one_process
 def test_reports_hold_alphas_history_and_the_genotype(straight):
-    _, reports, alphas_by_epoch = straight
+    reports = straight.reports
+    alphas_by_epoch = [state["supernet"]["alphas"] for state in straight.states if state["next_step"] == 0]
     assert [report.epoch for report in reports] == [0, 1, 2]
     assert not torch.equal(alphas_by_epoch[0], alphas_by_epoch[1])
     for report, alphas in zip(reports, alphas_by_epoch, strict=True):
@@ -305,22 +323,43 @@ def test_reports_hold_alphas_history_and_the_genotype(straight):
         assert report.seconds > 0
 
 
+@one_process
 def test_reports_hold_the_schedule(straight):
-    _, reports, _ = straight
+    reports = straight.reports
     assert [report.lr for report in reports] == pytest.approx([0.025 * f for f in (0.01, 0.505, 0.1)])
     assert [report.alpha_lr for report in reports] == pytest.approx([0.002 * f for f in (1, 0.1, 0.1)])
 
 
-def test_a_continued_search_ends_at_the_same_bits(tiny, straight, tmp_path):
-    search, reports, _ = straight
-    interrupted = new_search(tiny, search.recipe)
-    first = next(search_epochs(interrupted))
-    save_state(tmp_path / "state.pt", interrupted.state_dict())
-    fresh = new_search(tiny, search.recipe, seed=1)
-    fresh.load_state_dict(load_state(tmp_path / "state.pt"))
-    continued = [first, *search_epochs(fresh)]
+class Stop(Exception):
+    """An interruption."""
+
+
+def stop() -> None:
+    raise Stop
+
+
+@one_process
+def test_a_search_that_is_interrupted_at_every_step_is_the_same_bit_for_bit(tiny, straight, tmp_path):
+    """Each step is made by another object, which knows the saved state only."""
+    search, reports, states = straight
+    steps = sum(report.steps for report in reports)
+    assert len(states) == steps > 2 * len(reports)
+    continued = []
+    for number in range(steps):
+        fresh = new_search(tiny, search.recipe, seed=number)
+        if number:
+            fresh.load_state_dict(load_state(tmp_path / "state.pt"))
+        with contextlib.suppress(Stop):
+            continued.append(next(search_epochs(fresh, stop)))
+        state = fresh.state_dict()
+        save_state(tmp_path / "state.pt", state)
+        assert_same_state({**state, "seconds": 0}, {**states[number], "seconds": 0})
     assert list(map(without_seconds, continued)) == list(map(without_seconds, reports))
-    assert_same_state(fresh.state_dict(), search.state_dict())
+    assert [(state["next_epoch"], state["next_step"]) for state in states] == [
+        (report.epoch + step // report.steps, step % report.steps)
+        for report in reports
+        for step in range(1, report.steps + 1)
+    ]
     if search.recipe.supervision == "tcm":
         assert fresh.train_memory.norm(dim=1) == pytest.approx([1] * 8)
     assert list(search_epochs(fresh)) == []

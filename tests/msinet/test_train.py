@@ -1,5 +1,6 @@
 """Retraining: its loss is the obvious sum, it continues to the same bits, and it learns."""
 
+import contextlib
 import copy
 import math
 from dataclasses import asdict, replace
@@ -38,25 +39,46 @@ def without_seconds(report: TrainReport) -> dict:
     return {**asdict(report), "seconds": None}
 
 
-def test_a_continued_training_ends_at_the_same_bits(tiny, tmp_path):
-    straight = new_training(tiny)
-    reports = []
-    for report in train_epochs(straight):
+class Stop(Exception):
+    """An interruption."""
+
+
+def stop() -> None:
+    raise Stop
+
+
+def assert_same_state(first: dict, second: dict) -> None:
+    """Equal to the bit, except for the seconds."""
+    torch.testing.assert_close({**first, "seconds": 0}, {**second, "seconds": 0}, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("alignment", ["none", "pos_neg", "activation_distribution"])
+def test_a_training_that_is_interrupted_at_every_step_is_the_same_bit_for_bit(tiny, tmp_path, alignment):
+    """Each step is made by another object, which knows the saved state only."""
+    recipe = replace(RECIPE, alignment=alignment)
+    straight = new_training(tiny, recipe)
+    reports, states = [], []
+    for report in train_epochs(straight, lambda: states.append(copy.deepcopy(straight.state_dict()))):
         reports.append(report)
+        states.append(copy.deepcopy(straight.state_dict()))
         straight.model.eval()  # what a listener does to the network must not matter
-    interrupted = new_training(tiny)
-    first = next(train_epochs(interrupted))
-    save_state(tmp_path / "state.pt", interrupted.state_dict())
-    fresh = new_training(tiny, seed=1)
-    fresh.load_state_dict(load_state(tmp_path / "state.pt"))
-    continued = [first, *train_epochs(fresh)]
+    assert len(states) == sum(report.steps for report in reports) > 2 * len(reports)
+    continued = []
+    for number, state in enumerate(states):
+        fresh = new_training(tiny, recipe, seed=number)
+        if number:
+            fresh.load_state_dict(load_state(tmp_path / "state.pt"))
+        with contextlib.suppress(Stop):
+            continued.append(next(train_epochs(fresh, stop)))
+        save_state(tmp_path / "state.pt", fresh.state_dict())
+        assert_same_state(fresh.state_dict(), state)
     assert list(map(without_seconds, continued)) == list(map(without_seconds, reports))
-    for part in ("model", "alignment"):
-        actual, expected = fresh.state_dict()[part], straight.state_dict()[part]
-        assert actual.keys() == expected.keys()
-        assert [key for key in actual if not torch.equal(actual[key], expected[key])] == []
+    assert (fresh.state_dict()["alignment"] != {}) == (alignment == "pos_neg")
     assert list(train_epochs(fresh)) == []
 
+
+def test_reports_hold_the_schedule_and_the_losses(tiny):
+    reports = list(train_epochs(new_training(tiny)))
     assert [report.epoch for report in reports] == [0, 1, 2]
     assert [report.lr for report in reports] == pytest.approx([0.065 * f for f in (0.01, 0.505, 0.1)])
     for report in reports:
@@ -173,18 +195,6 @@ def test_the_baselines_are_aligned_too(tiny, network, alignment):
     assert 0 < loss < 2
     assert gradient.isfinite().all()
     assert not torch.equal(gradient, plain_gradient)
-
-
-@pytest.mark.parametrize("alignment", ["consistent_attention", "activation_distribution"])
-def test_an_alignment_without_parameters_continues_too(tiny, alignment):
-    recipe = replace(RECIPE, epochs=2, alignment=alignment)
-    straight, interrupted, fresh = (new_training(tiny, recipe, seed=seed) for seed in (0, 0, 1))
-    reports = list(train_epochs(straight))
-    next(train_epochs(interrupted))
-    fresh.load_state_dict(copy.deepcopy(interrupted.state_dict()))
-    assert fresh.state_dict()["alignment"] == {}
-    assert without_seconds(*train_epochs(fresh)) == without_seconds(reports[-1])
-    assert reports[-1].alignment_loss > 0
 
 
 def test_batches_must_be_the_recipes(tiny):

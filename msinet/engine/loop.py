@@ -1,0 +1,85 @@
+"""What search and retraining share: where a loop stands between two steps, and the steps of one epoch."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from msinet.engine.optim import require_finite
+
+T = TypeVar("T")
+
+
+class Loop:
+    """Where a long loop stands; with its `state_dict` it continues after any step.
+
+    Args:
+        num_sums: How many numbers each step gives.
+        device: Where they are summed, so that no step waits for the host.
+
+    Attributes:
+        next_epoch, next_step: What comes next, counted from 0.
+        sums: Of what each step of the running epoch gave.
+        seconds: That these steps took.
+    """
+
+    def __init__(self, num_sums: int, device: torch.device) -> None:
+        self.next_epoch = self.next_step = 0
+        self.sums = torch.zeros(num_sums, device=device)
+        self.seconds = 0.0
+
+    def run_epoch(
+        self, batches: Iterable[T], step: Callable[[T], Tensor], after_step: Callable[[], None] | None
+    ) -> tuple[list[float], int, float]:
+        """The steps that are left of the epoch that comes next.
+
+        Args:
+            batches: From `next_step` on.
+            step: Gives `num_sums` numbers for each batch, on the device.
+            after_step: Called after each step but the epoch's last.
+
+        Returns:
+            The means of what all steps of the epoch gave, their number, and the seconds they took.
+
+        Raises:
+            ValueError: A mean is no longer a number.
+        """
+        started = time.perf_counter() - self.seconds
+        for batch in _spaced(batches, after_step):
+            self.sums += step(batch)
+            self.next_step += 1
+            self.seconds = time.perf_counter() - started
+        steps = self.next_step
+        means = require_finite(self.sums / steps, self.next_epoch)
+        seconds = time.perf_counter() - started  # only now the device is done
+        self.next_epoch, self.next_step = self.next_epoch + 1, 0
+        self.sums, self.seconds = torch.zeros_like(self.sums), 0.0
+        return means, steps, seconds
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loop stands."""
+        return {
+            "next_epoch": self.next_epoch,
+            "next_step": self.next_step,
+            "sums": self.sums,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.next_epoch, self.next_step = state["next_epoch"], state["next_step"]
+        self.sums.copy_(state["sums"])
+        self.seconds = state["seconds"]
+
+
+def _spaced(items: Iterable[T], between: Callable[[], None] | None) -> Iterator[T]:
+    """`items`, with a call of `between` when one of them is done with and another follows."""
+    iterator = iter(items)
+    yield from islice(iterator, 1)
+    for item in iterator:
+        if between is not None:
+            between()
+        yield item
