@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.config import DiskData, load_experiment
 from pipeline.errors import RequestError
 from pipeline.plan import plan
-from pipeline.preflight import disk_data, preflight, read_dataset, signature
+from pipeline.preflight import disk_data, preflight, read_dataset, require_fitting_weights, signature
 from pipeline.report import summary
 from pipeline.workspace import Workspace
 
@@ -55,6 +55,7 @@ def check_experiment(path: Path, data: Sequence[str], weights: Sequence[str], wo
         return False
     fingerprints = preflight(experiment, workspace, print)
     planned = plan(experiment, fingerprints, workspace.result)
+    require_fitting_weights(planned)
     lacking = any(stage.lacks for stage in planned.stages.values())
     print(f"{path} can run{', as far as nothing lacks' if lacking else ''}:\n{summary(planned)}")
     return True

@@ -49,6 +49,9 @@ WeightsOption = Annotated[
     list[str] | None,
     typer.Option("--weights", metavar="NAME=PATH", help="Weights that a genotype or network starts from."),
 ]
+AddressOption = Annotated[
+    str | None, typer.Option(help="A Ray cluster to join [default: $RAY_ADDRESS, else Ray on this machine].")
+]
 
 
 @app.command()
@@ -58,20 +61,18 @@ def run(
     tracking_uri: TrackingOption = None,
     data: DataOption = None,
     weights: WeightsOption = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="A Ray cluster to join [default: $RAY_ADDRESS, else Ray on this machine]."),
-    ] = None,
+    address: AddressOption = None,
 ) -> None:
     """Run what is not done yet, then print the comparison."""
     from pipeline.config import load_experiment
     from pipeline.plan import plan
-    from pipeline.preflight import preflight
+    from pipeline.preflight import preflight, require_fitting_weights
     from pipeline.report import comparison, summary
 
     loaded, place = load_experiment(experiment, data or [], weights or []), _workspace(workspace)
     print(f"experiment {loaded.name} ({experiment}), workspace {place.root}", flush=True)
     planned = plan(loaded, preflight(loaded, place, lambda line: print(line, flush=True)), place.result)
+    require_fitting_weights(planned)
     print(summary(planned), flush=True)
 
     if all(stage.lacks for stage in planned.stages.values() if stage.kind != "measure"):
@@ -93,6 +94,29 @@ def run(
     )
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def prepare(
+    experiment: ExperimentPath = DEMO,
+    workspace: WorkspaceOption = None,
+    data: DataOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Write the experiment's datasets into the workspace, and do nothing else."""
+    from pipeline.config import load_experiment
+    from pipeline.plan import Plan, plan
+    from pipeline.preflight import preflight
+    from pipeline.report import summary
+
+    loaded, place = load_experiment(experiment, data or []), _workspace(workspace)
+    planned = plan(loaded, preflight(loaded, place, lambda line: print(line, flush=True)), place.result)
+    datasets = Plan(loaded, {stage.name: stage for stage in planned.of_kind("prepare")})
+    print(summary(datasets), flush=True)
+    if any(not stage.result and not stage.lacks for stage in datasets.stages.values()):
+        failed, _ = _run_on_ray(datasets, place, None, address, tracked=False)
+        if failed:
+            raise typer.Exit(1)
 
 
 @app.command(name="plan")
@@ -234,7 +258,7 @@ def ui(
 
 
 def _run_on_ray(
-    planned: "Plan", workspace: "Workspace", tracking_uri: str | None, address: str | None
+    planned: "Plan", workspace: "Workspace", tracking_uri: str | None, address: str | None, *, tracked: bool = True
 ) -> tuple[bool, str | None]:
     """Whether a stage failed, and what went wrong with MLflow."""
     from pipeline.progress import Progress
@@ -242,7 +266,7 @@ def _run_on_ray(
     from pipeline.tracking import Tracker
 
     connect(address, planned.experiment.resources)
-    uri = _shared_tracking_uri(tracking_uri, workspace)
+    uri = _shared_tracking_uri(tracking_uri, workspace) if tracked else None
     tracker = Tracker(uri, planned, workspace) if uri else None
     progress = Progress()
     outcome = run_plan(planned, workspace, [progress, *([tracker] if tracker else [])])

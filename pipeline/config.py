@@ -122,11 +122,11 @@ class Retrain(Strict):
     cross_domain: Literal["same"] | Annotated[TrainRecipe, _over(RECIPES["cross_domain"])] = RECIPES["cross_domain"]
     strong_baseline: Annotated[TrainRecipe, _over(RECIPES["strong_baseline"])] = RECIPES["strong_baseline"]
 
-    def recipe_for(self, network: str, source: str, target: str) -> tuple[str, TrainRecipe]:
-        """Name and numbers of the recipe whose network is evaluated on `target`."""
+    def recipe_for(self, network: str, *, in_domain: bool) -> tuple[str, TrainRecipe]:
+        """Name and numbers of the recipe whose network is evaluated on the source itself, or elsewhere."""
         if network == "resnet50":
             return "strong_baseline", self.strong_baseline
-        if source == target or self.cross_domain == "same":
+        if in_domain or self.cross_domain == "same":
             return "in_domain", self.in_domain
         return "cross_domain", self.cross_domain
 
@@ -171,10 +171,17 @@ class Baseline(Strict):
 
 
 class SearchSplit(Strict):
-    """One entry of `splits`: `60-80`, or `100-100 softmax` for another supervision than the recipe's."""
+    """One entry of `splits`: `60-80`, or `100-100 softmax` for another supervision than the recipe's.
 
-    split: str
+    Attributes:
+        split: `T-V`, or the name of a split that a file states.
+        supervision: Where it is not the recipe's.
+        file: A `split.parquet` that a search wrote, or another with its columns path, identity and side.
+    """
+
+    split: str = Field(min_length=1)
     supervision: Supervision | None = None
+    file: Path | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -184,11 +191,13 @@ class SearchSplit(Strict):
         split, _, supervision = value.partition(" ")
         return {"split": split, "supervision": supervision or None}
 
-    @field_validator("split")
-    @classmethod
-    def _split_parses(cls, split: str) -> str:
-        parse_split(split)
-        return split
+    @model_validator(mode="after")
+    def _split_parses(self) -> "SearchSplit":
+        if self.file is None:
+            parse_split(self.split)
+        elif self.split[0].isdigit():
+            raise ValueError(f"a split from a file must have a name, no percentages, but got {self.split!r}.")
+        return self
 
     @property
     def label(self) -> str:
@@ -237,7 +246,8 @@ class Experiment(Strict):
         targets: Evaluated on: a list for all sources, or one for each source; empty for searches alone.
         image_size: (height, width) of every source; by default each dataset's own.
         splits: Train/valid identity splits `T-V` of the searches, with the supervision where it is not the
-            recipe's (`100-100 softmax`): a list for all sources, or one for each source; empty for no search.
+            recipe's (`100-100 softmax`), or `{split: NAME, file: PATH}` for one that a file states: a list for all
+            sources, or one for each source; empty for no search.
         split_seed: Shuffles the identities before they are split.
         genotypes: Retrained without a search: published names or 12 letters.
         networks: Baselines, trained and evaluated like the genotypes: `resnet50`, `osnet`, or
@@ -335,6 +345,11 @@ class Experiment(Strict):
         """What the networks of one source are evaluated on."""
         return self.targets.get(source, []) if isinstance(self.targets, dict) else self.targets
 
+    def same_domain(self, source: str, target: str) -> bool:
+        """Whether an evaluation is in-domain: VehicleID's test lists are targets of one dataset."""
+        kinds = [self.datasets[name].kind for name in (source, target)]
+        return source == target or all(kind.startswith("vehicleid") for kind in kinds)
+
     def splits_of(self, source: str) -> list[SearchSplit]:
         """The searches of one source."""
         return self.splits.get(source, []) if isinstance(self.splits, dict) else self.splits
@@ -421,12 +436,25 @@ def _with_absolute_paths(experiment: Experiment, folder: Path) -> Experiment:
         for name, data in experiment.datasets.items()
     }
     weights = {name: _from_folder(path, folder, f"weights.{name}") for name, path in experiment.weights.items()}
-    return experiment.model_copy(update={"datasets": datasets, "weights": weights})
+
+    def absolute_file(entry: SearchSplit) -> SearchSplit:
+        file = entry.file and _from_folder(entry.file, folder, f"splits {entry.split} file")
+        return entry.model_copy(update={"file": file})
+
+    splits: Any = experiment.splits
+    if isinstance(splits, dict):
+        splits = {source: [absolute_file(entry) for entry in entries] for source, entries in splits.items()}
+    else:
+        splits = [absolute_file(entry) for entry in splits]
+    return experiment.model_copy(update={"datasets": datasets, "weights": weights, "splits": splits})
 
 
 def describe_errors(error: ValidationError) -> list[str]:
     """One sentence for each thing that does not hold, with the setting's dotted name."""
-    return [_describe(details) for details in error.errors()]
+    details = error.errors()
+    # Of a setting that is `same` or a recipe pydantic tells what is wrong with either; a mapping was meant as a recipe.
+    told = [d for d in details if not (d["type"] == "literal_error" and isinstance(d["input"], dict))]
+    return [_describe(d) for d in told or details]
 
 
 def _describe(details: Any) -> str:

@@ -55,9 +55,20 @@ def _pixels(plan: Plan, stage: Stage) -> float:
     images = train_images(plan, str(stage.labels["source"]))
     if stage.kind == "search":
         # The images of shared identities are divided evenly between both sides.
-        train, valid = parse_split(stage.settings["split"])
-        images = images * (train - valid + 100) // 200
+        images = _split_images(stage, images)
     return float(stage.settings["recipe"]["epochs"] * images * height * width)
+
+
+def _split_images(stage: Stage, images: int) -> int:
+    split = stage.settings["split"]
+    if isinstance(split, str):
+        train, valid = parse_split(split)
+        return images * (train - valid + 100) // 200
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    sides = pq.read_table(stage.location["split"], columns=["side"])["side"]
+    return int(pc.sum(pc.equal(sides, TRAIN)).as_py())
 
 
 def train_images(plan: Plan, name: str) -> int:

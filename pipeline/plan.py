@@ -15,18 +15,20 @@ from typing import Any
 from msinet.data.synthetic import RENDERER_VERSION
 from msinet.engine.recipes import Alignment
 from msinet.genotype import Genotype
-from pipeline.config import DiskData, Experiment
+from pipeline.config import DiskData, Experiment, SearchSplit
 
 KINDS = ("prepare", "search", "retrain", "evaluate", "measure", "picture")
 # Raise a number when the same specification starts to mean another result.
-SCHEMA = {"prepare": 2, "search": 2, "retrain": 2, "evaluate": 2, "measure": 1, "picture": 1}
+SCHEMA = {"prepare": 3, "search": 3, "retrain": 3, "evaluate": 3, "measure": 1, "picture": 2}
 # What the result of a needed stage adds to a specification, by the role it is needed in.
 CONTRIBUTION: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "source_data": lambda result: result["fingerprint"],
+    "source_data": lambda result: result["train_fingerprint"],  # test images decide nothing about a training
     "target_data": lambda result: {"fingerprint": result["fingerprint"], "protocol": result["protocol"]},
     "genotype": lambda result: result["genotype"],
     "model": lambda result: result["key"],
     "other_model": lambda result: result["key"],
+    "evaluation": lambda result: result["key"],
+    "other_evaluation": lambda result: result["key"],
 }
 
 _UNKNOWN = None  # a fingerprint or a device that is not known yet
@@ -46,7 +48,7 @@ class Stage:
         settings: What decides the result and is known from the start.
         needs: Names of the stages whose results it uses, by role.
         labels: Dataset, source, target, split, seed and so on, for tables and for MLflow.
-        location: Where its dataset or its weights lie; never part of the key.
+        location: Where its dataset, its weights or its split lie; never part of the key.
         lacks: What must be given before it can run, and the setting that gives it.
         key: None until everything that decides the result is known.
         result: The published result, once there is one.
@@ -87,6 +89,11 @@ def content_key(kind: str, spec: Mapping[str, Any]) -> str:
 def content_hash(value: Any) -> str:
     """128 bits of SHA-256 over the canonical JSON of a value, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def network_options(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What `build_model` needs beside the network's name, of a stage that has one."""
+    return {"genotype": spec["genotype"]} if "genotype" in spec else spec["options"]
 
 
 def content_of(path: Path) -> str:
@@ -180,7 +187,7 @@ class _Builder:
     def __init__(self, experiment: Experiment, fingerprints: dict[str, str]) -> None:
         self.experiment = experiment
         self.fingerprints = fingerprints
-        self.contents: dict[Path, str] = {}  # of files with weights, each read once
+        self.contents: dict[Path, str] = {}  # of files with weights or splits, each read once
         self.stages: dict[str, Stage] = {}
 
     def build(self) -> dict[str, Stage]:
@@ -211,7 +218,7 @@ class _Builder:
         for entry in self.experiment.splits_of(source):
             supervision = entry.supervision or self.experiment.search.supervision
             for seed in self.experiment.search_seeds:
-                search = self._search(source, entry.split, supervision, seed)
+                search = self._search(source, entry, supervision, seed)
                 split = entry.split if supervision == "tcm" else f"{entry.split} {supervision}"
                 labels: Labels = {"split": entry.split, "supervision": supervision, "search_seed": seed}
                 yield _Candidate(f"{split} seed {seed}", "msinet", {}, {"genotype": search.name}, labels)
@@ -238,15 +245,20 @@ class _Builder:
             )
         )
 
-    def _search(self, source: str, split: str, supervision: str, seed: int) -> Stage:
-        experiment = self.experiment
+    def _search(self, source: str, entry: SearchSplit, supervision: str, seed: int) -> Stage:
+        experiment, split = self.experiment, entry.split
+        division: dict[str, Any] = {"split": split, "split_seed": experiment.split_seed}
+        lacks = None
+        if entry.file is not None:
+            there = entry.file.is_file()
+            division = {"split": {"file": self._content(entry.file) if there else None}}
+            lacks = None if there else f"needs a split: {entry.file} (splits, {split}) must exist"
         return self._add(
             Stage(
                 f"search {source} {split}{'' if supervision == 'tcm' else f' {supervision}'} seed {seed}",
                 "search",
                 {
-                    "split": split,
-                    "split_seed": experiment.split_seed,
+                    **division,
                     "seed": seed,
                     "image_size": list(experiment.training_size(source)),
                     "recipe": {**asdict(experiment.search), "supervision": supervision},
@@ -260,6 +272,8 @@ class _Builder:
                     "seed": seed,
                     "supervision": supervision,
                 },
+                location={"split": str(entry.file)} if entry.file else {},
+                lacks=lacks,
             )
         )
 
@@ -270,7 +284,8 @@ class _Builder:
             alignments = [*experiment.alignments]
         axes = itertools.product(alignments, experiment.starts, experiment.retrain_seeds, experiment.targets_of(source))
         for alignment, start, seed, target in axes:
-            recipe_name, recipe = experiment.retrain.recipe_for(candidate.network, source, target)
+            in_domain = experiment.same_domain(source, target)
+            recipe_name, recipe = experiment.retrain.recipe_for(candidate.network, in_domain=in_domain)
             if alignment is not None:
                 recipe = replace(recipe, alignment=alignment)
             variant = [*([alignment] if alignment else []), *([start] if start != "scratch" else [])]
@@ -327,7 +342,7 @@ class _Builder:
         return self.contents[path]
 
     def _evaluate(self, model: Stage, target: str, labels: Labels) -> None:
-        domain = "in_domain" if labels["source"] == target else "cross_domain"
+        domain = "in_domain" if self.experiment.same_domain(str(labels["source"]), target) else "cross_domain"
         self._add(
             Stage(
                 f"evaluate {model.name.removeprefix('retrain ')} on {target}",
@@ -358,12 +373,13 @@ class _Builder:
                         {
                             "names": names,
                             "image_size": list(self.experiment.training_size(source)),
-                            "after_neck": self.experiment.after_neck,
                             "threads": self.experiment.threads,
                         },
                         needs={
                             "model": first.needs["model"],
                             "other_model": other.needs["model"],
+                            "evaluation": first.name,
+                            "other_evaluation": other.name,
                             "target_data": f"prepare {target}",
                         },
                         labels={"dataset": target, "source": source, "target": target, "seed": seed},

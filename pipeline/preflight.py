@@ -7,7 +7,7 @@ from typing import Any
 from msinet.data.dataset import RANDOM_GALLERY, DataError, Dataset
 from pipeline.config import DiskData, Experiment, SyntheticData
 from pipeline.errors import RequestError
-from pipeline.plan import content_hash
+from pipeline.plan import Plan, content_hash, network_options
 from pipeline.workspace import Workspace
 
 
@@ -50,6 +50,29 @@ def preflight(experiment: Experiment, workspace: Workspace, say: Callable[[str],
         _require_subsets(experiment, name, dataset)
         fingerprints[name] = checked_fingerprint(name, dataset, workspace, say, f"datasets.{name}.path")
     return fingerprints
+
+
+def require_fitting_weights(plan: Plan) -> None:
+    """Every file with weights must fit the network that starts from it.
+
+    Raises:
+        RequestError: One does not.
+    """
+    from msinet.interop import load_start, read_state_dict
+    from msinet.models import build_model
+
+    seen = set()
+    for stage in plan.of_kind("retrain"):
+        weights, settings = stage.location.get("weights"), stage.settings
+        identity = (weights, settings["network"], str(network_options(settings)) if weights else "")
+        if not weights or identity in seen:
+            continue
+        seen.add(identity)
+        try:
+            model = build_model(settings["network"], num_classes=0, **network_options(settings))
+            load_start(model, read_state_dict(Path(weights)))
+        except (ValueError, OSError) as error:
+            raise RequestError(f"{error} (weights.{stage.labels['origin']}: {weights})") from error
 
 
 def disk_data(experiment: Experiment) -> dict[str, DiskData]:
@@ -111,21 +134,26 @@ def checked_fingerprint(
 
 def _require_identities(experiment: Experiment, name: str, train_records: list[Any]) -> None:
     """Enough training identities on every side of every split."""
-    from msinet.data.splits import check_split_sizes, identity_split, parse_split
+    from msinet.data.splits import check_split_sizes, identity_split, load_split, parse_split
 
     if name not in experiment.sources:
         return
     try:
-        for split in (entry.split for entry in experiment.splits_of(name)):
-            train, valid = identity_split(train_records, *parse_split(split), split_seed=experiment.split_seed)
-            check_split_sizes(train, valid, num_ids=experiment.search.num_ids, dataset_name=name, split=split)
+        for entry in experiment.splits_of(name):
+            if entry.file is None:
+                sides = identity_split(train_records, *parse_split(entry.split), split_seed=experiment.split_seed)
+            else:
+                sides = load_split(entry.file, train_records)
+            check_split_sizes(*sides, num_ids=experiment.search.num_ids, dataset_name=name, split=entry.split)
     except ValueError as error:
         raise RequestError(f"{error}") from error
     networks: list[str] = [network.name for network in experiment.networks]
     if experiment.splits_of(name) or experiment.genotypes:
         networks.append("msinet")
     recipes = [
-        experiment.retrain.recipe_for(n, name, target) for n in networks for target in experiment.targets_of(name)
+        experiment.retrain.recipe_for(network, in_domain=experiment.same_domain(name, target))
+        for network in networks
+        for target in experiment.targets_of(name)
     ]
     found = len({record.pid for record in train_records})
     for recipe_name, recipe in recipes:

@@ -12,7 +12,8 @@ def comparison(plan: Plan) -> str:
     Rows are (source, genotype or network); `found by` names the splits and seeds whose searches derived it. A cell
     marked * is in-domain. Several retraining seeds are averaged, with their deviation.
     """
-    targets = plan.experiment.all_targets
+    experiment = plan.experiment
+    targets = experiment.all_targets
     rows: dict[tuple[str, str], dict[str, list[Stage]]] = {}
     origins: dict[tuple[str, str], dict[str, None]] = {}
     for stage in plan.of_kind("evaluate"):
@@ -23,7 +24,7 @@ def comparison(plan: Plan) -> str:
         origins.setdefault(row, {})[str(stage.labels["origin"])] = None
     header = ["trained on", "genotype", "found by", *[f"{target}: mAP / rank-1" for target in targets]]
     body = [
-        [*row, ", ".join(origins[row]), *[_cell(row[0], target, cells.get(target, [])) for target in targets]]
+        [*row, ", ".join(origins[row]), *[_cell(experiment.same_domain(row[0], t), cells.get(t, [])) for t in targets]]
         for row, cells in rows.items()
     ]
     return aligned([header, *body]) + "\n* in-domain; the others are cross-domain. Percent."
@@ -40,12 +41,12 @@ def _network(plan: Plan, stage: Stage) -> str:
     return " ".join(parts)
 
 
-def _cell(source: str, target: str, stages: Sequence[Stage]) -> str:
+def _cell(in_domain: bool, stages: Sequence[Stage]) -> str:
     by_key = {stage.key: stage.result["metrics"] for stage in stages if stage.result}
     if not by_key:
         return "-"
     text = " / ".join(_percent([metrics[name] for metrics in by_key.values()]) for name in ("mAP", "rank1"))
-    return text + (" *" if source == target else "")
+    return text + (" *" if in_domain else "")
 
 
 def _percent(values: Sequence[float]) -> str:

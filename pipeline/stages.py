@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.plan import Plan, Result, content_of
+from pipeline.plan import Plan, Result, content_of, network_options
 from pipeline.workspace import Attempt, Workspace
 
 T = TypeVar("T")
 Report = dict[str, Any]
 SHARDS, WEIGHTS, HISTORY = "shards", "weights.safetensors", "history.jsonl"
-GENOTYPE, SPLIT, PER_QUERY = "genotype.json", "split.parquet", "per_query.parquet"
+GENOTYPE, SPLIT = "genotype.json", "split.parquet"
+PER_QUERY, EMBEDDING = "per_query.parquet", "embedding.safetensors"
 PICTURES = ("ranked_lists.png", "activation_maps.png")
 
 
@@ -127,7 +128,7 @@ def run_search(context: Context) -> Result:
     import torch
 
     from msinet.data.records import label_of
-    from msinet.data.splits import identity_split, parse_split, split_report
+    from msinet.data.splits import save_split
     from msinet.engine.recipes import SearchRecipe
     from msinet.engine.search import Search, search_epochs
     from msinet.models.supernet import Supernet
@@ -135,9 +136,8 @@ def run_search(context: Context) -> Result:
     spec, device = context.spec, _device(context.spec)
     recipe = _parse(SearchRecipe, spec["recipe"])
     packed = _packed(context, "source_data")
-    split = (_records(packed, "train"), *parse_split(spec["split"]))
-    train, valid = identity_split(*split, split_seed=spec["split_seed"])
-    _save_split(context.attempt.folder / SPLIT, {"train": train, "valid": valid})
+    train, valid, sizes = _divide(context, _records(packed, "train"))
+    save_split(context.attempt.folder / SPLIT, train, valid)
     # One classifier serves both sides of the softmax supervision: their labels share one numbering.
     label = label_of([*train, *valid]) if recipe.supervision == "softmax" else None
     torch.manual_seed(spec["seed"])
@@ -156,7 +156,7 @@ def run_search(context: Context) -> Result:
         **_effort(history, recipe),
         "genotype": genotype.letters,
         "alphas": history[-1]["alphas"],
-        "split": asdict(split_report(*split, split_seed=spec["split_seed"])),
+        "split": asdict(sizes),
         "metrics": {"train_loss": history[-1]["train_loss"], "valid_loss": history[-1]["valid_loss"]},
     }
 
@@ -175,11 +175,10 @@ def run_retrain(context: Context) -> Result:
     packed = _packed(context, "source_data")
     batches = _train_batches(context, packed, _records(packed, "train"), recipe, device, "train")
     torch.manual_seed(spec["seed"])
-    model = build_model(spec["network"], num_classes=batches.num_classes, **_options(spec))
+    model = build_model(spec["network"], num_classes=batches.num_classes, **network_options(spec))
     if "start" in spec:
         weights = Path(context.task.location["weights"])
-        if content_of(weights) != spec["start"]:
-            raise ValueError(f"weights must not change while a grid runs, but {weights} did: run again.")
+        _require_content(weights, spec["start"])
         load_start(model, read_state_dict(weights))
     training = Training(model, batches, recipe, device)
     history = _run_epochs(context, training, train_epochs(training), recipe.epochs)
@@ -187,15 +186,17 @@ def run_retrain(context: Context) -> Result:
     return {
         **_effort(history, recipe),
         "network": spec["network"],
-        "options": _options(spec),
-        **_options(spec),
+        "options": network_options(spec),
+        **network_options(spec),
         "num_classes": batches.num_classes,
         "metrics": {"loss": history[-1]["loss"], "accuracy": history[-1]["accuracy"]},
     }
 
 
 def run_evaluate(context: Context) -> Result:
-    """Rank a target's gallery for each of its queries."""
+    """Rank a target's gallery for each of its queries; the embeddings stay, queries first, each side by path."""
+    import safetensors.torch
+
     from msinet.engine.evaluate import embed, rank_records
 
     spec, device = context.spec, _device(context.spec)
@@ -211,20 +212,28 @@ def run_evaluate(context: Context) -> Result:
         reranked, _ = rank_records(records, embedding_ND, protocol, rerank=True)
         scores |= {f"reranked_{name}": value for name, value in reranked.items()}
     _save_per_query(context.attempt.folder / PER_QUERY, per_query)
+    safetensors.torch.save_file({"embedding_ND": embedding_ND.contiguous()}, context.attempt.folder / EMBEDDING)
     return {"network": trained["network"], **trained["options"], "metrics": scores}
 
 
 def run_picture(context: Context) -> Result:
     """Draw the ranked lists and activation maps of two networks on the queries where they differ most."""
+    import safetensors.torch
+
     from msinet.visual.comparison import compare
 
     spec, device = context.spec, _device(context.spec)
-    models = {name: _trained(context, role) for name, role in zip(spec["names"], ("model", "other_model"), strict=True)}
+    models = [_trained(context, role) for role in ("model", "other_model")]
+    embeddings = [
+        safetensors.torch.load_file(context.folder(role) / EMBEDDING)["embedding_ND"]
+        for role in ("evaluation", "other_evaluation")
+    ]
+    shown = dict(zip(spec["names"], zip(models, embeddings, strict=True), strict=True))
     packed = _packed(context, "target_data")
     indices = [*packed.subset("query"), *packed.subset("gallery")]
     store = _store(context, "target_data", packed, [packed.records[index] for index in indices])
     protocol = spec["target_data"]["protocol"]
-    drawn = compare(models, packed, indices, store, protocol, device, after_neck=spec["after_neck"])
+    drawn = compare(shown, packed, indices, store, protocol, device)
     for name, picture in zip(PICTURES, drawn, strict=True):
         picture.save(context.attempt.folder / name)
     return {}
@@ -249,10 +258,10 @@ def run_measure(context: Context) -> Result:
     spec, device = context.spec, _device(context.spec)
     if (found := device_name(device)) != spec["device"]:
         raise ValueError(f"this measurement must run on {spec['device']!r}, but was placed on {found!r}.")
-    model = build_model(spec["network"], num_classes=0, **_options(spec))
+    model = build_model(spec["network"], num_classes=0, **network_options(spec))
     batch_size = 64 if device.type == "cuda" else 8
     figures = measure(model, tuple(spec["image_size"]), device, batch_size)
-    return {"network": spec["network"], **_options(spec), "metrics": {**figures, "batch_size": batch_size}}
+    return {"network": spec["network"], **network_options(spec), "metrics": {**figures, "batch_size": batch_size}}
 
 
 RUN: dict[str, Callable[[Context], Result]] = {
@@ -295,11 +304,6 @@ def _packed(context: Context, role: str) -> Any:
     from msinet.data.packed import PackedDataset
 
     return PackedDataset(context.folder(role) / SHARDS)
-
-
-def _options(spec: dict[str, Any]) -> dict[str, Any]:
-    """What `build_model` needs beside the network's name."""
-    return {"genotype": spec["genotype"]} if "genotype" in spec else spec["options"]
 
 
 def _records(packed: Any, subset: str) -> list[Any]:
@@ -398,14 +402,21 @@ def _save_per_query(path: Path, per_query: dict[str, list[Any]]) -> None:
     pq.write_table(pa.table(per_query), path)
 
 
-def _save_split(path: Path, sides: dict[str, Any]) -> None:
-    """Which picture taught which side, so that a split can be audited and reused."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _divide(context: Context, records: list[Any]) -> tuple[list[Any], list[Any], Any]:
+    """Both sides of the specification's split of training records, and their sizes."""
+    from msinet.data.splits import identity_split, load_split, parse_split, saved_split_report, split_report
 
-    rows = [
-        {"path": record.path, "identity": str(record.pid), "side": side}
-        for side, records in sides.items()
-        for record in records
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    split = context.spec["split"]
+    if isinstance(split, dict):
+        file = Path(context.task.location["split"])
+        _require_content(file, split["file"])
+        sides = load_split(file, records)
+        return *sides, saved_split_report(*sides)
+    percents, split_seed = parse_split(split), context.spec["split_seed"]
+    sides = identity_split(records, *percents, split_seed=split_seed)
+    return *sides, split_report(records, *percents, split_seed=split_seed)
+
+
+def _require_content(path: Path, expected: str) -> None:
+    if content_of(path) != expected:
+        raise ValueError(f"a file must not change while a grid runs, but {path} did: run again.")

@@ -45,7 +45,7 @@ ALIGNMENTS = {
     "pos_neg": "SAM",
     "sam_softmax": "SAM-softmax",
 }
-WITHOUT, WITH, SOFTMAX = "without overlap", "with overlap", "softmax"
+WITHOUT, WITH, FROM_FILE, SOFTMAX = "without overlap", "with overlap", "as a file states", "softmax"
 # What a stage's labels mean where they are silent.
 LABELS = {"network": "msinet", "alignment": "none", "start": "scratch", "supervision": "tcm"}
 
@@ -241,7 +241,7 @@ class _Builder:
     def _in_table10(self, stage: Stage) -> bool:
         """Pairs that the paper shows there; beside OSNet also those that it shows nowhere."""
         pair = _pair(stage)
-        if _is_searched(stage) or pair.source == pair.target:
+        if _is_searched(stage) or stage.labels["domain"] == "in_domain":
             return False
         code = self._code(pair)
         if 8 not in self.drawn or code in _columns_of(published_cross_domain([""])):
@@ -309,7 +309,7 @@ class _Builder:
             9,
             _split_key,
             published_splits(),
-            [WITHOUT, WITH, SOFTMAX],
+            [WITHOUT, WITH, FROM_FILE, SOFTMAX],
             "Genotypes searched on each column's source, with T percent of its identities for the weights and V for α "
             "(T-V), then retrained there.",
         )
@@ -627,6 +627,8 @@ def _split_key(stage: Stage) -> _RowKey:
     name = split + ("" if start == "scratch" else f", {STARTS[start]}") + _alignment_suffix(stage)
     if _label(stage, "supervision") == "softmax":
         return _RowKey(SOFTMAX, name)
+    if not split[0].isdigit():
+        return _RowKey(FROM_FILE, name)
     return _RowKey(WITHOUT if sum(parse_split(split)) == 100 else WITH, name)
 
 

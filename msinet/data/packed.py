@@ -68,7 +68,7 @@ def write_shards(items: Iterable[tuple[Record, bytes]], folder: Path, *, rows_pe
         rows_per_shard: Images in one file.
 
     Returns:
-        `fingerprint`; `images` and `identities`, both by subset; `shards` and `bytes`, both in all.
+        `fingerprint`, and `train_fingerprint` over the training images alone; `images` and `identities`, both by subset; `shards` and `bytes`, both in all.
 
     Raises:
         DataError: There are no items, or their paths do not rise.
@@ -100,6 +100,7 @@ def write_shards(items: Iterable[tuple[Record, bytes]], folder: Path, *, rows_pe
     records = [record for record, _ in hashed]
     return {
         "fingerprint": fingerprint(hashed),
+        "train_fingerprint": fingerprint(item for item in hashed if item[0].subset == "train"),
         "images": dict(sorted(Counter(record.subset for record in records).items())),
         "identities": dict(sorted(Counter(subset for subset, _ in {(r.subset, r.pid) for r in records}).items())),
         "shards": num_shards,

@@ -4,10 +4,16 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from msinet.data.dataset import DataError
 from msinet.data.records import Record, sorted_pids
 from msinet.data.streams import generator
+
+SIDES = ("train", "valid")
 
 
 @dataclass(frozen=True)
@@ -85,13 +91,83 @@ def split_report(
     train, valid = identity_split(records, train_percent, valid_percent, split_seed=split_seed)
     images = _images_by_identity(records)
     _, shared, _ = _divide(list(images), train_percent, valid_percent, split_seed)
+    return _report(train, valid, len(shared), sum(len(images[pid]) == 1 for pid in shared))
+
+
+def saved_split_report(train: Sequence[Record], valid: Sequence[Record]) -> SplitReport:
+    """Sizes of a split that `load_split` read; shared are identities with images on both sides."""
+    return _report(train, valid, len({record.pid for record in train} & {record.pid for record in valid}), 0)
+
+
+def save_split(path: Path, train: Sequence[Record], valid: Sequence[Record]) -> None:
+    """Write which image taught which side, so that the split can be audited and used again.
+
+    Args:
+        path: Of a Parquet file with the columns `path`, `identity` and `side` (`train` or `valid`).
+        train, valid: The sides.
+    """
+    rows = [
+        {"path": record.path, "identity": str(record.pid), "side": side}
+        for side, records in zip(SIDES, (train, valid), strict=True)
+        for record in records
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def load_split(path: Path, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """The split that a file states: one of `save_split`, or one made by hand.
+
+    Args:
+        path: Of a Parquet file with the columns that `save_split` writes.
+        records: The training images of the dataset that it divides. Images that the file does not name are left out.
+
+    Returns:
+        The records of the training and of the validation side, each sorted by path.
+
+    Raises:
+        DataError: It is no such file, names an image twice, or one that is not among `records` or of another identity.
+    """
+    by_path = {record.path: record for record in records}
+    sides: dict[str, list[Record]] = {side: [] for side in SIDES}
+    named = set()
+    for number, row in enumerate(_split_rows(path), start=1):
+        record, where = by_path.get(row["path"]), f"{path}, row {number}"
+        if record is None or str(record.pid) != row["identity"]:
+            found = "there is no such image" if record is None else f"that image shows {record.pid}"
+            raise DataError(
+                f"{where}: a split must name training images of its dataset with their identities, "
+                f"but got {row['path']!r} of {row['identity']!r}, and {found}."
+            )
+        if row["side"] not in sides or record.path in named:
+            raise DataError(
+                f"{where}: an image must be once on one side, {' or '.join(SIDES)}, but {record.path} is "
+                f"{'named twice' if record.path in named else 'on ' + repr(row['side'])}."
+            )
+        named.add(record.path)
+        sides[row["side"]].append(record)
+    train, valid = (sorted(sides[side], key=_path) for side in SIDES)
+    return train, valid
+
+
+def _split_rows(path: Path) -> list[dict[str, str]]:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"a split must be a readable Parquet file, but {path} is not: {error}") from error
+    columns = ("path", "identity", "side")
+    if missing := [name for name in columns if name not in table.column_names]:
+        raise DataError(f"a split must have the columns {', '.join(columns)}, but {path} lacks {', '.join(missing)}.")
+    return [{name: str(value) for name, value in row.items()} for row in table.select(columns).to_pylist()]
+
+
+def _report(train: Sequence[Record], valid: Sequence[Record], shared: int, single_image: int) -> SplitReport:
     return SplitReport(
         train_ids=_num_ids(train),
         valid_ids=_num_ids(valid),
         train_images=len(train),
         valid_images=len(valid),
-        shared_ids=len(shared),
-        single_image_ids=sum(len(images[pid]) == 1 for pid in shared),
+        shared_ids=shared,
+        single_image_ids=single_image,
     )
 
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from msinet.data.loaders import eval_batches
 from msinet.data.packed import ImageStore, PackedDataset
-from msinet.engine.evaluate import embed, sides
+from msinet.engine.evaluate import sides
 from msinet.metrics import evaluate_ranking
 from msinet.visual.activation_maps import activation_map, draw_activation_maps
 from msinet.visual.ranked_lists import draw_ranked_lists, most_different, pictures_of, top_ranked
@@ -17,25 +17,22 @@ QUERIES = 6
 
 
 def compare(
-    models: Mapping[str, nn.Module],
+    models: Mapping[str, tuple[nn.Module, Tensor]],
     packed: PackedDataset,
     indices: Sequence[int],
     store: ImageStore,
     protocol: str,
     device: torch.device,
-    *,
-    after_neck: bool = False,
 ) -> tuple[Image.Image, Image.Image]:
     """Draw the queries on which two models differ most.
 
     Args:
-        models: Two, by their names.
+        models: Two networks by their names, each with its embedding_ND of the test images.
         packed: The target.
         indices: Its test images, queries and gallery.
         store: Their pixels at the models' size, in the same order.
         protocol: As of `rank_records`; the first draw is shown where the gallery is drawn at random.
-        device: Where the models run.
-        after_neck: Take the embeddings after the necks.
+        device: Where the activation maps are computed.
 
     Returns:
         The ranked lists, and the activation maps of the same queries.
@@ -45,8 +42,7 @@ def compare(
     query_pids, gallery_pids = ([records[position].pid for position in side] for side in (query, gallery))
     query_camids, gallery_camids = ([records[position].camid for position in side] for side in (query, gallery))
     labels = (query_pids, gallery_pids, query_camids, gallery_camids)
-    embeddings = {name: embed(model, store, device, after_neck=after_neck) for name, model in models.items()}
-    pairs = {name: (embedding_ND[query], embedding_ND[gallery]) for name, embedding_ND in embeddings.items()}
+    pairs = {name: (embedding_ND[query], embedding_ND[gallery]) for name, (_, embedding_ND) in models.items()}
     first, second = (evaluate_ranking(*pair, *labels) for pair in pairs.values())
     chosen = most_different(first, second, QUERIES)
     lists = {name: top_ranked(*pair, *labels, chosen) for name, pair in pairs.items()}
@@ -57,5 +53,5 @@ def compare(
     ranked = draw_ranked_lists(lists, picture_of_query, picture_of_gallery, size_HW=(96, 96 * width // height))
     shown = store.subset([int(query[position]) for position in chosen])
     images_BCHW = next(eval_batches(shown, len(chosen), device))
-    maps = {name: activation_map(model.to(device), images_BCHW) for name, model in models.items()}
+    maps = {name: activation_map(model.to(device), images_BCHW) for name, (model, _) in models.items()}
     return ranked, draw_activation_maps([picture_of_query(position) for position in chosen], maps)

@@ -34,6 +34,7 @@ def test_what_is_written_is_read(
     summary = write_shards(iter(MIXED), tmp_path, rows_per_shard=rows_per_shard)
     assert summary == {
         "fingerprint": fingerprint(MIXED),
+        "train_fingerprint": fingerprint([item for item in MIXED if item[0].subset == "train"]),
         "images": {"gallery": 1, "query": 1, "train": 1},
         "identities": {"gallery": 1, "query": 1, "train": 1},
         "shards": -(-3 // rows_per_shard),

@@ -5,11 +5,22 @@ import subprocess
 import sys
 from collections import defaultdict
 from fractions import Fraction
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from msinet.data import DataError, Record
-from msinet.data.splits import check_split_sizes, identity_split, parse_split, split_report
+from msinet.data.splits import (
+    check_split_sizes,
+    identity_split,
+    load_split,
+    parse_split,
+    save_split,
+    saved_split_report,
+    split_report,
+)
 
 TABLE_9 = ["90-10", "75-25", "67-33", "50-50", "33-67", "25-75", "10-90"]
 TABLE_9 += ["60-60", "40-80", "60-80", "80-60", "80-80", "100-100"]
@@ -134,3 +145,45 @@ def test_the_hash_seed_changes_nothing() -> None:
         for seed in ("1", "2")
     }
     assert len(outputs) == 1
+
+
+@pytest.mark.parametrize("split", ["60-80", "50-50"])
+def test_a_saved_split_is_the_same_split(split: str, tmp_path: Path) -> None:
+    records = records_of({pid: 2 + pid % 3 for pid in range(1, 11)})
+    sides = identity_split(records, *parse_split(split))
+    save_split(tmp_path / "split.parquet", *sides)
+    assert load_split(tmp_path / "split.parquet", records[::-1]) == sides
+    assert saved_split_report(*sides) == split_report(records, *parse_split(split))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"path": "train/none.jpg"}, "row 1: a split must name training images.*there is no such image"),
+        ({"identity": "9"}, "row 1: .* and that image shows 1"),
+        ({"side": "test"}, "row 1: an image must be once on one side, train or valid, but .* is on 'test'"),
+    ],
+)
+def test_a_split_that_does_not_fit_its_dataset(change: dict[str, str], sentence: str, tmp_path: Path) -> None:
+    records = records_of({1: 2, 2: 2})
+    save_split(tmp_path / "split.parquet", records[:2], records[2:])
+    rows = pq.read_table(tmp_path / "split.parquet").to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**rows[0], **change}, *rows[1:]]), tmp_path / "split.parquet")
+    with pytest.raises(DataError, match=sentence):
+        load_split(tmp_path / "split.parquet", records)
+
+
+def test_a_split_names_an_image_once(tmp_path: Path) -> None:
+    records = records_of({1: 2, 2: 2})
+    save_split(tmp_path / "split.parquet", records, records[:1])
+    with pytest.raises(DataError, match=r"row 5: .* is named twice"):
+        load_split(tmp_path / "split.parquet", records)
+
+
+def test_a_file_that_is_no_split(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("60-80")
+    with pytest.raises(DataError, match="readable Parquet file"):
+        load_split(tmp_path / "text", [])
+    pq.write_table(pa.table({"path": ["a"]}), tmp_path / "columns")
+    with pytest.raises(DataError, match="lacks identity, side"):
+        load_split(tmp_path / "columns", [])

@@ -11,6 +11,7 @@ import torch
 from grids import quiet, run_without_ray, task_of, tiny_document
 from PIL import Image
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 from msinet.engine.measure import device_name
 from msinet.models import build_model
@@ -18,7 +19,8 @@ from pipeline.config import Experiment, load_experiment
 from pipeline.errors import RequestError
 from pipeline.estimate import device_hours
 from pipeline.plan import Plan, plan
-from pipeline.stages import PER_QUERY, PICTURES, SPLIT, execute
+from pipeline.preflight import require_fitting_weights
+from pipeline.stages import EMBEDDING, PER_QUERY, PICTURES, SPLIT, execute
 from pipeline.workspace import Workspace
 
 PAPER = sorted((Path(__file__).parents[2] / "configs" / "paper").glob("*.yaml"))
@@ -193,6 +195,60 @@ def test_a_split_can_be_audited(everything: tuple[Plan, Workspace]) -> None:
     rows = pq.read_table(workspace.files(search.result) / SPLIT).to_pylist()  # type: ignore[arg-type]
     assert {row["side"] for row in rows} == {"train", "valid"}
     assert len({row["path"] for row in rows}) == len(rows), "no picture is on both sides"
+
+
+def test_a_split_can_be_used_again(everything: tuple[Plan, Workspace], workspace: Workspace) -> None:
+    built, first = everything
+    search = next(built.of_kind("search"))
+    saved = first.files(search.result) / SPLIT  # type: ignore[arg-type]
+    document = tiny_document() | {"targets": [], "splits": [{"split": "mine", "supervision": "softmax", "file": saved}]}
+    document["search"]["epochs"] = 1
+    again = next(run_without_ray(document, workspace).of_kind("search"))
+    assert again.result is not None
+    assert search.result is not None
+    for name in ("genotype", "alphas", "metrics"):
+        assert again.result[name] == search.result[name], "the same pictures on both sides, the same search"
+    assert again.key != search.key
+    assert "of one device" in device_hours(planned(document), {"search": [again.result]})
+
+
+def test_a_split_file_that_is_missing_is_lacking(tmp_path: Path) -> None:
+    built = planned(tiny_document(), splits=[{"split": "mine", "file": str(tmp_path / "none.parquet")}])
+    assert "none.parquet" in str(next(built.of_kind("search")).lacks)
+    with pytest.raises(ValidationError, match="must have a name"):
+        planned(tiny_document(), splits=[{"split": "60-80", "file": "x.parquet"}])
+
+
+def test_an_evaluation_keeps_its_embeddings(everything: tuple[Plan, Workspace]) -> None:
+    built, workspace = everything
+    stage = next(stage for stage in built.of_kind("evaluate") if stage.result)
+    embedding_ND = load_file(workspace.files(stage.result) / EMBEDDING)["embedding_ND"]  # type: ignore[arg-type]
+    prepared = built.stages[stage.needs["target_data"]].result
+    assert prepared is not None
+    assert embedding_ND.shape == (prepared["images"]["query"] + prepared["images"]["gallery"], 768)
+
+
+def test_the_lists_of_vehicleid_are_of_one_domain() -> None:
+    lists = {"VID": "vehicleid", "VID800": "vehicleid800", "VID1600": "vehicleid1600"}
+    document = tiny_document() | {
+        "datasets": {name: {"kind": kind} for name, kind in lists.items()} | {"VR": {"kind": "veri"}},
+        "sources": ["VID"],
+        "targets": [*lists, "VR"],
+        "splits": [],
+        "genotypes": ["MSINet"],
+    }
+    document["retrain"].pop("cross_domain")
+    built = planned(document)
+    assert [stage.labels["recipe"] for stage in built.of_kind("retrain")] == ["in_domain", "cross_domain"]
+    domains = {stage.labels["target"]: stage.labels["domain"] for stage in built.of_kind("evaluate")}
+    assert domains == {**dict.fromkeys(lists, "in_domain"), "VR": "cross_domain"}
+
+
+def test_weights_that_do_not_fit_are_found_before_anything_runs(tmp_path: Path) -> None:
+    torch.save(build_model("msinet", num_classes=3, genotype="MSINet-VR").state_dict(), tmp_path / "other.pth")
+    document = tiny_document() | {"splits": [], "genotypes": ["MSINet"], "starts": ["pretrained"]}
+    with pytest.raises(RequestError, match=r"must fit.*weights\.MSINet: .*other\.pth"):
+        require_fitting_weights(planned(document, weights={"MSINet": str(tmp_path / "other.pth")}))
 
 
 def test_reranked_scores_stand_beside_the_plain_ones(everything: tuple[Plan, Workspace]) -> None:

@@ -44,7 +44,7 @@ def manifest(folder: Path) -> Path:
 def test_help_names_the_verbs(tmp_path: Path) -> None:
     ended = msinet("--help", folder=tmp_path)
     assert ended.returncode == 0
-    for verb in ("plan", "run", "status", "report", "sync", "check", "ui"):
+    for verb in ("prepare", "plan", "run", "status", "report", "sync", "check", "ui"):
         assert verb in ended.stdout
 
 
@@ -59,9 +59,13 @@ def test_a_grid_from_start_to_end(tiny: dict[str, Any], tmp_path: Path) -> None:
     assert "pending" in before.stdout
     assert not (tmp_path / "workspace").exists(), "planning writes nothing"
 
+    prepared = msinet("prepare", path, folder=tmp_path)
+    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
+    assert "2 done" in prepared.stdout.splitlines()[-1]
     ran = msinet(path, folder=tmp_path, script=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "checking the 56 pictures of mine" in ran.stdout
+    assert "checking the 56 pictures of mine" in prepared.stdout
+    assert "checking" not in ran.stdout, "once, until they change"
     assert "stages: " in ran.stdout
     assert "0 failed" in ran.stdout
     assert "in-domain" in ran.stdout
@@ -111,6 +115,10 @@ def test_a_truncated_picture_ends_before_anything_runs(tiny: dict[str, Any], tmp
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        (
+            {"retrain": {"cross_domain": {"epoch": 1}}},
+            "`retrain.cross_domain.epoch`. Did you mean `epochs`?",
+        ),
         ({"searches": {}}, "unknown key `searches`. Did you mean `search`?"),
         ({"targets": ["strete"]}, "Did you mean `street`?"),
         ({"search": {"batch_size": 6, "num_instances": 4}}, "`batch_size` must be a multiple of `num_instances`"),

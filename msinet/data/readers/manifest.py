@@ -120,6 +120,8 @@ def _record(where: str, cells: dict[str, str], numbered: bool) -> Record:
         raise DataError(f"{where}: the identity must not be empty.")
     if camera and not INTEGER.fullmatch(camera):
         raise DataError(f"{where}: the camera must be a whole number or empty, but got {camera!r}.")
+    if camera and abs(int(camera)) >= 2**31:  # prepared datasets hold 32 bits
+        raise DataError(f"{where}: the camera must be below 2^31, but got {camera}.")
     return Record(
         path=_inside(where, cells["path"]),
         pid=int(identity) if numbered else identity,
