@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from grids import run_without_ray, tiny_document
+from s3 import s3_address, s3_client, s3_server, s3_service  # noqa: F401
 
 from pipeline.config import Experiment
 from pipeline.plan import Plan

@@ -1,0 +1,215 @@
+"""A prefix of an S3 bucket as a store.
+
+boto3 alone: conditional creation is found only there, and its managed transfers stream large files in parts, retry each
+part, and give an object its key when all parts are in, so a second client (pyarrow's) would add nothing but settings.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+from s3transfer.exceptions import RetriesExceededError
+
+from pipeline.errors import RequestError
+from pipeline.stores import Entry, arriving, checked
+
+TRIES = 8
+
+# Up to four parts of 8 MiB at once; a download holds no more than 25 MiB that is not written yet.
+TRANSFER = TransferConfig(
+    multipart_threshold=2**23,
+    multipart_chunksize=2**23,
+    max_concurrency=4,
+    max_io_queue=100,
+    num_download_attempts=TRIES,
+    preferred_transfer_client="classic",  # the other one has retries of its own
+)
+
+ABSENT = ("NoSuchKey", "404")
+
+DENIED = "access was denied (AWS credentials)"
+REFUSED = "the credentials were refused (AWS credentials)"
+MISSING = "there are no usable credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or a role)"
+REGION = "it lies in another region (AWS_REGION)"
+UNREACHABLE = "its endpoint cannot be reached (AWS_ENDPOINT_URL)"
+REASONS = {
+    "NoSuchBucket": "the bucket does not exist (--workspace)",
+    "AccessDenied": DENIED,
+    "AllAccessDisabled": DENIED,
+    "403": DENIED,
+    "ExpiredToken": REFUSED,
+    "InvalidAccessKeyId": REFUSED,
+    "InvalidToken": REFUSED,
+    "SignatureDoesNotMatch": REFUSED,
+    "CredentialRetrievalError": MISSING,
+    "NoCredentialsError": MISSING,
+    "PartialCredentialsError": MISSING,
+    "ProfileNotFound": MISSING,
+    "AuthorizationHeaderMalformed": REGION,
+    "IllegalLocationConstraintException": REGION,
+    "PermanentRedirect": REGION,
+    "NotImplemented": "the service lacks what is needed, probably conditional creation (AWS_ENDPOINT_URL)",
+    "ConnectTimeoutError": UNREACHABLE,
+    "EndpointConnectionError": UNREACHABLE,
+    "ProxyConnectionError": UNREACHABLE,
+    "SSLError": UNREACHABLE,
+}
+
+
+class S3Store:
+    """A prefix of an S3 bucket.
+
+    Args:
+        bucket: The bucket.
+        prefix: The prefix, without slashes around it; "" for the whole bucket.
+
+    Raises:
+        RequestError: It cannot be read.
+    """
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.address = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        try:
+            with told(self.address):
+                self._client = new_client()
+                self._client.list_objects_v2(Bucket=bucket, Prefix=self._prefix, MaxKeys=1)
+        except OSError as error:
+            raise RequestError(f"the workspace must be readable, but {error}.") from None
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.address!r})"
+
+    def read(self, key: str) -> bytes | None:
+        with contextlib.suppress(FileNotFoundError), self._told(key):
+            for _ in range(TRIES - 1):
+                # botocore retries a request, but not an answer that breaks off.
+                with contextlib.suppress(IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                    return self._get(key).read()
+            return self._get(key).read()
+        return None
+
+    def create(self, key: str, data: bytes) -> bool:
+        tries = 0
+        with self._told(key):
+            while True:
+                try:
+                    self._client.put_object(**self._at(key), Body=data, IfNoneMatch="*")
+                    return True
+                except ClientError as error:
+                    tries += 1 + error.response["ResponseMetadata"].get("RetryAttempts", 0)
+                    if _code(error) == "PreconditionFailed":
+                        # It may be this writer's own, where the answer to an earlier try was lost.
+                        return tries > 1 and self.read(key) == data
+                    if _code(error) != "ConditionalRequestConflict" or tries >= TRIES:
+                        raise
+                time.sleep(0.05 * 2**tries)  # another writer is at it; botocore leaves this one to us
+
+    def replace(self, key: str, data: bytes) -> None:
+        with self._told(key):
+            self._client.put_object(**self._at(key), Body=data)
+
+    def delete(self, key: str) -> None:
+        with contextlib.suppress(FileNotFoundError), self._told(key):  # S3 does not mind its absence, others do
+            self._client.delete_object(**self._at(key))
+
+    def entries(self, folder: str) -> list[Entry]:
+        prefix = self._prefix + (f"{checked(folder)}/" if folder else "")
+        with told(f"{self.address}/{folder}"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            found = [
+                Entry(item["Key"].removeprefix(self._prefix), item["Size"], item["LastModified"].timestamp())
+                for page in pages
+                for item in page.get("Contents", ())
+                if not item["Key"].endswith("/")  # what consoles make for an empty folder
+            ]
+        return sorted(found, key=lambda entry: entry.key)
+
+    def upload(self, path: Path, key: str) -> None:
+        with self._told(key):
+            self._client.upload_file(str(path), **self._at(key), Config=TRANSFER)
+
+    def download(self, key: str, path: Path) -> None:
+        with self._told(key), arriving(path) as file:
+            self._client.download_fileobj(**self._at(key), Fileobj=file, Config=TRANSFER)
+
+    def folder(self, folder: str) -> None:
+        return None
+
+    def _at(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + checked(key)}
+
+    def _get(self, key: str) -> Any:
+        return self._client.get_object(**self._at(key))["Body"]
+
+    def _told(self, key: str) -> contextlib.AbstractContextManager[None]:
+        return told(f"{self.address}/{key}")
+
+
+def new_client() -> Any:
+    """A client for S3 by the AWS environment.
+
+    Raises:
+        RequestError: The environment's endpoint or region cannot be one.
+    """
+    custom = "AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ
+    config = Config(
+        connect_timeout=10,
+        read_timeout=60,
+        max_pool_connections=32,
+        retries={"mode": "standard", "total_max_attempts": TRIES},
+        # Other services refuse the checksums that AWS added later; what is sent is covered by its signature anyway.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        # Nor has every bucket of theirs a host name of its own.
+        s3={"addressing_style": "path"} if custom else None,
+    )
+    try:
+        # botocore itself reads AWS_DEFAULT_REGION only.
+        return Session().client("s3", region_name=os.environ.get("AWS_REGION") or None, config=config)
+    except ValueError:
+        raise RequestError(
+            "the endpoint of S3 must be a URL such as https://host:9000 and its region a name such as us-east-1, "
+            "but one of them is not (AWS_ENDPOINT_URL, AWS_REGION)."
+        ) from None
+
+
+@contextlib.contextmanager
+def told(place: str) -> Iterator[None]:
+    """Tell what went wrong at a place as OSError, in words that hold no secret.
+
+    The errors themselves are not passed on: they can hold addresses, and answers that repeat tokens.
+    """
+    try:
+        yield
+    except (BotoCoreError, ClientError, RetriesExceededError, S3UploadFailedError) as error:
+        code = _code(error)
+        if code in ABSENT:
+            raise FileNotFoundError(f"nothing is at {place}") from None
+        raise OSError(f"{place} failed: {REASONS.get(code, code)}") from None
+
+
+def _code(error: BaseException) -> str:
+    """S3's name for an error, or its class's."""
+    if isinstance(error, S3UploadFailedError):
+        error = error.__context__ or error
+    if isinstance(error, RetriesExceededError):
+        error = error.last_exception
+    if isinstance(error, ClientError):
+        return error.response.get("Error", {}).get("Code", "unknown")
+    return type(error).__name__

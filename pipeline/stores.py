@@ -1,0 +1,252 @@
+"""Where a workspace keeps its files: a folder that every node sees, or a prefix of an S3 bucket, behind one interface.
+
+A key is a relative path with slashes, such as `stages/search/<key>/result.json`. What is there is whole: a file takes
+its key in one step, after its last byte, and a writer that dies leaves nothing at it.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from pipeline.errors import RequestError
+
+PARTIAL = ".partial"  # the folder of a LocalStore with what is not whole yet; no key starts with it
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file in a store.
+
+    Args:
+        key: Where it lies.
+        size: Bytes.
+        modified: When it was written, in seconds since the epoch by the store's own clock, which need not agree with
+            this machine's; S3 tells whole seconds.
+    """
+
+    key: str
+    size: int
+    modified: float
+
+
+class Store(Protocol):
+    """Files by key. Everything raises OSError where the store fails, and ValueError for what is not a key.
+
+    Attributes:
+        address: What `open_store` opens this store by, on any node.
+    """
+
+    address: str
+
+    def read(self, key: str) -> bytes | None:
+        """What is at a key, None where nothing is."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write where nothing is.
+
+        Args:
+            key: Where to.
+            data: Bytes that no other writer would write, such as a text with an id of this attempt: where an answer of
+                the store was lost, they tell whether this writer was the first.
+
+        Returns:
+            Whether it was written; of any number of writers, one is told True. False where something was there, which
+            stays as it is.
+        """
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Write whatever is there; a reader sees the old or the new."""
+
+    def delete(self, key: str) -> None:
+        """Remove what is at a key, if anything is."""
+
+    def entries(self, folder: str) -> list[Entry]:
+        """The files below a folder ("" for all), also in folders of it, sorted by key; none where it is not there."""
+
+    def upload(self, path: Path, key: str) -> None:
+        """Write a file of any size, whatever is at the key."""
+
+    def download(self, key: str, path: Path) -> None:
+        """Copy to a local file of any size, making its folder.
+
+        Raises:
+            FileNotFoundError: Nothing is at the key.
+        """
+
+    def folder(self, folder: str) -> Path | None:
+        """Where the files below a folder ("" for all) can be read without a copy, there or not; None where nowhere."""
+
+
+class LocalStore:
+    """A folder on a file system that every node sees, with hard links.
+
+    Args:
+        root: The folder; made when first written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+        self.address = str(self.root)
+
+    def __repr__(self) -> str:
+        return f"LocalStore({self.address!r})"
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+
+    def create(self, key: str, data: bytes) -> bool:
+        try:
+            # A hard link fails where the name exists: creation and check are one step, also between nodes.
+            with arriving(self._path(key), self.root / PARTIAL, place=os.link) as file:
+                file.write(data)
+        except FileExistsError:
+            return False
+        return True
+
+    def replace(self, key: str, data: bytes) -> None:
+        with arriving(self._path(key), self.root / PARTIAL) as file:
+            file.write(data)
+
+    def delete(self, key: str) -> None:
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            self._path(key).unlink()
+
+    def entries(self, folder: str) -> list[Entry]:
+        found = []
+        for parent, _, names in os.walk(self.folder(folder), onerror=_raise_unless_absent):
+            key_parent = Path(parent).relative_to(self.root)
+            if key_parent.parts[:1] == (PARTIAL,):
+                continue
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):  # deleted just now
+                    status = os.stat(os.path.join(parent, name))
+                    found.append(Entry((key_parent / name).as_posix(), status.st_size, status.st_mtime))
+        return sorted(found, key=lambda entry: entry.key)
+
+    def upload(self, path: Path, key: str) -> None:
+        with path.open("rb") as source, arriving(self._path(key), self.root / PARTIAL) as file:
+            shutil.copyfileobj(source, file, 2**20)
+
+    def download(self, key: str, path: Path) -> None:
+        with self._path(key).open("rb") as source, arriving(path) as file:
+            shutil.copyfileobj(source, file, 2**20)
+
+    def folder(self, folder: str) -> Path:
+        return self._path(folder) if folder else self.root
+
+    def _path(self, key: str) -> Path:
+        return self.root / checked(key)
+
+
+def open_store(address: str | Path) -> Store:
+    """The store at an address.
+
+    Args:
+        address: A folder, or `s3://bucket/prefix`. Its endpoint, region and credentials come from the AWS environment:
+            AWS_ENDPOINT_URL, AWS_REGION, a profile, the machine's role. Google Cloud Storage is reached by its S3
+            endpoint, https://storage.googleapis.com, with HMAC keys.
+
+    Raises:
+        RequestError: The address is neither, or what is there cannot be read.
+    """
+    scheme, separator, rest = str(address).partition("://")
+    if not separator:
+        return LocalStore(Path(address))
+    if scheme != "s3":
+        # Not repeated: an address may hold a password.
+        raise RequestError("a workspace must be a folder or s3://bucket/prefix, but got another URL (--workspace).")
+    from pipeline.s3_store import S3Store  # boto3 takes a third of a second to import
+
+    return S3Store(*split_address(rest))
+
+
+def split_address(rest: str) -> tuple[str, str]:
+    """Bucket and prefix of what follows `s3://`.
+
+    Raises:
+        RequestError: It is something else.
+    """
+    bucket, _, prefix = rest.partition("/")
+    prefix = prefix.rstrip("/")
+    try:
+        if not re.fullmatch("[A-Za-z0-9._-]+", bucket) or set(prefix) & set("?#"):
+            raise ValueError
+        return bucket, checked(prefix) if prefix else ""
+    except ValueError:
+        # Nor is this: it may be key:secret@bucket or bucket?secret=….
+        raise RequestError(
+            "an S3 workspace must be s3://bucket/prefix with a bucket's name and a plain prefix, but got something "
+            "else; credentials belong to the AWS environment (--workspace)."
+        ) from None
+
+
+def require_conditions(store: Store) -> None:
+    """Prove that a store can be written to and that `create` never replaces anything, which all else is built on.
+
+    Raises:
+        RequestError: It cannot, as on file systems without hard links and services that ignore `If-None-Match`.
+    """
+    key = f"probe-{uuid.uuid4().hex}"
+    try:
+        first = store.create(key, b"first")
+        second = store.create(key, b"second")
+        kept = store.read(key)
+        store.delete(key)
+    except OSError as error:
+        raise RequestError(f"the workspace {store.address} must be writable, but {error} (--workspace).") from None
+    if (first, second, kept) != (True, False, b"first"):
+        raise RequestError(
+            f"the workspace {store.address} must support conditional creation (If-None-Match), but it replaced a file "
+            "that was there: use a folder or another S3 service (--workspace)."
+        )
+
+
+def checked(key: str) -> str:
+    """A key that is one.
+
+    Raises:
+        ValueError: It is not a plain relative path with slashes.
+    """
+    parts = key.split("/")
+    if not {"", ".", ".."}.isdisjoint(parts) or parts[0] == PARTIAL:
+        raise ValueError(f"a key must be a plain relative path such as stages/search/result.json, but got {key!r}.")
+    return key
+
+
+@contextlib.contextmanager
+def arriving(
+    path: Path, partials: Path | None = None, *, place: Callable[[Path, Path], None] = os.replace
+) -> Iterator[BinaryIO]:
+    """A file to write to that gets its name when all is written; otherwise nothing is left of it.
+
+    Args:
+        path: Its name; its folder is made.
+        partials: Where it lies until then, on the same file system; beside `path` by default.
+        place: What gives it its name.
+    """
+    partials = partials or path.parent
+    partial = partials / f"{uuid.uuid4().hex}.partial"
+    partials.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with partial.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        place(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _raise_unless_absent(error: OSError) -> None:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
