@@ -67,7 +67,7 @@ def evaluate_by_hand(
             raise RequestError(f"a manifest has no size of its own: give --image-size H W for {target}.")
         packed = PackedDataset(workspace.files(prepared) / SHARDS)
         indices = [*packed.subset("query"), *packed.subset("gallery")]
-        store = ImageStore.open(packed, indices, size, workspace.root / "cache", prepared["fingerprint"])
+        store = ImageStore.open(packed, indices, size, workspace.cache, prepared["fingerprint"])
         try:
             embedding_ND = embed(model, store, device, after_neck=after_neck)
         except ValueError as error:
@@ -96,8 +96,8 @@ def _prepare(target: str, workspace: Workspace) -> tuple[DiskData, dict[str, Any
     require_evaluation(target, dataset)
     spec = {"dataset": {"kind": kind, "fingerprint": checked_fingerprint(target, dataset, workspace, print, "--data")}}
     ended = execute(
-        workspace.root, Task("prepare", content_key("prepare", spec), spec, location=location), lambda report: None
+        workspace.address, Task("prepare", content_key("prepare", spec), spec, location=location), lambda report: None
     )
-    if "failure" in ended:
-        raise RequestError(ended["failure"]["message"])
+    if "result" not in ended:
+        raise RequestError(ended.get("failure", {}).get("message", f"{target} is being prepared by another process."))
     return data, ended["result"]

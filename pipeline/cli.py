@@ -70,7 +70,7 @@ def run(
     from pipeline.report import comparison, summary
 
     loaded, place = load_experiment(experiment, data or [], weights or []), _workspace(workspace)
-    print(f"experiment {loaded.name} ({experiment}), workspace {place.root}", flush=True)
+    print(f"experiment {loaded.name} ({experiment}), workspace {place.address}", flush=True)
     planned = plan(loaded, preflight(loaded, place, lambda line: print(line, flush=True)), place.result)
     require_fitting_weights(planned)
     print(summary(planned), flush=True)
@@ -87,7 +87,7 @@ def run(
         print(f"MLflow is behind ({problem}): `{_command('sync', experiment, options)}` brings it level.")
     print(
         f"\n{comparison(planned)}\n\n"
-        f"results      {place.root}\n"
+        f"results      {place.address}\n"
         f"this table   {_command('report', experiment, options)}\n"
         f"compare      {_command('ui', None, options[:2] if workspace else [])}: runs of kind `evaluate`, Compare",
         flush=True,
@@ -310,8 +310,10 @@ def _shared_tracking_uri(option: str | None, workspace: "Workspace") -> str | No
     """Where MLflow is; None where several machines have no server to share."""
     import ray
 
-    if not _named_uri(option) and len([node for node in ray.nodes() if node["Alive"]]) > 1:
-        print("several machines need a tracking server (--tracking-uri): untracked; `msinet sync` fills it in later")
+    several = len([node for node in ray.nodes() if node["Alive"]]) > 1
+    if not _named_uri(option) and (several or workspace.root is None):
+        reason = "a cluster of several machines" if several else "a workspace on S3"
+        print(f"{reason} needs a tracking server (--tracking-uri): untracked; `msinet sync` fills it in later")
         return None
     return _tracking_uri(option, workspace)
 
@@ -320,7 +322,12 @@ def _tracking_uri(option: str | None, workspace: "Workspace") -> str:
     """Where MLflow is: as named, else beside the results."""
     from pipeline.tracking import default_uri
 
-    return _named_uri(option) or default_uri(workspace)
+    uri = _named_uri(option) or default_uri(workspace)
+    if uri is None:
+        raise RequestError(
+            f"a workspace on S3 needs a tracking server (--tracking-uri), but {workspace.address} has none."
+        )
+    return uri
 
 
 def _named_uri(option: str | None) -> str | None:

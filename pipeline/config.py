@@ -225,6 +225,7 @@ class Resources(Strict):
     Attributes:
         prepare, search, retrain, evaluate, measure, picture: Share of one stage of that kind.
         max_concurrent: Stages at a time, beyond the cluster's own limit.
+        lease_seconds: How long a driver waits before it takes over a stage whose worker, of another driver, is silent.
     """
 
     prepare: Share = Share(gpus=0)
@@ -234,6 +235,7 @@ class Resources(Strict):
     measure: Share = Share()
     picture: Share = Share()
     max_concurrent: int | None = Field(default=None, ge=1)
+    lease_seconds: float = Field(default=60, gt=0)
 
 
 class Experiment(Strict):
@@ -266,7 +268,7 @@ class Experiment(Strict):
         search: The search recipe.
         retrain: The retraining recipes.
         threads: CPU threads of a stage, part of its key: other numbers of threads round differently.
-        checkpoint_every: Epochs between saved states.
+        checkpoint_every: Seconds between saved states of a search or a training.
         resources: What stages occupy.
     """
 
@@ -292,7 +294,7 @@ class Experiment(Strict):
     search: Annotated[SearchRecipe, _over(SearchRecipe())] = SearchRecipe()
     retrain: Retrain = Retrain()
     threads: int = Field(default=1, ge=1)
-    checkpoint_every: int = Field(default=1, ge=1)
+    checkpoint_every: float = Field(default=60, ge=0)
     resources: Resources = Resources()
 
     @field_validator("genotypes")

@@ -93,3 +93,21 @@ def _stated_images(experiment: Experiment, name: str) -> int:
     if isinstance(data, DiskData):
         return TRAIN_IMAGES.get(data.kind) or 0  # a manifest states none
     return sum(record.subset == TRAIN for record in synthetic.records(data.spec))
+
+
+def longest_paths(plan: Plan) -> dict[str, float]:
+    """By stage, how much work lies on the longest way from its start to the end of what needs it, in core-seconds."""
+    followers: dict[str, list[str]] = {name: [] for name in plan.stages}
+    for stage in plan.stages.values():
+        for need in stage.needs.values():
+            followers[need].append(stage.name)
+    paths: dict[str, float] = {}
+    for name, stage in reversed(plan.stages.items()):  # each stands after those that it needs
+        paths[name] = _work(plan, stage) + max((paths[follower] for follower in followers[name]), default=0.0)
+    return paths
+
+
+def _work(plan: Plan, stage: Stage) -> float:
+    if stage.kind not in ("search", "retrain"):
+        return 1.0  # minutes beside hours
+    return 1.0 + _pixels(plan, stage) * CORE_SECONDS[stage.settings.get("network", stage.kind)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from pipeline.plan import Stage
-from pipeline.scheduling import DONE, FAILED, LACKING, QUEUED, RUNNING, SKIPPED, WAITING, Failure
+from pipeline.scheduling import DONE, ELSEWHERE, FAILED, LACKING, QUEUED, RUNNING, SKIPPED, WAITING, Failure
 from pipeline.stages import Report
 
 
@@ -47,6 +47,11 @@ class Progress:
         self.latest.pop(stage.name, None)
         self._print(f"FAILED  {stage.name}: {failure['message']}")
 
+    def retried(self, stage: Stage, reason: str) -> None:
+        """One line for a stage that is tried again."""
+        self.latest.pop(stage.name, None)
+        self._print(f"again   {stage.name}: {reason}")
+
     def tick(self, states: dict[str, str]) -> None:
         """A summary, when it is time."""
         if time.monotonic() < self.next_summary:
@@ -60,6 +65,7 @@ class Progress:
         self._print(
             f"stages: {count[DONE]} done, {count[RUNNING]} running, {count[WAITING] + count[QUEUED]} pending, "
             f"{count[FAILED] + count[SKIPPED]} failed"
+            + (f", {count[ELSEWHERE]} run by another driver" if count[ELSEWHERE] else "")
             + (f", {count[LACKING]} lack data or weights" if count[LACKING] else "")
         )
         for name, report in self.latest.items():

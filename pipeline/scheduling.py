@@ -5,9 +5,10 @@ from its last saved state.
 """
 
 import os
+import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 # Explicit, since the default has changed between Ray's versions; before the import, since Ray reads it there.
@@ -18,14 +19,22 @@ import ray
 
 from pipeline.config import Resources, Share
 from pipeline.errors import RequestError
+from pipeline.estimate import longest_paths
+from pipeline.leases import holder_of
 from pipeline.plan import KINDS, Plan, Stage, content_key
-from pipeline.stages import Report, Task, execute
-from pipeline.workspace import Workspace
+from pipeline.stages import Ended, Report, Task, execute
+from pipeline.workspace import Workspace, stage_place
 
 WAITING, QUEUED, RUNNING, DONE = "pending", "queued", "running", "done"
+ELSEWHERE = "elsewhere"  # another driver on this workspace works at it
 # `lacking` needs data or weights that the experiment does not give; it is no failure.
 FAILED, SKIPPED, LACKING = "failed", "skipped", "lacking"
 Failure = dict[str, Any]
+
+ATTEMPTS = 3  # of a stage, one after another, that bring it no further: then it has failed
+# Stages that wait for a place on the cluster: enough for any cluster to grow by, few enough that the longest path,
+# whose stages are ready last, does not queue behind all others.
+BACKLOG = 64
 
 
 class Watcher(Protocol):
@@ -42,6 +51,9 @@ class Watcher(Protocol):
 
     def failed(self, stage: Stage, failure: Failure) -> None:
         """The stage has failed, or cannot run since what it needs has failed."""
+
+    def retried(self, stage: Stage, reason: str) -> None:
+        """An attempt at the stage came to nothing; there will be another."""
 
     def tick(self, states: dict[str, str]) -> None:
         """Every second or so, with the state of each stage by name."""
@@ -75,11 +87,11 @@ class Board:
         return reports
 
 
-@ray.remote
-def run_task(root: str, task: Task, board: Any) -> dict[str, Any]:
+@ray.remote(max_retries=0)  # the driver decides what is tried again
+def run_task(address: str, task: Task, board: Any, holder: str) -> Ended:
     """`execute` on a worker."""
     board.post.remote(task.key, None)
-    return execute(Path(root), task, lambda report: board.post.remote(task.key, report))
+    return execute(address, task, lambda report: board.post.remote(task.key, report), holder)
 
 
 def connect(address: str | None, resources: Resources) -> None:
@@ -118,86 +130,134 @@ def probe_device() -> str:
     return device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def run_plan(plan: Plan, workspace: Workspace, watchers: Sequence[Watcher]) -> Outcome:
+def run_plan(plan: Plan, workspace: Workspace, watchers: Sequence[Watcher], run: Any = run_task) -> Outcome:
     """Run what is not done yet, on the Ray that is connected.
 
     Args:
         plan: With all fingerprints known.
         workspace: Where results are published.
         watchers: Told of everything that happens.
+        run: The remote function that runs one stage.
 
     Returns:
         The state of each stage; failures do not stop stages that do not need them.
     """
-    return _Driver(plan, workspace, watchers).run()
+    return _Driver(plan, workspace, watchers, run).run()
 
 
 class _Driver:
-    def __init__(self, plan: Plan, workspace: Workspace, watchers: Sequence[Watcher]) -> None:
+    def __init__(self, plan: Plan, workspace: Workspace, watchers: Sequence[Watcher], run: Any) -> None:
         self.plan = plan
         self.workspace = workspace
         self.watchers = watchers
+        self.run_task = run
+        self.holder = uuid.uuid4().hex  # of leases
         self.states = {name: LACKING if stage.lacks else WAITING for name, stage in plan.stages.items()}
         self.results = plan.results()
+        self.paths = longest_paths(plan)
         self.failures: dict[str, Failure] = {}  # by key
         self.running: dict[Any, Stage] = {}
+        self.attempts: dict[str, _Attempts] = {}  # by key
         self.board = Board.remote()  # type: ignore[attr-defined]
-        self.shares = {kind: self._options(getattr(plan.experiment.resources, kind)) for kind in KINDS}
         if any(plan.of_kind("measure")):
-            plan.name_device(ray.get(probe_device.options(**self.shares["measure"]).remote()))
+            probe = probe_device.options(**self._share("measure"))
+            plan.name_device(ray.get(probe.remote()))
 
     def run(self) -> Outcome:
         """Until nothing is running and nothing can be released."""
         while True:
             self._release()
             self._tell("tick", dict(self.states))
-            if not self.running:
+            if self.running:
+                ended, _ = ray.wait(list(self.running), timeout=1.0)
+                self._listen()
+                for reference in ended:
+                    self._settle(reference)
+            elif self._waits():
+                time.sleep(0.5)
+            else:
                 return Outcome(dict(self.states))
-            ended, _ = ray.wait(list(self.running), timeout=1.0)
-            self._listen()
-            for reference in ended:
-                self._settle(reference)
+
+    def _waits(self) -> bool:
+        """Whether a stage may be ready later although none of ours runs."""
+        return any(self.states[n] == ELSEWHERE for n in self.states) or any(
+            self.states[stage.name] == WAITING and stage.key in self.attempts for stage in self.plan.stages.values()
+        )
 
     def _release(self) -> None:
-        """Settle what is published, skip what can never run, submit what is ready."""
+        """Settle what is published, skip what can never run, submit what is ready, the longest path first."""
+        ready = []
+        keys = {stage.key for stage in self.running.values()}
         for stage in self.plan.stages.values():
-            if self.states[stage.name] != WAITING:
+            if self.states[stage.name] not in (WAITING, ELSEWHERE):
                 continue
             lost = next((n for n in stage.needs.values() if self.states[n] in (FAILED, SKIPPED)), None)
             if lost is not None:
                 self._fail(stage, {"message": f"not run, since `{lost}` failed"}, SKIPPED)
-                continue
-            spec = stage.bind(self.results)
-            if spec is None:
-                continue
-            stage.key = content_key(stage.kind, spec)
-            result = stage.result or self.workspace.result(stage.kind, stage.key)
-            if result is not None:
-                self._finish(stage, result)
-            elif stage.key in self.failures:
-                self._fail(stage, self.failures[stage.key])
-            elif not any(other.key == stage.key for other in self.running.values()):
-                self._submit(stage, spec)
+            elif self._binds(stage):
+                if stage.result is not None:
+                    self._finish(stage, stage.result)
+                elif stage.key in self.failures:
+                    self._fail(stage, self.failures[stage.key])
+                elif stage.key not in keys:
+                    ready.append(stage)
+        for stage in sorted(ready, key=lambda stage: -self.paths[stage.name]):
+            if stage.key not in keys and self._has_room(stage):
+                self._start(stage)
+                keys.add(stage.key)
 
-    def _submit(self, stage: Stage, spec: dict[str, Any]) -> None:
+    def _binds(self, stage: Stage) -> bool:
+        """Whether the stage's key is known; if so, what is published is known too."""
+        if stage.key is not None and stage.name in self.results:
+            return True
+        spec = stage.bind(self.results)
+        if spec is None:
+            return False
+        key = content_key(stage.kind, spec)
+        if key != stage.key or stage.key not in self.attempts:
+            stage.key = key
+            self.attempts.setdefault(key, _Attempts())
+            stage.result = stage.result or self.workspace.result(stage.kind, key)
+        return True
+
+    def _has_room(self, stage: Stage) -> bool:
         limit = self.plan.experiment.resources.max_concurrent
         if limit is not None and len(self.running) >= limit:
-            return
+            return False
         # Times are compared with one another: nothing else of this grid may run beside a measurement.
         if self.running and "measure" in (stage.kind, *(other.kind for other in self.running.values())):
-            return
+            return False
+        queued = sum(self.states[other.name] == QUEUED for other in self.running.values())
+        return queued < BACKLOG and time.monotonic() >= self.attempts[str(stage.key)].not_before
+
+    def _start(self, stage: Stage) -> None:
+        """Submit a stage, unless it is done or another driver is at it."""
+        attempts, key = self.attempts[str(stage.key)], str(stage.key)
+        stage.result = self.workspace.result(stage.kind, key)
+        if stage.result is not None:
+            return self._finish(stage, stage.result)
+        holder = holder_of(self.workspace.store, f"{stage_place(stage.kind, key)}/leases")
+        if holder not in (None, self.holder):
+            return self._wait_for_other(stage)
+        if attempts.newest is None:
+            attempts.newest = self.workspace.newest_checkpoint(stage.kind, key)
+        experiment = self.plan.experiment
+        spec = stage.bind(self.results)
+        assert spec is not None
         task = Task(
             stage.kind,
-            str(stage.key),
+            key,
             spec,
             inputs={role: self.results[name] for role, name in stage.needs.items()},
             location=stage.location,
-            checkpoint_every=self.plan.experiment.checkpoint_every,
+            checkpoint_every=experiment.checkpoint_every,
+            lease_seconds=experiment.resources.lease_seconds,
         )
-        options = {"name": stage.name, "max_retries": 3, **self.shares[stage.kind]}
-        reference = run_task.options(**options).remote(str(self.workspace.root), task, self.board)
+        options = {"name": stage.name, **self._share(stage.kind, alone=attempts.alone)}
+        reference = self.run_task.options(**options).remote(self.workspace.address, task, self.board, self.holder)
         self.running[reference] = stage
         self.states[stage.name] = QUEUED
+        return None
 
     def _listen(self) -> None:
         """Pass on what workers have posted."""
@@ -223,15 +283,45 @@ class _Driver:
         stage = self.running.pop(reference)
         try:
             ended = ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
-            ended = {"failure": {"message": f"the workspace cannot be used: {error.cause}", "traceback": str(error)}}
+        except ray.exceptions.RayTaskError as error:  # outside of what `execute` catches: the workspace
+            remedy = "again" if isinstance(error.cause, OSError) else None
+            message = f"the workspace cannot be used: {error.cause}"
+            ended = {"failure": {"message": message, "traceback": str(error), "retry": remedy}}
         except ray.exceptions.RayError as error:
-            ended = {"failure": {"message": f"the stage's worker was lost: {error}".splitlines()[0]}}
+            message = f"the stage's worker was lost: {error}".splitlines()[0]
+            ended = {"failure": {"message": message, "retry": "again"}}
         if "result" in ended:
             self._finish(stage, ended["result"])
+        elif "held" in ended:
+            self._wait_for_other(stage)
         else:
-            self.failures[str(stage.key)] = ended["failure"]
-            self._fail(stage, ended["failure"])
+            self._after_failure(stage, ended.get("failure") or {"message": "asked to end (SIGTERM)", "retry": "again"})
+
+    def _after_failure(self, stage: Stage, failure: Failure) -> None:
+        """Try again what may succeed; all else has failed."""
+        key = str(stage.key)
+        attempts = self.attempts[key]
+        if failure.get("retry") == "alone" and not attempts.alone:
+            attempts.alone = True
+        elif failure.get("retry") != "again" or not self._may_try_again(stage, attempts):
+            self.failures[key] = failure
+            return self._fail(stage, failure)
+        self.states[stage.name] = WAITING
+        self._tell("retried", stage, failure["message"])
+        return None
+
+    def _may_try_again(self, stage: Stage, attempts: "_Attempts") -> bool:
+        """Only attempts that brought no newer checkpoint count."""
+        newest = self.workspace.newest_checkpoint(stage.kind, str(stage.key))
+        attempts.fruitless = 0 if newest > (attempts.newest or 0.0) else attempts.fruitless + 1
+        attempts.newest = newest
+        attempts.not_before = time.monotonic() + (2.0**attempts.fruitless - 1)
+        return attempts.fruitless < ATTEMPTS
+
+    def _wait_for_other(self, stage: Stage) -> None:
+        self.states[stage.name] = ELSEWHERE
+        wait = min(5.0, self.plan.experiment.resources.lease_seconds / 4)
+        self.attempts[str(stage.key)].not_before = time.monotonic() + wait
 
     def _finish(self, stage: Stage, result: dict[str, Any]) -> None:
         stage.result = self.results[stage.name] = result
@@ -246,9 +336,27 @@ class _Driver:
         for watcher in self.watchers:
             getattr(watcher, event)(*arguments)
 
-    @staticmethod
-    def _options(share: Share) -> dict[str, float]:
+    def _share(self, kind: str, *, alone: bool = False) -> dict[str, float]:
+        """What Ray reserves for a stage; looked at each time, since a cluster grows."""
+        share: Share = getattr(self.plan.experiment.resources, kind)
         gpus = share.gpus
         if gpus == "auto":
             gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
-        return {"num_cpus": share.cpus, "num_gpus": gpus}
+        return {"num_cpus": share.cpus, "num_gpus": max(1.0, gpus) if alone else gpus}
+
+
+@dataclass
+class _Attempts:
+    """How the attempts at one piece of work went.
+
+    Attributes:
+        fruitless: How many in a row saved no newer state.
+        newest: When a state was last saved before the latest attempt, by the store's clock.
+        alone: Whether it needs a whole GPU: it found no room on a shared one.
+        not_before: When it may be tried next, by this process's monotonic clock.
+    """
+
+    fruitless: int = 0
+    newest: float | None = None
+    alone: bool = False
+    not_before: float = 0.0

@@ -3,20 +3,27 @@
 `execute` is all that Ray runs; it needs no Ray itself.
 """
 
+import contextlib
 import json
 import os
+import signal
+import sys
+import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline import leases
 from pipeline.plan import Plan, Result, content_of, network_options
-from pipeline.workspace import Attempt, Workspace
+from pipeline.workspace import Attempt, Workspace, stage_place
 
 T = TypeVar("T")
 Report = dict[str, Any]
+Ended = dict[str, Any]
 SHARDS, WEIGHTS, HISTORY = "shards", "weights.safetensors", "history.jsonl"
 GENOTYPE, SPLIT = "genotype.json", "split.parquet"
 PER_QUERY, EMBEDDING = "per_query.parquet", "embedding.safetensors"
@@ -31,7 +38,8 @@ class Task:
         kind, key, spec: What to compute; `spec` decides the result.
         inputs: Published results that it uses, by role.
         location: Where a disk dataset lies.
-        checkpoint_every: Epochs between saved states.
+        checkpoint_every: Seconds between saved states.
+        lease_seconds: How long another driver waits before it takes the stage over from one that has died.
     """
 
     kind: str
@@ -39,17 +47,31 @@ class Task:
     spec: dict[str, Any]
     inputs: dict[str, Result] = field(default_factory=dict)
     location: dict[str, str] = field(default_factory=dict)
-    checkpoint_every: int = 1
+    checkpoint_every: float = 60.0
+    lease_seconds: float = 60.0
+
+
+class Stopped(Exception):
+    """This process has been asked to end (SIGTERM); the state is saved."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """A task and where it runs."""
+    """A task and where it runs.
+
+    Attributes:
+        task: What to do.
+        workspace: Where its inputs lie and its state goes.
+        attempt: Where its files go.
+        report: Called with each epoch's report.
+        stop: Set when the process has to end: the state is saved after the step that runs.
+    """
 
     task: Task
     workspace: Workspace
     attempt: Attempt
     report: Callable[[Report], None]
+    stop: threading.Event
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -63,40 +85,100 @@ class Context:
     @property
     def cache(self) -> Path:
         """Decoded pictures, which any stage may reuse and anybody may delete."""
-        return self.workspace.root / "cache"
+        return self.workspace.cache
 
 
-def execute(root: Path, task: Task, report: Callable[[Report], None]) -> dict[str, Any]:
+def execute(address: str, task: Task, report: Callable[[Report], None], holder: str = "") -> Ended:
     """Run a stage and publish its result; an error is recorded and returned, not raised.
 
     Args:
-        root: The workspace.
+        address: Of the workspace.
         task: What to do.
         report: Called with each epoch's report.
+        holder: Who asks for it, and holds the stage's lease meanwhile; the same for all attempts of one driver.
 
     Returns:
-        `{"result": …}`, or `{"failure": {"message", "traceback"}}`.
+        `{"result": …}`; `{"failure": {"message", "traceback", "log", "retry"}}`, where `retry` is `"again"` for what
+        may pass by itself, `"alone"` for a GPU without room, or None; `{"stopped": True}` after SIGTERM;
+        or `{"held": holder}` while another driver works at the stage.
     """
-    workspace = Workspace(root)
+    workspace = Workspace(address)
     published = workspace.result(task.kind, task.key)
     if published is not None:
         return {"result": published}
+    place = f"{stage_place(task.kind, task.key)}/leases"
+    lease = leases.take(workspace.store, place, holder or uuid.uuid4().hex, task.lease_seconds)
+    if lease is None:
+        return {"held": leases.holder_of(workspace.store, place)}
+    with lease, _stop_on_sigterm() as stop:
+        return _attempt(workspace, task, report, stop)
+
+
+def _attempt(workspace: Workspace, task: Task, report: Callable[[Report], None], stop: threading.Event) -> Ended:
+    log = LogTail()
     attempt = workspace.begin(task.kind, task.key)
     started = time.time()
     try:
-        part = RUN[task.kind](Context(task, workspace, attempt, report))
+        part = RUN[task.kind](Context(task, workspace, attempt, report, stop))
+        result = {**part, "spec": task.spec, "started": started, "seconds": time.time() - started}
+        return {"result": workspace.publish(attempt, result)}
+    except Stopped:
+        return {"stopped": True}
     except Exception as error:
         failure = {
             "message": f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}",
             "traceback": traceback.format_exc(),
+            "log": log.read(),
+            "retry": _remedy(error),
             "time": time.time(),
         }
-        workspace.record_failure(attempt, failure)
+        with contextlib.suppress(OSError):  # the store may be what failed
+            workspace.record_failure(attempt, failure)
         return {"failure": failure}
-    result = {**part, "spec": task.spec, "started": started, "seconds": time.time() - started}
-    published = workspace.publish(attempt, result)
-    attempt.checkpoint.unlink(missing_ok=True)  # a finished stage never continues
-    return {"result": published}
+
+
+def _remedy(error: Exception) -> str | None:
+    """What may help against an error: nothing against a bug or bad data."""
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU; a host without memory kills the process
+        return "alone"
+    return "again" if isinstance(error, OSError) else None
+
+
+@contextlib.contextmanager
+def _stop_on_sigterm() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, in the thread that receives signals."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+class LogTail:
+    """What this process has written to its log files since now: Ray gives each worker files of its own."""
+
+    LENGTH = 8000
+
+    def __init__(self) -> None:
+        files = [path for path in map(Path, ("/proc/self/fd/1", "/proc/self/fd/2")) if path.is_file()]
+        if len(files) == 2 and files[0].samefile(files[1]):
+            files.pop()
+        self._starts = {path: path.stat().st_size for path in files}
+
+    def read(self) -> str:
+        """The last characters; empty where output goes elsewhere."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        texts = []
+        for path, start in self._starts.items():
+            with path.open("rb") as file:
+                file.seek(max(start, path.stat().st_size - self.LENGTH))
+                texts.append(file.read().decode(errors="replace"))
+        return "".join(texts)[-self.LENGTH :]
 
 
 def run_prepare(context: Context) -> Result:
@@ -148,7 +230,7 @@ def run_search(context: Context) -> Result:
         recipe,
         device,
     )
-    history = _run_epochs(context, search, search_epochs(search), recipe.epochs)
+    history = _run_epochs(context, search, search_epochs, recipe.epochs)
     _save_weights(context, search.supernet)
     genotype = search.supernet.derive()
     (context.attempt.folder / GENOTYPE).write_text(genotype.to_json(), encoding="utf-8")
@@ -181,7 +263,7 @@ def run_retrain(context: Context) -> Result:
         _require_content(weights, spec["start"])
         load_start(model, read_state_dict(weights))
     training = Training(model, batches, recipe, device)
-    history = _run_epochs(context, training, train_epochs(training), recipe.epochs)
+    history = _run_epochs(context, training, train_epochs, recipe.epochs)
     _save_weights(context, training.model)
     return {
         **_effort(history, recipe),
@@ -246,7 +328,8 @@ def pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, bytes]]:
         for stage in plan.of_kind("picture")
         if stage.result is not None
         for name in PICTURES
-        for path in [workspace.files(stage.result) / name]
+        for path in [workspace.file(stage.result, name)]
+        if path
     ]
 
 
@@ -346,7 +429,9 @@ def _train_batches(
     return TrainBatches(store, labels, sampler, recipe.augmentation, context.spec["seed"], device, stream, num_classes)
 
 
-def _run_epochs(context: Context, loop: Any, epochs: Iterator[Any], total: int) -> list[Report]:
+def _run_epochs(
+    context: Context, loop: Any, epochs: Callable[[Any, Callable[[], None]], Iterator[Any]], total: int
+) -> list[Report]:
     """Run a loop to its end, from the newest state that any attempt saved; the history of all its epochs."""
     from msinet.engine.state import load_state, save_state
 
@@ -359,12 +444,21 @@ def _run_epochs(context: Context, loop: Any, epochs: Iterator[Any], total: int) 
         loop.load_state_dict(state["loop"])
         history = [json.loads(line) for line in state["history"]]
         break
-    for report in epochs:
+    saved = time.monotonic()
+
+    def after_step() -> None:
+        nonlocal saved
+        if context.stop.is_set() or time.monotonic() - saved >= context.task.checkpoint_every:
+            state = {"loop": loop.state_dict(), "history": [json.dumps(line) for line in history]}
+            context.workspace.save_checkpoint(context.attempt, lambda path: save_state(path, state))
+            saved = time.monotonic()
+        if context.stop.is_set():
+            raise Stopped
+
+    for report in epochs(loop, after_step):
         history.append(_plain(report))
         context.report({**history[-1], "epochs": total, "pid": os.getpid()})
-        if loop.next_epoch % context.task.checkpoint_every == 0:
-            lines = [json.dumps(line) for line in history]
-            save_state(context.attempt.checkpoint, {"loop": loop.state_dict(), "history": lines})
+        after_step()
     text = "".join(json.dumps(line) + "\n" for line in history)
     (context.attempt.folder / HISTORY).write_text(text, encoding="utf-8")
     return history

@@ -23,27 +23,44 @@ from pipeline.stages import GENOTYPE, HISTORY, PER_QUERY, PICTURES, SPLIT, Repor
 from pipeline.workspace import Workspace
 
 KEY_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG = "msinet.key", "msinet.spec", "msinet.synced", "msinet.files"
+# Files of a result that its run shows, by kind; the others stay where `WEIGHTS_TAG` says.
+ARTIFACTS: dict[str, tuple[str, ...]] = {
+    "prepare": (),
+    "search": (GENOTYPE, HISTORY, SPLIT),
+    "retrain": (HISTORY,),
+    "evaluate": (PER_QUERY,),
+    "measure": (),
+    "picture": PICTURES,
+}
 METRICS_PER_BATCH = 1000  # the server's limit
 log = logging.getLogger(__name__)
 
 
-def default_uri(workspace: Workspace) -> str:
-    """An SQLite file beside the results: for one machine."""
-    return f"sqlite:///{workspace.root / 'mlflow.db'}"
+def default_uri(workspace: Workspace) -> str | None:
+    """An SQLite file beside the results: for one machine; None where the results lie in no folder."""
+    return f"sqlite:///{workspace.root / 'mlflow.db'}" if workspace.root else None
 
 
 class Tracker:
     """A watcher that keeps MLflow level with what happens, on a thread of its own.
 
+    A server that cannot be reached is tried again and again; when it is back, everything that it missed is written.
+
     Args:
         uri: Of the tracking server or database.
         plan: Whose stages are shown.
         workspace: Where their results are.
+        patience: Seconds between two tries to reach a server that is away.
     """
 
-    def __init__(self, uri: str, plan: Plan, workspace: Workspace) -> None:
+    def __init__(self, uri: str, plan: Plan, workspace: Workspace, patience: float = 20.0) -> None:
         self.view = _View(uri, plan, workspace)
         self.problem: str | None = None
+        self._patience = patience
+        self._next_try = 0.0
+        self._under_way: dict[str, Stage] = {}  # stages that run or have failed: results tell the rest
+        self._failures: dict[str, Failure] = {}
+        self._closed: bool | None = None  # once the grid has ended: whether a stage failed
         self._events: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
@@ -51,6 +68,7 @@ class Tracker:
 
     def started(self, stage: Stage) -> None:
         """Open the stage's run."""
+        self._under_way[stage.name] = stage
         self._put(lambda: self.view.start(stage))
 
     def reported(self, stage: Stage, reports: Sequence[Report]) -> None:
@@ -63,7 +81,11 @@ class Tracker:
 
     def failed(self, stage: Stage, failure: Failure) -> None:
         """Mark the stage's run as failed."""
+        self._under_way[stage.name], self._failures[stage.name] = stage, failure
         self._put(lambda: self.view.fail(stage, failure))
+
+    def retried(self, stage: Stage, reason: str) -> None:
+        """Nothing to do: the stage's run goes on."""
 
     def tick(self, states: dict[str, str]) -> None:
         """Nothing to do."""
@@ -74,24 +96,55 @@ class Tracker:
         Returns:
             What went wrong with MLflow, if anything: then `sync` is needed.
         """
+        self._closed = failed
         self._put(lambda: self.view.close(failed=failed))
-        self._events.put(None)
+        self._put(None)
         self._thread.join(timeout)
         return self.problem or ("MLflow did not keep up" if self._thread.is_alive() else None)
 
-    def _put(self, event: Callable[[], object]) -> None:
-        if self.problem is None:
-            self._events.put(event)
+    def _put(self, event: Callable[[], object] | None) -> None:
+        self._events.put(event)
 
     def _work(self) -> None:
-        while (event := self._events.get()) is not None:
-            if self.problem is not None:
-                continue  # the view is behind from here on: sync writes the rest
+        last = False
+        while not last:
             try:
-                event()
+                event = self._events.get(timeout=self._patience)
+            except queue.Empty:
+                event = _nothing
+            last = event is None
+            try:
+                if self.problem is not None and (last or time.monotonic() >= self._next_try):
+                    self._catch_up()
+                elif self.problem is None and event is not None:
+                    event()
             except Exception as error:
-                self.problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                log.warning("MLflow cannot be reached (%s): the grid goes on untracked.", self.problem)
+                self._away(error)
+
+    def _away(self, error: Exception) -> None:
+        if self.problem is None:
+            log.warning("MLflow cannot be reached (%s): the grid goes on without it.", type(error).__name__)
+        self.problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        self._next_try = time.monotonic() + self._patience
+
+    def _catch_up(self) -> None:
+        """Write what an unreachable server has missed."""
+        self.view = _View(self.view.uri, self.view.plan, self.view.workspace)
+        self.view.open(running=True)
+        for stage in list(self.view.plan.stages.values()):
+            if stage.result is not None:
+                self.view.sync(stage)
+            elif stage.name in self._failures:
+                self.view.fail(stage, self._failures[stage.name])
+            elif stage.name in self._under_way:
+                self.view.start(stage)
+        if self._closed is not None:
+            self.view.close(failed=self._closed)
+        self.problem = None
+
+
+def _nothing() -> None:
+    """An event that only passes the time."""
 
 
 def sync(uri: str, plan: Plan, workspace: Workspace) -> int:
@@ -115,6 +168,11 @@ def _specification(experiment: Experiment) -> dict[str, Any]:
     places: Any = {"datasets": {"__all__": {"path"}}, "weights": True, "resources": True, "checkpoint_every": True}
     specification: dict[str, Any] = experiment.model_dump(mode="json", exclude=places)
     return specification
+
+
+def _without_user(uri: str) -> str:
+    """A server's address without the name and the password that it may hold."""
+    return uri.rpartition("@")[2]
 
 
 class _View:
@@ -147,7 +205,7 @@ class _View:
         self.parent = self._find(SPEC_TAG, spec)
         if self.parent is None:
             name = f"{experiment.name} {time.strftime('%Y-%m-%d %H:%M')}"
-            self.parent = self._create(name, {SPEC_TAG: spec})
+            self.parent = self._claim(spec, self._create(name, {SPEC_TAG: spec}))
             self._log_experiment(experiment)
         if running:
             self.client.update_run(self.parent, status="RUNNING")
@@ -158,6 +216,7 @@ class _View:
         run = self.runs.get(stage.key) or self._find(KEY_TAG, stage.key)
         if run is None:
             run = self._create(stage.name, {KEY_TAG: stage.key, "mlflow.parentRunId": str(self.parent)})
+            run = self._claim(stage.key, run)
             self._describe(run, stage)
         if stage.key not in self.runs:
             self.runs[stage.key] = run
@@ -192,9 +251,8 @@ class _View:
             return
         run = self.start(stage)
         if SYNCED_TAG not in self.client.get_run(run).data.tags:
-            files = self.workspace.files(stage.result)
-            if (files / HISTORY).exists():
-                lines = (files / HISTORY).read_text(encoding="utf-8").splitlines()
+            if history := self.workspace.file(stage.result, HISTORY):
+                lines = history.read_text(encoding="utf-8").splitlines()
                 self.log_epochs(stage, [json.loads(line) for line in lines])
             now = int(time.time() * 1000)
             if stage.kind in ("evaluate", "measure"):
@@ -203,13 +261,13 @@ class _View:
             if "genotype" in stage.result and "genotype" not in self.client.get_run(run).data.params:
                 self.client.log_param(run, "genotype", stage.result["genotype"])
                 self.client.set_tag(run, "genotype", stage.result["genotype"])
-            self.client.set_tag(run, WEIGHTS_TAG, str(files))
-            for name in (GENOTYPE, HISTORY, SPLIT, PER_QUERY, *PICTURES):
-                if (files / name).exists():
-                    self.client.log_artifact(run, str(files / name))
+            self.client.set_tag(run, WEIGHTS_TAG, self.workspace.location(stage.result))
+            for name in ARTIFACTS[stage.kind]:
+                if path := self.workspace.file(stage.result, name):
+                    self.client.log_artifact(run, str(path))
                     if stage.kind == "picture":
                         for evaluation in self._runs_of(stage):
-                            self.client.log_artifact(evaluation, str(files / name), f"beside/{stage.key}")
+                            self.client.log_artifact(evaluation, str(path), f"beside/{stage.key}")
             self.client.set_tag(run, SYNCED_TAG, "true")
         ended = stage.result["started"] + stage.result["seconds"]
         self.client.set_terminated(run, "FINISHED", end_time=int(1000 * ended))
@@ -221,8 +279,9 @@ class _View:
             return
         run = self.start(stage)
         self.client.set_tag(run, "failure", failure["message"][:4000])
-        if failure.get("traceback"):
-            self.client.log_text(run, failure["traceback"], "traceback.txt")
+        for name in ("traceback", "log"):
+            if failure.get(name):
+                self.client.log_text(run, failure[name], f"{name}.txt")
         self.client.set_terminated(run, "FAILED")
 
     def close(self, *, failed: bool) -> None:
@@ -241,7 +300,8 @@ class _View:
 
     def _create_experiment(self, name: str) -> str:
         # Artifacts beside the results where MLflow has no server of its own to keep them.
-        place = (self.workspace.root / "mlartifacts" / name).as_uri() if self.uri.startswith("sqlite") else None
+        root = self.workspace.root
+        place = (root / "mlartifacts" / name).as_uri() if root and self.uri.startswith("sqlite") else None
         experiment_id: str = self.client.create_experiment(name, artifact_location=place)
         return experiment_id
 
@@ -249,6 +309,31 @@ class _View:
         run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
         run_id: str = run.info.run_id
         return run_id
+
+    def _claim(self, value: str, run: str) -> str:
+        """The run that counts, where two drivers made one for the same thing at the same moment."""
+        place = f"mlflow/{content_hash([_without_user(self.uri), self.experiment_id])}/{value}"
+        if self.workspace.store.create(place, run.encode()):
+            return run
+        first = (self.workspace.store.read(place) or b"").decode()
+        if first == run:
+            return run
+        if not first or not self._is_there(first):  # of a database that is gone
+            self.workspace.store.replace(place, run.encode())
+            return run
+        self.client.delete_run(run)
+        return first
+
+    def _is_there(self, run: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found: bool = self.client.get_run(run).info.lifecycle_stage == "active"
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return found
 
     def _find(self, tag: str, value: str) -> str | None:
         found = self.client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)

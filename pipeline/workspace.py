@@ -1,31 +1,40 @@
 """Where results live: the truth about what is done.
 
     stages/<kind>/<key>/attempts/<id>/   what one attempt wrote: its own folder, so two writers never mix
+    stages/<kind>/<key>/leases/<n>.json  who works at it (`pipeline.leases`)
     stages/<kind>/<key>/result.json      names the attempt that counts; written last, whole, and only if absent
 
-A stage without `result.json` is not done, whatever else lies there; nothing published is ever overwritten.
+A stage without `result.json` is not done, whatever else lies there; nothing published is ever overwritten. All of it
+lies in a store (`pipeline.stores`). Where that is no folder, an attempt writes to this machine and is uploaded.
 """
 
-import contextlib
 import json
 import os
+import shutil
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from pipeline.errors import RequestError
 from pipeline.paths import absolute
 from pipeline.plan import Result
+from pipeline.stores import Entry, open_store
 
 RESULT, FAILURE, CHECKPOINT = "result.json", "failure.json", "checkpoint.pt"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a stage, with a folder of its own."""
+    """One try at a stage.
+
+    Attributes:
+        kind, key: Of the stage.
+        id: Unique.
+        folder: Its own, on this machine or where every node sees it.
+    """
 
     kind: str
     key: str
@@ -33,46 +42,76 @@ class Attempt:
     folder: Path
 
     @property
-    def checkpoint(self) -> Path:
-        """Where the stage saves its state."""
-        return self.folder / CHECKPOINT
+    def place(self) -> str:
+        """The key of its folder in the store."""
+        return f"{stage_place(self.kind, self.key)}/attempts/{self.id}"
+
+
+def stage_place(kind: str, key: str) -> str:
+    """The key of a stage's folder in the store."""
+    return f"stages/{kind}/{key}"
 
 
 class Workspace:
-    """A workspace on a file system that every node sees.
+    """A workspace in a store that every node reaches.
 
     Args:
-        root: Its folder; made when first written to.
+        address: A folder, made when first written to, or `s3://bucket/prefix`.
+
+    Attributes:
+        store: Where everything lies.
+        root: The folder, None where the store is none.
+        cache: Copies on this machine, which any stage may reuse and anybody may delete.
+
+    Raises:
+        RequestError: The address is neither, or what is there cannot be read.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.expanduser().absolute()
-
-    def stage_folder(self, kind: str, key: str) -> Path:
-        """The folder of a stage, there or not."""
-        return self.root / "stages" / kind / key
+    def __init__(self, address: str | Path) -> None:
+        self.store = open_store(address)
+        self.address = self.store.address
+        self.root = self.store.folder("")
+        self.cache = self.root / "cache" if self.root else _machine_cache()
 
     def result(self, kind: str, key: str) -> Result | None:
         """The published result of a stage, None while it is not done."""
-        try:
-            result: Result = json.loads((self.stage_folder(kind, key) / RESULT).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
+        result: Result | None = _parsed(self.store.read(f"{stage_place(kind, key)}/{RESULT}"))
         return result
 
     def all_results(self, kind: str) -> list[Result]:
         """Every published result of a kind, the newest first."""
-        found = [json.loads(path.read_text(encoding="utf-8")) for path in self.root.glob(f"stages/{kind}/*/{RESULT}")]
+        places = [entry.key for entry in self.store.entries(f"stages/{kind}") if entry.key.endswith(f"/{RESULT}")]
+        found = [result for place in places if (result := _parsed(self.store.read(place)))]
         return sorted(found, key=lambda result: result["started"], reverse=True)
 
     def files(self, result: Result) -> Path:
-        """The folder with a published result's files."""
-        return self.stage_folder(result["kind"], result["key"]) / "attempts" / result["attempt"]
+        """A folder with a published result's files, copied to this machine where the store is no folder."""
+        place = f"{stage_place(result['kind'], result['key'])}/attempts/{result['attempt']}"
+        return self.store.folder(place) or self._copied(place)
+
+    def file(self, result: Result, name: str) -> Path | None:
+        """One file of a published result, copied as those of `files`; None where there is none of that name."""
+        if self.root is not None:
+            path = self.files(result) / name
+            return path if path.is_file() else None
+        key = f"{stage_place(result['kind'], result['key'])}/attempts/{result['attempt']}/{name}"
+        copy = self.cache / "files" / key
+        if not copy.is_file():
+            try:
+                self.store.download(key, copy)
+            except FileNotFoundError:
+                return None
+        return copy
+
+    def location(self, result: Result) -> str:
+        """Where a published result's files lie, for people."""
+        return f"{self.address}/{stage_place(result['kind'], result['key'])}/attempts/{result['attempt']}"
 
     def begin(self, kind: str, key: str) -> Attempt:
         """Open an attempt at a stage."""
         attempt_id = uuid.uuid4().hex[:12]
-        folder = self.stage_folder(kind, key) / "attempts" / attempt_id
+        place = f"{stage_place(kind, key)}/attempts/{attempt_id}"
+        folder = self.store.folder(place) or self.cache / "attempts" / attempt_id
         folder.mkdir(parents=True)
         return Attempt(kind, key, attempt_id, folder)
 
@@ -82,69 +121,111 @@ class Workspace:
         Returns:
             The result that counts from now on: this one, or the one published before.
         """
+        if self.root is None:
+            for path in sorted(attempt.folder.rglob("*")):
+                if path.is_file() and path.name != CHECKPOINT:
+                    self.store.upload(path, f"{attempt.place}/{path.relative_to(attempt.folder).as_posix()}")
         full = {**result, "kind": attempt.kind, "key": attempt.key, "attempt": attempt.id}
-        create_once(self.stage_folder(attempt.kind, attempt.key) / RESULT, full)
+        self.store.create(f"{stage_place(attempt.kind, attempt.key)}/{RESULT}", _encoded(full))
+        self._leave(attempt)
         published = self.result(attempt.kind, attempt.key)
         assert published is not None
         return published
 
     def record_failure(self, attempt: Attempt, failure: dict[str, Any]) -> None:
         """Keep what went wrong in an attempt."""
-        create_once(attempt.folder / FAILURE, failure)
+        self.store.replace(f"{attempt.place}/{FAILURE}", _encoded(failure))
+        if self.root is None:
+            shutil.rmtree(attempt.folder, ignore_errors=True)
 
     def last_failure(self, kind: str, key: str) -> dict[str, Any] | None:
         """The newest failure of a stage, None where it never failed."""
-        found = sorted(
-            self.stage_folder(kind, key).glob(f"attempts/*/{FAILURE}"),
-            key=lambda path: path.stat().st_mtime_ns,
-        )
-        return json.loads(found[-1].read_text(encoding="utf-8")) if found else None
+        found = self._of_attempts(kind, key, FAILURE)
+        return _parsed(self.store.read(found[0].key)) if found else None
 
-    def checkpoints(self, kind: str, key: str) -> list[Path]:
-        """States saved by any attempt at a stage, the newest first."""
-        ages = []
-        for path in self.stage_folder(kind, key).glob(f"attempts/*/{CHECKPOINT}"):
-            with contextlib.suppress(FileNotFoundError):  # its attempt has just ended
-                ages.append((path.stat().st_mtime_ns, path))
-        return [path for _, path in sorted(ages, reverse=True)]
+    def save_checkpoint(self, attempt: Attempt, write: Callable[[Path], None]) -> None:
+        """Keep the state of an attempt.
+
+        Args:
+            attempt: Whose state it is.
+            write: Writes it to the path that it is given, whole or not at all.
+        """
+        path = attempt.folder / CHECKPOINT
+        write(path)
+        if self.root is None:
+            self.store.upload(path, f"{attempt.place}/{CHECKPOINT}")
+
+    def checkpoints(self, kind: str, key: str) -> Iterator[Path]:
+        """States saved by any attempt at a stage, the newest first; on this machine while they are looked at."""
+        for entry in self._of_attempts(kind, key, CHECKPOINT):
+            if folder := self.store.folder(""):
+                yield folder / entry.key
+                continue
+            copy = self.cache / "checkpoints" / uuid.uuid4().hex
+            try:
+                self.store.download(entry.key, copy)
+                yield copy
+            except FileNotFoundError:
+                continue  # its attempt has just ended
+            finally:
+                copy.unlink(missing_ok=True)
+
+    def newest_checkpoint(self, kind: str, key: str) -> float:
+        """When any attempt at a stage last saved its state, by the store's clock; 0 where none has."""
+        return max((entry.modified for entry in self._of_attempts(kind, key, CHECKPOINT)), default=0.0)
 
     def fingerprint(self, signature: str) -> str | None:
         """The fingerprint of a disk dataset that was checked before, by its cheap signature."""
-        try:
-            return (self.root / "fingerprints" / signature).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
+        found = self.store.read(f"fingerprints/{signature}")
+        return found.decode() if found else None
 
     def keep_fingerprint(self, signature: str, fingerprint: str) -> None:
         """Remember a checked dataset's fingerprint."""
-        path = self.root / "fingerprints" / signature
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{signature}.{uuid.uuid4().hex}.partial")
-        partial.write_text(fingerprint, encoding="utf-8")
-        partial.replace(path)
+        self.store.replace(f"fingerprints/{signature}", fingerprint.encode())
+
+    def _leave(self, attempt: Attempt) -> None:
+        """A stage that is done never continues, and needs no copy on this machine."""
+        for entry in self._of_attempts(attempt.kind, attempt.key, CHECKPOINT):
+            self.store.delete(entry.key)
+        if self.root is None:
+            shutil.rmtree(attempt.folder, ignore_errors=True)
+
+    def _of_attempts(self, kind: str, key: str, name: str) -> list[Entry]:
+        """The files of one name in any attempt's folder, the newest first."""
+        entries = self.store.entries(f"{stage_place(kind, key)}/attempts")
+        chosen = [entry for entry in entries if entry.key.rpartition("/")[2] == name]
+        return sorted(chosen, key=lambda entry: entry.modified, reverse=True)
+
+    def _copied(self, place: str) -> Path:
+        copy = self.cache / place
+        if not copy.is_dir():
+            partial = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}.partial")
+            for entry in self.store.entries(place):
+                self.store.download(entry.key, partial / entry.key.removeprefix(f"{place}/"))
+            try:
+                partial.rename(copy)
+            except OSError:  # another process of this machine was faster
+                shutil.rmtree(partial)
+        return copy
 
 
-def create_once(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file that is whole or not there; one that is there already stays as it is."""
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        # A hard link fails where the name exists: creation and check are one step, also between nodes.
-        os.link(partial, path)
-    except FileExistsError:
-        pass
-    finally:
-        partial.unlink()
+def _encoded(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=1, sort_keys=True).encode()
 
 
-def locate(option: str | None) -> Path:
-    """The workspace's folder: the option, else MSINET_WORKSPACE, else one in the user's data directory."""
+def _parsed(data: bytes | None) -> Any:
+    return None if data is None else json.loads(data)
+
+
+def _machine_cache() -> Path:
+    return Path(os.environ.get("MSINET_CACHE") or platformdirs.user_cache_path("msinet"))
+
+
+def locate(option: str | None) -> str:
+    """The workspace's address: the option, else MSINET_WORKSPACE, else a folder in the user's data directory."""
     chosen = option or os.environ.get("MSINET_WORKSPACE")
     if not chosen:
-        return Path(platformdirs.user_data_path("msinet")) / "workspace"
+        return str(Path(platformdirs.user_data_path("msinet")) / "workspace")
     if "://" in chosen:
-        raise RequestError(f"a workspace must be a folder that every node sees, but got {chosen} (--workspace).")
-    return absolute(Path(chosen), "--workspace, MSINET_WORKSPACE")
+        return chosen
+    return str(absolute(Path(chosen), "--workspace, MSINET_WORKSPACE"))

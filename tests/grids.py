@@ -45,7 +45,7 @@ def run_without_ray(document: dict[str, Any], workspace: Workspace) -> Plan:
     """Run every stage of an experiment here, in order."""
     planned = plan(Experiment.model_validate(document))
     for stage in [stage for stage in planned.stages.values() if not stage.lacks]:
-        ended = execute(workspace.root, task_of(stage, planned), quiet)
+        ended = execute(workspace.address, task_of(stage, planned), quiet)
         assert "result" in ended, ended
         planned.resolve(workspace.result)
     return planned

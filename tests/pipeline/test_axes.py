@@ -268,7 +268,7 @@ def test_a_measurement_is_of_the_device_it_names(workspace: Workspace) -> None:
     built.name_device(device_name(torch.device("cpu")))
     built.resolve(workspace.result)
     for stage in built.of_kind("measure"):
-        assert "result" in execute(workspace.root, task_of(stage, built), quiet)
+        assert "result" in execute(workspace.address, task_of(stage, built), quiet)
     metrics = workspace.all_results("measure")
     assert {result["network"]: result["metrics"]["parameters"] for result in metrics} == {
         "resnet50": 23_512_128,
@@ -282,7 +282,9 @@ def test_a_measurement_is_of_the_device_it_names(workspace: Workspace) -> None:
     built.name_device("another device")
     stage = next(built.of_kind("measure"))
     stage.key = "other"
-    assert "must run on 'another device'" in execute(workspace.root, task_of(stage, built), quiet)["failure"]["message"]
+    assert (
+        "must run on 'another device'" in execute(workspace.address, task_of(stage, built), quiet)["failure"]["message"]
+    )
 
 
 def test_an_estimate_scales_with_the_work_that_is_left(everything: tuple[Plan, Workspace]) -> None:

@@ -27,6 +27,7 @@ def slow(tiny: dict[str, Any]) -> dict[str, Any]:
     """One retraining of many short epochs: there is time to kill it."""
     tiny |= {"splits": [], "genotypes": ["MSINet"], "targets": ["street"]}
     tiny["retrain"]["in_domain"]["epochs"] = 8
+    tiny |= {"checkpoint_every": 0, "resources": {"lease_seconds": 2}}
     return tiny
 
 
@@ -51,6 +52,7 @@ class KillTheWorker:
 
     def __init__(self) -> None:
         self.killed = 0
+        self.reasons: list[str] = []
 
     def reported(self, stage: Any, reports: Any) -> None:
         if stage.kind == "retrain" and not self.killed:
@@ -60,6 +62,9 @@ class KillTheWorker:
     def started(self, stage: Any) -> None: ...
     def finished(self, stage: Any) -> None: ...
     def failed(self, stage: Any, failure: Any) -> None: ...
+    def retried(self, stage: Any, reason: str) -> None:
+        self.reasons.append(reason)
+
     def tick(self, states: Any) -> None: ...
 
 
@@ -73,9 +78,11 @@ def test_a_killed_worker_continues_to_the_same_weights(
     killer = KillTheWorker()
     outcome = run_plan(planned, workspace, [killer])
     assert killer.killed
+    assert len(killer.reasons) == 1
+    assert "worker was lost" in killer.reasons[0]
     assert set(outcome.states.values()) == {DONE}
     stage = next(planned.of_kind("retrain"))
-    attempts = list(workspace.stage_folder("retrain", str(stage.key)).glob("attempts/*"))
+    attempts = list(workspace.root.glob(f"stages/retrain/{stage.key}/attempts/*"))
     assert len(attempts) == 2, "the killed one, and the one that continued"
     assert weights(planned, workspace) == expected
 

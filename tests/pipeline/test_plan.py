@@ -16,7 +16,11 @@ def run_on_paper(experiment: Experiment, genotype: str = "NNNNNNNNNNNN") -> Plan
         for stage in planned.stages.values():
             if stage.key and stage.result is None:
                 extra = {
-                    "prepare": {"fingerprint": f"f-{stage.key}", "train_fingerprint": f"t-{stage.key}", "protocol": "fixed"},
+                    "prepare": {
+                        "fingerprint": f"f-{stage.key}",
+                        "train_fingerprint": f"t-{stage.key}",
+                        "protocol": "fixed",
+                    },
                     "search": {"genotype": genotype},
                 }
                 published[stage.key] = {"kind": stage.kind, "key": stage.key, **extra.get(stage.kind, {})}

@@ -24,6 +24,7 @@ class Listener:
         self.ended: list[str] = []
         self.lost: dict[str, str] = {}
         self.last: dict[str, str] = {}
+        self.again: list[tuple[str, str]] = []
 
     def started(self, stage: Stage) -> None:
         self.begun.append(stage.name)
@@ -36,6 +37,9 @@ class Listener:
 
     def failed(self, stage: Stage, failure: dict[str, Any]) -> None:
         self.lost[stage.name] = failure["message"]
+
+    def retried(self, stage: Stage, reason: str) -> None:
+        self.again.append((stage.name, reason))
 
     def tick(self, states: dict[str, str]) -> None:
         self.last = states
@@ -62,7 +66,7 @@ def test_a_grid_runs_to_its_end_once(tiny: dict[str, Any], prepared: Workspace) 
     assert len({stage.key for stage in named}) == 1
     assert sum(stage.name in listener.begun for stage in named) == 1
     for stage in planned.stages.values():
-        attempts = list(prepared.stage_folder(stage.kind, str(stage.key)).glob("attempts/*"))
+        attempts = list(prepared.root.glob(f"stages/{stage.kind}/{stage.key}/attempts/*"))  # type: ignore[union-attr]
         assert len(attempts) == 1, "nothing ran twice"
 
     again = Listener()

@@ -1,6 +1,11 @@
 """Stages without Ray: from a specification to a published result; interrupted ones continue to the same numbers."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +14,10 @@ import pytest
 from grids import quiet, run_without_ray, task_of, tiny_document
 
 from pipeline.config import Experiment
-from pipeline.plan import Plan
-from pipeline.stages import HISTORY, PER_QUERY, WEIGHTS, Task, execute
-from pipeline.workspace import Workspace
+from pipeline.leases import take
+from pipeline.plan import Plan, Stage
+from pipeline.stages import HISTORY, PER_QUERY, WEIGHTS, LogTail, Task, execute
+from pipeline.workspace import Workspace, stage_place
 
 
 def test_every_stage_publishes_what_the_next_one_needs(finished: tuple[Plan, Workspace]) -> None:
@@ -55,15 +61,29 @@ class Killed(BaseException):
     """Not an error that a stage could catch."""
 
 
+def beside(workspace: Workspace, folder: Path) -> Workspace:
+    """An empty workspace that shares the prepared datasets of another."""
+    (folder / "stages").mkdir()
+    assert workspace.root is not None
+    (folder / "stages" / "prepare").symlink_to(workspace.root / "stages" / "prepare")
+    return Workspace(folder)
+
+
+def require_equal(first: Workspace, stage: Stage, second: Workspace, ended: dict[str, Any]) -> None:
+    before = (first.files(stage.result) / WEIGHTS).read_bytes()  # type: ignore[arg-type]
+    assert (second.files(ended["result"]) / WEIGHTS).read_bytes() == before
+    lines = (second.files(ended["result"]) / HISTORY).read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
+    assert ended["result"]["metrics"] == stage.result["metrics"]  # type: ignore[index]
+
+
 @pytest.mark.parametrize("kind", ["search", "retrain"])
-def test_an_interrupted_stage_continues_to_the_same_numbers(
+def test_a_killed_stage_continues_to_the_same_numbers(
     finished: tuple[Plan, Workspace], tmp_path: Path, kind: str
 ) -> None:
     planned, workspace = finished
-    stage = next(planned.of_kind(kind))
-    other = Workspace(tmp_path)
-    (other.root / "stages").mkdir()
-    (other.root / "stages" / "prepare").symlink_to(workspace.root / "stages" / "prepare")
+    stage, other = next(planned.of_kind(kind)), beside(workspace, tmp_path)
+    task = replace(task_of(stage, planned), checkpoint_every=0)
     epochs: list[int] = []
 
     def die_in_the_second_epoch(report: dict[str, Any]) -> None:
@@ -72,28 +92,51 @@ def test_an_interrupted_stage_continues_to_the_same_numbers(
             raise Killed
 
     with pytest.raises(Killed):
-        execute(other.root, task_of(stage, planned), die_in_the_second_epoch)
+        execute(other.address, task, die_in_the_second_epoch, "driver")
     assert other.result(kind, str(stage.key)) is None
-    ended = execute(other.root, task_of(stage, planned), lambda report: epochs.append(report["epoch"]))
+    ended = execute(other.address, task, lambda report: epochs.append(report["epoch"]), "driver")
     assert epochs == [0, 1, 1], "the first epoch is not run again"
-    before = (workspace.files(stage.result) / WEIGHTS).read_bytes()  # type: ignore[arg-type]
-    assert (other.files(ended["result"]) / WEIGHTS).read_bytes() == before
-    lines = (other.files(ended["result"]) / HISTORY).read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
+    require_equal(workspace, stage, other, ended)
+
+
+@pytest.mark.parametrize("kind", ["search", "retrain"])
+def test_sigterm_saves_the_state_and_ends(finished: tuple[Plan, Workspace], tmp_path: Path, kind: str) -> None:
+    planned, workspace = finished
+    stage, other = next(planned.of_kind(kind)), beside(workspace, tmp_path)
+    task = replace(task_of(stage, planned), checkpoint_every=3600)
+    handler = signal.getsignal(signal.SIGTERM)
+    ended = execute(other.address, task, lambda report: os.kill(os.getpid(), signal.SIGTERM))
+    assert ended == {"stopped": True}
+    assert signal.getsignal(signal.SIGTERM) is handler
+    epochs: list[int] = []
+    ended = execute(other.address, task, lambda report: epochs.append(report["epoch"]))
+    assert epochs == [1]
+    require_equal(workspace, stage, other, ended)
+
+
+def test_a_stage_that_another_driver_holds_is_left_alone(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    planned, workspace = finished
+    stage, other = next(planned.of_kind("search")), beside(workspace, tmp_path)
+    lease = take(other.store, f"{stage_place('search', str(stage.key))}/leases", "another", 60)
+    assert lease is not None
+    with lease:
+        assert execute(other.address, task_of(stage, planned), quiet, "driver") == {"held": "another"}
+    assert not list(tmp_path.glob("stages/search/*/attempts"))
 
 
 def test_what_is_published_is_not_run_again(finished: tuple[Plan, Workspace]) -> None:
     planned, workspace = finished
     stage = next(planned.of_kind("search"))
-    before = sorted(path.name for path in workspace.stage_folder("search", str(stage.key)).glob("attempts/*"))
-    ended = execute(workspace.root, task_of(stage, planned), quiet)
+    assert workspace.root is not None
+    before = sorted(path.name for path in workspace.root.glob(f"stages/search/{stage.key}/attempts/*"))
+    ended = execute(workspace.address, task_of(stage, planned), quiet)
     assert ended["result"] == stage.result
-    assert sorted(p.name for p in workspace.stage_folder("search", str(stage.key)).glob("attempts/*")) == before
+    assert sorted(p.name for p in workspace.root.glob(f"stages/search/{stage.key}/attempts/*")) == before
 
 
 def test_a_failure_is_kept_and_returned(experiment: Experiment, workspace: Workspace) -> None:
     task = Task("prepare", "k", {"dataset": {"kind": "market1501", "fingerprint": "f"}}, location={"path": "/nowhere"})
-    failure = execute(workspace.root, task, quiet)["failure"]
+    failure = execute(workspace.address, task, quiet)["failure"]
     assert "/nowhere" in failure["message"]
     assert "Traceback" in failure["traceback"]
     assert workspace.result("prepare", "k") is None
@@ -108,5 +151,20 @@ def test_data_that_changed_since_the_check_is_refused(workspace: Workspace, tmp_
     folder = tmp_path / "data"
     synthetic.write(synthetic.SyntheticSpec(train_ids=2, test_ids=2, height=32), folder)
     spec = {"dataset": {"kind": "manifest", "fingerprint": "of before"}}
-    failure = execute(workspace.root, Task("prepare", "k", spec, location={"path": str(folder)}), quiet)["failure"]
+    failure = execute(workspace.address, Task("prepare", "k", spec, location={"path": str(folder)}), quiet)["failure"]
     assert "must not change" in failure["message"]
+
+
+def test_a_failure_keeps_the_end_of_the_log(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pipeline.stages import LogTail; print('before'); sys.stdout.flush(); tail = LogTail();"
+        "print('x' * 9000); print('said'); sys.stderr.write('complained'); text = tail.read();"
+        "open(sys.argv[1], 'w').write(text)"
+    )
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        root = Path(__file__).parents[2]
+        subprocess.run([sys.executable, "-c", script, tmp_path / "tail"], stdout=out, stderr=err, check=True, cwd=root)
+    text = (tmp_path / "tail").read_text()
+    assert text.endswith("said\ncomplained")
+    assert "before" not in text
+    assert len(text) == LogTail.LENGTH

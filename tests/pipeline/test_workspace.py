@@ -1,12 +1,22 @@
-"""What a workspace promises: published once, whole, by whoever was first; attempts never mix."""
+"""What a workspace promises, in a folder and on S3: published once, whole, by whoever was first; attempts never mix."""
 
-import json
 import threading
 from pathlib import Path
 
 import pytest
 
-from pipeline.workspace import RESULT, Workspace, create_once, locate
+from pipeline.workspace import RESULT, Attempt, Workspace, locate, stage_place
+
+
+@pytest.fixture(params=["folder", "s3"])
+def workspace(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """An empty workspace of each kind."""
+    monkeypatch.setenv("MSINET_CACHE", str(tmp_path / "cache"))
+    return Workspace(tmp_path / "here" if request.param == "folder" else request.getfixturevalue("s3_address"))
+
+
+def save(workspace: Workspace, attempt: Attempt, state: bytes) -> None:
+    workspace.save_checkpoint(attempt, lambda path: path.write_bytes(state))  # type: ignore[arg-type, return-value]
 
 
 def test_nothing_is_done_at_first(workspace: Workspace) -> None:
@@ -16,26 +26,46 @@ def test_nothing_is_done_at_first(workspace: Workspace) -> None:
 def test_a_published_result_is_found(workspace: Workspace) -> None:
     attempt = workspace.begin("search", "k")
     (attempt.folder / "genotype.json").write_text("{}")
-    published = workspace.publish(attempt, {"genotype": "N" * 12})
+    published = workspace.publish(attempt, {"genotype": "N" * 12, "started": 1.0})
     assert workspace.result("search", "k") == published
-    assert (workspace.files(published) / "genotype.json").exists()
+    for _ in range(2):  # copied, and found again
+        assert (workspace.files(published) / "genotype.json").read_text() == "{}"
+        assert workspace.file(published, "genotype.json").read_text() == "{}"  # type: ignore[union-attr]
+    assert workspace.file(published, "none.json") is None
+    assert workspace.all_results("search") == [published]
+    assert workspace.all_results("retrain") == []
     assert (published["kind"], published["key"], published["attempt"]) == ("search", "k", attempt.id)
 
 
 def test_files_of_an_attempt_are_not_a_result(workspace: Workspace) -> None:
     attempt = workspace.begin("search", "k")
     (attempt.folder / "weights.safetensors").write_bytes(b"all of it")
-    attempt.checkpoint.write_bytes(b"state")
+    save(workspace, attempt, b"state")
     assert workspace.result("search", "k") is None
+    assert workspace.all_results("search") == []
+
+
+def test_the_newest_state_of_any_attempt_comes_first(workspace: Workspace) -> None:
+    assert list(workspace.checkpoints("search", "k")) == []
+    assert workspace.newest_checkpoint("search", "k") == 0
+    first, second = workspace.begin("search", "k"), workspace.begin("search", "k")
+    save(workspace, first, b"1")
+    before = workspace.newest_checkpoint("search", "k")
+    threading.Event().wait(1.1)  # S3 tells whole seconds
+    save(workspace, second, b"2")
+    assert workspace.newest_checkpoint("search", "k") > before
+    assert [path.read_bytes() for path in workspace.checkpoints("search", "k")] == [b"2", b"1"]
+    workspace.publish(second, {})
+    assert list(workspace.checkpoints("search", "k")) == [], "a stage that is done never continues"
 
 
 def test_the_second_to_publish_changes_nothing(workspace: Workspace) -> None:
     first, second = workspace.begin("search", "k"), workspace.begin("search", "k")
     assert first.folder != second.folder
     published = workspace.publish(first, {"value": 1})
-    before = (workspace.stage_folder("search", "k") / RESULT).read_bytes()
+    before = workspace.store.read(f"{stage_place('search', 'k')}/{RESULT}")
     assert workspace.publish(second, {"value": 2}) == published
-    assert (workspace.stage_folder("search", "k") / RESULT).read_bytes() == before
+    assert workspace.store.read(f"{stage_place('search', 'k')}/{RESULT}") == before
 
 
 def test_of_many_at_once_one_publishes(workspace: Workspace) -> None:
@@ -55,19 +85,25 @@ def test_of_many_at_once_one_publishes(workspace: Workspace) -> None:
     assert len(set(seen)) == 1
 
 
-def test_a_result_is_never_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*args: object, **kwargs: object) -> None:
-        raise OSError("no space left")
+def test_an_upload_that_fails_publishes_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    if workspace.root is not None:
+        pytest.skip("in a folder the files are where they belong already")
 
-    monkeypatch.setattr(json, "dump", broken)
-    with pytest.raises(OSError, match="no space"):
-        create_once(tmp_path / RESULT, {"value": 1})
-    assert not (tmp_path / RESULT).exists()
+    def broken(*args: object) -> None:
+        raise OSError("no route")
+
+    attempt = workspace.begin("search", "k")
+    (attempt.folder / "genotype.json").write_text("{}")
+    monkeypatch.setattr(type(workspace.store), "upload", broken)
+    with pytest.raises(OSError, match="no route"):
+        workspace.publish(attempt, {"value": 1})
+    assert workspace.result("search", "k") is None
 
 
 def test_the_newest_failure_is_the_last(workspace: Workspace) -> None:
     assert workspace.last_failure("search", "k") is None
     for message in ("first", "second"):
+        threading.Event().wait(1.1)  # S3 tells whole seconds
         workspace.record_failure(workspace.begin("search", "k"), {"message": message})
     failure = workspace.last_failure("search", "k")
     assert failure is not None
@@ -83,10 +119,11 @@ def test_fingerprints_are_remembered(workspace: Workspace) -> None:
 
 def test_where_the_workspace_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MSINET_WORKSPACE", str(tmp_path / "from-environment"))
-    assert locate(None) == tmp_path / "from-environment"
-    assert locate(str(tmp_path / "option")) == tmp_path / "option"
+    assert locate(None) == str(tmp_path / "from-environment")
+    assert locate(str(tmp_path / "option")) == str(tmp_path / "option")
     monkeypatch.chdir(tmp_path)
-    assert locate("relative") == tmp_path / "relative", "absolute before anything is submitted"
+    assert locate("relative") == str(tmp_path / "relative"), "absolute before anything is submitted"
     monkeypatch.delenv("MSINET_WORKSPACE")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    assert locate(None).is_relative_to(tmp_path / "data")
+    assert Path(locate(None)).is_relative_to(tmp_path / "data")
+    assert locate("s3://bucket/prefix") == "s3://bucket/prefix"
