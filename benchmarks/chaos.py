@@ -1,0 +1,220 @@
+"""A grid under fire: `python benchmarks/chaos.py --help`.
+
+Runs an experiment undisturbed, then again in an empty workspace while workers, nodes and the driver are killed with
+SIGKILL on a seeded schedule, restarting whatever died; then compares every result of both. Ends with exit code 1 where
+anything differs, was published twice, or has two runs in MLflow. Ray runs on this machine, on nodes of one core.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import psutil
+import yaml
+from mlflow import MlflowClient
+from ray.cluster_utils import Cluster
+
+from pipeline.config import load_experiment
+from pipeline.plan import Plan, plan
+from pipeline.tracking import KEY_TAG
+from pipeline.workspace import RESULT, Workspace
+
+ROOT = Path(__file__).parent.parent
+KINDS = {"worker": 0.76, "node": 0.12, "driver": 0.12}  # how often each is the victim
+NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
+
+
+class Grid:
+    """A cluster, and a driver on it that is started again whenever it has died.
+
+    Args:
+        experiment: The file.
+        workspace: Where results go.
+        log: Where the driver's output goes.
+    """
+
+    def __init__(self, experiment: Path, workspace: Path, log: Path) -> None:
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        self.nodes = [self.cluster.add_node(**NODE) for _ in range(2)]
+        self.log = log.open("w")
+        self.tracking = f"sqlite:///{workspace}/mlflow.db"
+        self.command = [
+            *(sys.executable, str(ROOT / "pipeline" / "run_grid.py"), str(experiment)),
+            *("--workspace", str(workspace), "--tracking-uri", self.tracking, "--address", self.cluster.address),
+        ]
+        self.starts = 0
+        self.start_driver()
+
+    def start_driver(self) -> None:
+        """Start the driver: the same command each time."""
+        self.starts += 1
+        self.driver = subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT)
+
+    def kill(self, kind: str, rng: random.Random) -> bool:
+        """Kill something of a kind; whether there was anything."""
+        if kind == "driver":
+            self.driver.send_signal(signal.SIGKILL)
+            self.driver.wait()
+            self.start_driver()
+        elif kind == "node":
+            node = self.nodes.pop(rng.randrange(len(self.nodes)))
+            self.cluster.remove_node(node, allow_graceful=False)
+            self.nodes.append(self.cluster.add_node(**NODE))
+        else:
+            workers = busy_workers()
+            if not workers:
+                return False
+            rng.choice(workers).kill()
+        return True
+
+    def close(self) -> None:
+        """End what is left."""
+        if self.driver.poll() is None:
+            self.driver.kill()
+        self.cluster.shutdown()
+        self.log.close()
+
+
+def busy_workers() -> list[psutil.Process]:
+    """The processes in which a stage of this cluster runs: Ray gives them the stage's name."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            title = process.cmdline()[0]
+        except (psutil.Error, IndexError):
+            continue
+        if title.startswith("ray::") and not title.startswith(("ray::IDLE", "ray::Board")):
+            found.append(process)
+    return found
+
+
+def undisturbed(experiment: Path, workspace: Path, log: Path) -> float:
+    """Run the experiment to its end; the seconds it took."""
+    began = time.monotonic()
+    grid = Grid(experiment, workspace, log)
+    try:
+        if grid.driver.wait() != 0:
+            raise SystemExit(f"the undisturbed run must succeed, but did not: {log}")
+    finally:
+        grid.close()
+    return time.monotonic() - began
+
+
+def disturbed(
+    experiment: Path, workspace: Path, log: Path, kills: int, every: float, seed: int
+) -> tuple[Counter[str], int, float, list[str]]:
+    """Run it under fire; the kills by kind, the driver's starts, the seconds, and results that changed."""
+    rng = random.Random(seed)
+    done: Counter[str] = Counter()
+    seen: dict[Path, bytes] = {}
+    changed: set[str] = set()
+    began = time.monotonic()
+    grid = Grid(experiment, workspace, log)
+    next_kill = time.monotonic() + every
+    try:
+        while grid.driver.poll() != 0:
+            if grid.driver.poll() is not None:  # it ended by itself, as when its node was lost
+                grid.start_driver()
+            for path in workspace.glob(f"stages/*/*/{RESULT}"):
+                content = path.read_bytes()
+                if seen.setdefault(path, content) != content:
+                    changed.add(str(path))
+            if time.monotonic() >= next_kill and done.total() < kills:
+                kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+                if grid.kill(kind, rng):
+                    done[kind] += 1
+                    print(f"{time.monotonic() - began:6.0f} s  {done.total():3}  killed a {kind}", flush=True)
+                next_kill = time.monotonic() + rng.expovariate(1 / every)
+            time.sleep(0.1)
+    finally:
+        grid.close()
+    return done, grid.starts, time.monotonic() - began, sorted(changed)
+
+
+def differences(expected: tuple[Plan, Workspace], found: tuple[Plan, Workspace]) -> list[str]:
+    """What is not as in the undisturbed run, a line each."""
+    lines = []
+    for name, stage in expected[0].stages.items():
+        first, second = stage.result, found[0].stages[name].result
+        if first is None or second is None:
+            lines.append(f"{name}: not done")
+            continue
+        ignored = {"started", "seconds", "train_seconds", "attempt"}  # times, and who it was
+        if _without(first, ignored) != _without(second, ignored):
+            lines.append(f"{name}: another result")
+        folders = [workspace.files(result) for (_, workspace), result in ((expected, first), (found, second))]
+        for path in sorted(folders[0].rglob("*.safetensors")):
+            if path.read_bytes() != (folders[1] / path.relative_to(folders[0])).read_bytes():
+                lines.append(f"{name}: another {path.name}")
+    return lines
+
+
+def _without(result: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in result.items() if name not in names}
+
+
+def doubled_runs(tracking: str, name: str, keys: set[str]) -> list[str]:
+    """Stages with more or less than one run in MLflow, and parents beyond the first."""
+    client = MlflowClient(tracking_uri=tracking)
+    runs = client.search_runs([client.get_experiment_by_name(name).experiment_id], max_results=5000)
+    count = Counter(run.data.tags.get(KEY_TAG, "parent") for run in runs)
+    return [f"{key}: {count[key]} runs" for key in (*keys, "parent") if count[key] != 1]
+
+
+def main() -> None:
+    """Run both and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", type=Path, default=ROOT / "configs" / "demo.yaml")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--every", type=float, default=8.0, help="seconds between kills, on average")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="for workspaces and logs [default: a new temporary one]")
+    options = parser.parse_args()
+    folder = (options.folder or Path(tempfile.mkdtemp(prefix="chaos-"))).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    document = yaml.safe_load(options.experiment.read_text(encoding="utf-8"))
+    document |= {"checkpoint_every": 2, "resources": {**document.get("resources", {}), "lease_seconds": 6}}
+    experiment = folder / "experiment.yaml"
+    experiment.write_text(yaml.safe_dump(document), encoding="utf-8")
+    calm, fire = folder / "undisturbed", folder / "disturbed"
+
+    alone = undisturbed(experiment, calm, folder / "undisturbed.log")
+    print(f"undisturbed: {alone:.0f} s; logs in {folder}", flush=True)
+    fired = disturbed(experiment, fire, folder / "disturbed.log", options.kills, options.every, options.seed)
+    done, starts, seconds, changed = fired
+    print(
+        f"under fire: {seconds:.0f} s, {done.total()} kills ("
+        + ", ".join(f"{done[kind]} {kind}s" for kind in KINDS)
+        + f"), the driver started {starts} times"
+    )
+
+    loaded = load_experiment(experiment)
+    expected, found = ((plan(loaded, lookup=Workspace(p).result), Workspace(p)) for p in (calm, fire))
+    keys = {str(stage.key) for stage in found[0].stages.values()}
+    problems = [
+        *differences(expected, found),
+        *(f"published twice: {path}" for path in changed),
+        *doubled_runs(f"sqlite:///{fire}/mlflow.db", loaded.name, keys),
+    ]
+    attempts = len(list(fire.glob("stages/*/*/attempts/*")))
+    print(f"{len(keys)} results, {attempts} attempts; {len(problems)} problems")
+    for problem in problems:
+        print(f"  {problem}")
+    if done.total() < options.kills:
+        print(f"the grid ended after {done.total()} of {options.kills} kills: lower --every")
+    sys.exit(bool(problems) or done.total() < options.kills)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""How busy the driver keeps a cluster, and what it costs per stage: `python benchmarks/scheduling.py --help`.
+
+A cluster of light nodes with pretended GPUs on this machine; a real experiment is planned, and every stage only sleeps,
+for a time of its own from a skewed distribution. What is measured is the driver: which stages it submits, when.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import numpy as np
+import ray
+from ray.cluster_utils import Cluster
+
+from pipeline.config import Experiment
+from pipeline.plan import Plan, Stage, content_hash, plan
+from pipeline.scheduling import Outcome, run_plan
+from pipeline.stages import Report, Task
+from pipeline.workspace import Workspace
+
+# Mean seconds of a stage by kind; a grid of this shape has one search for each retraining and two evaluations.
+MEANS = {"prepare": 1.0, "search": 60.0, "retrain": 40.0, "evaluate": 10.0}
+SKEW = 0.8  # sigma of the log-normal times: the longest twentieth takes over 3 times the median
+
+
+@ray.remote(max_retries=0, max_calls=0)
+def sleep_task(address: str, task: Task, board: Any, holder: str) -> dict[str, Any]:
+    """Stands for `run_task`: sleeps, and returns what the stages after it bind to."""
+    board.post.remote(task.key, None)
+    started = time.time()
+    time.sleep(task.spec["seconds"])
+    letters = np.random.default_rng(int(task.key[:8], 16)).choice(list("NGAE"), 12)
+    result = {"kind": task.kind, "key": task.key, "spec": task.spec, "started": started, "attempt": "none"}
+    part = {"genotype": "".join(letters), "fingerprint": task.key, "train_fingerprint": task.key, "protocol": "fixed"}
+    return {"result": {**result, **part, "metrics": {}, "seconds": time.time() - started}}
+
+
+@dataclass
+class Clock:
+    """A watcher that knows which stages wait and run, second by second."""
+
+    ended: int = 0
+
+    def started(self, stage: Stage) -> None:
+        """Nothing to do: results hold the times."""
+
+    def reported(self, stage: Stage, reports: list[Report]) -> None:
+        """Stages that sleep report nothing."""
+
+    def retried(self, stage: Stage, reason: str) -> None:
+        """A bug of this benchmark, then."""
+        raise RuntimeError(f"{stage.name}: {reason}")
+
+    def finished(self, stage: Stage) -> None:
+        """One more."""
+        self.ended += 1
+
+    def failed(self, stage: Stage, failure: dict[str, Any]) -> None:
+        """A bug of this benchmark, then."""
+        raise RuntimeError(f"{stage.name}: {failure['message']}")
+
+    def tick(self, states: dict[str, str]) -> None:
+        """Nothing to do."""
+
+
+def experiment(stages: int) -> Experiment:
+    """A grid of about so many stages: four for each search."""
+    sources = {f"domain{n}": {"kind": "synthetic", "category": "person", "domain": "street"} for n in range(10)}
+    seeds = list(range(max(1, round(stages / 4 / len(sources) / 5))))
+    return Experiment.model_validate(
+        {
+            "name": "scheduling",
+            "datasets": {name: {**data, "seed": n} for n, (name, data) in enumerate(sources.items())},
+            "sources": list(sources),
+            "targets": {name: [name, f"domain{(n + 1) % 10}"] for n, name in enumerate(sources)},
+            "splits": ["60-80", "50-50", "80-60", "33-67", "67-33"],
+            "search_seeds": seeds,
+            "retrain": {"cross_domain": "same"},
+            "resources": {kind: {"cpus": 0.01, "gpus": 1 if kind != "prepare" else 0} for kind in MEANS},
+        }
+    )
+
+
+def sleeping(planned: Plan, scale: float) -> Plan:
+    """The plan with a time to sleep in every stage, the same for the same name."""
+    for stage in planned.stages.values():
+        rng = np.random.default_rng(int(content_hash(stage.name)[:8], 16))
+        mean = MEANS[stage.kind] * scale
+        stage.settings["seconds"] = float(rng.lognormal(np.log(mean) - SKEW**2 / 2, SKEW))
+    return planned
+
+
+def busy_while_waiting(planned: Plan, gpus: int) -> tuple[float, float]:
+    """(Share of the GPUs that worked while enough stages were ready to fill all of them, seconds of such time)."""
+    results = planned.results()
+    events = []  # (time, change of stages at work, change of stages that wait)
+    for stage in planned.stages.values():
+        result = results[stage.name]
+        if stage.kind == "prepare":
+            continue
+        ready = max(results[name]["started"] + results[name]["seconds"] for name in stage.needs.values())
+        start, end = result["started"], result["started"] + result["seconds"]
+        events += [(ready, 0, 1), (start, 1, -1), (end, -1, 0)]
+    busy = waiting_time = 0.0
+    at_work = waiting = 0
+    before = min(event[0] for event in events)
+    for moment, work, wait in sorted(events):
+        if waiting > 0 and at_work + waiting >= gpus:  # enough is ready to fill every GPU
+            busy += min(at_work, gpus) * (moment - before)
+            waiting_time += moment - before
+        at_work, waiting, before = at_work + work, waiting + wait, moment
+    return busy / (gpus * waiting_time) if waiting_time else 1.0, waiting_time
+
+
+def main() -> None:
+    """Run it and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stages", type=int, default=1000)
+    parser.add_argument("--nodes", type=int, default=8)
+    parser.add_argument("--gpus", type=int, default=8, help="of one node")
+    parser.add_argument("--scale", type=float, default=1.0, help="of all times")
+    options = parser.parse_args()
+    planned = sleeping(plan(experiment(options.stages)), options.scale)
+    seconds = [stage.settings["seconds"] for stage in planned.stages.values() if stage.kind != "prepare"]
+    gpus = options.nodes * options.gpus
+    print(
+        f"{len(planned.stages)} stages of {statistics.mean(seconds):.1f} s on average (median "
+        f"{statistics.median(seconds):.1f}, longest {max(seconds):.0f}), {gpus} pretended GPUs on {options.nodes} "
+        f"nodes, {os.cpu_count()} cores; at best {sum(seconds) / gpus:.0f} s",
+        flush=True,
+    )
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    for _ in range(options.nodes):
+        cluster.add_node(num_cpus=2, num_gpus=options.gpus, object_store_memory=80_000_000)
+    ray.init(address=cluster.address, log_to_driver=False)
+    with tempfile.TemporaryDirectory() as folder:
+        wall, cpu = time.time(), time.process_time()
+        outcome: Outcome = run_plan(planned, Workspace(folder), [Clock()], run=sleep_task)
+        wall, cpu = time.time() - wall, time.process_time() - cpu
+    assert set(outcome.states.values()) == {"done"}, outcome.states
+    share, contested = busy_while_waiting(planned, gpus)
+    print(f"all done in {wall:.0f} s")
+    print(f"GPUs busy while enough stages were ready for all: {100 * share:.1f} % (over {contested:.0f} s)")
+    print(f"GPUs busy over all: {100 * sum(seconds) / gpus / wall:.1f} %")
+    print(f"the driver's own time: {1000 * cpu / len(planned.stages):.1f} ms of a core per stage")
+    ray.shutdown()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()
