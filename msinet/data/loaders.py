@@ -19,6 +19,7 @@ from torch import Tensor
 from msinet.data.packed import ImageStore
 from msinet.data.samplers import IdentityBatches
 from msinet.data.transforms import Augmentation, augment, normalise, random_table
+from msinet.engine.ranks import ALONE, Ranks
 
 PREFETCH = 2  # batches that wait for the network
 
@@ -53,9 +54,12 @@ class TrainBatches:
         stream: Which side the batches are for; sides with equal seeds draw different numbers.
         num_classes: Classes of a numbering that others share, of which these pictures may show a part; None where
             the numbering is of these pictures alone.
+        ranks: This process among those that share every batch: it sees the P / `ranks.world` identities of its turn,
+            with pictures that do not depend on the number of processes.
 
     Raises:
-        ValueError: Not one label per picture, or labels that are not contiguous or not below `num_classes`.
+        ValueError: Not one label per picture, labels that are not contiguous or not below `num_classes`, or
+            identities that cannot be divided among the ranks.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class TrainBatches:
         device: torch.device | str,
         stream: str = "train",
         num_classes: int | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.labels = np.asarray(labels, dtype=np.int64)
         if self.labels.shape != (len(store),):
@@ -82,9 +87,15 @@ class TrainBatches:
                 f"labels must be from 0 to below `num_classes`, but they reach from {lowest} to {highest} "
                 f"of {num_classes}."
             )
+        if sampler.num_ids % ranks.world:
+            raise ValueError(
+                "the identities of a batch, `batch_size` / `num_instances`, must be a multiple of `workers`, but got "
+                f"{sampler.batch_size} / {sampler.num_instances} = {sampler.num_ids} and {ranks.world} workers."
+            )
         self.num_classes = distinct if num_classes is None else num_classes
         self.store, self.sampler, self.augmentation = store, sampler, augmentation
         self.seed, self.stream = seed, stream
+        self.ranks = ranks
         self.device = _with_index(torch.device(device))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -111,8 +122,9 @@ class TrainBatches:
             if left_out == len(batches):
                 continue
             table = random_table(self.seed, epoch, self.stream, batches.size, cycle)
-            rows = np.split(table, len(batches))
-            for indices, random in zip(batches[left_out:], rows[left_out:], strict=True):
+            rows = table.reshape(*batches.shape, -1)
+            own = self.ranks.share(self.sampler.batch_size)  # the K of an identity stand together
+            for indices, random in zip(batches[left_out:, own], rows[left_out:, own], strict=True):
                 host = (
                     self.store.gather(indices),
                     *map(torch.from_numpy, (random, self.labels[indices], indices)),

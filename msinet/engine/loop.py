@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from msinet.data.loaders import TrainBatches
 from msinet.engine.optim import require_finite
+from msinet.engine.ranks import Ranks
 
 T = TypeVar("T")
 
@@ -19,14 +21,23 @@ class Loop:
     Args:
         num_sums: How many numbers each step gives.
         device: Where they are summed, so that no step waits for the host.
+        ranks: This process among those that compute together.
+        batches: All that the loop reads.
 
     Attributes:
         next_epoch, next_step: What comes next, counted from 0.
         sums: Of what each step of the running epoch gave.
         seconds: That these steps took.
+
+    Raises:
+        ValueError: Some batches are of other ranks.
     """
 
-    def __init__(self, num_sums: int, device: torch.device) -> None:
+    def __init__(self, num_sums: int, device: torch.device, ranks: Ranks, *batches: TrainBatches) -> None:
+        for side in batches:
+            if side.ranks != ranks:
+                raise ValueError(f"batches must be of the loop's ranks, but got {side.ranks} and {ranks} (`ranks`).")
+        self.ranks = ranks
         self.next_epoch = self.next_step = 0
         self.sums = torch.zeros(num_sums, device=device)
         self.seconds = 0.0
@@ -69,7 +80,15 @@ class Loop:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
+        """Continue from `state`.
+
+        Raises:
+            ValueError: Other ranks continue from another step.
+        """
+        position = torch.tensor([[state["next_epoch"], state["next_step"]]], device=self.sums.device)
+        positions = self.ranks.gather(position).tolist()
+        if positions != positions[:1] * self.ranks.world:
+            raise ValueError(f"all ranks must continue from one saved state, but theirs end at {positions}.")
         self.next_epoch, self.next_step = state["next_epoch"], state["next_step"]
         self.sums.copy_(state["sums"])
         self.seconds = state["seconds"]

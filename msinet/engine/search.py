@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from msinet.data.loaders import Batch, TrainBatches
 from msinet.engine.loop import Loop
 from msinet.engine.optim import build_optimizer, lr_factor, recipe_lr, set_lr
+from msinet.engine.ranks import ALONE, Ranks
 from msinet.engine.recipes import SearchRecipe, Supervision
 from msinet.genotype import Genotype
 from msinet.losses import memory_contrastive, update_memory
@@ -56,10 +57,12 @@ class Search(Loop):
             of one numbering, of as many classes as the classifier has; else each side has its own.
         recipe: The numbers.
         device: Where the search runs.
+        ranks: This process among those that search together; each has its part of every batch. All begin with the
+            weights and α of the first, and compute the same.
 
     Raises:
-        ValueError: A side's batches are not `recipe`'s P×K, or its supervision does not fit the supernet or a side's
-            labels.
+        ValueError: A side's batches are not `recipe`'s P×K or of other ranks, or its supervision does not fit the
+            supernet or a side's labels.
     """
 
     def __init__(
@@ -69,12 +72,14 @@ class Search(Loop):
         valid: TrainBatches,
         recipe: SearchRecipe,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         for side, batches in (("training", train), ("validation", valid)):
             recipe.check_sampler(batches.sampler, side)
             _check_classes(supernet, batches, recipe.supervision, side)
-        super().__init__(num_sums=2, device=device)
+        super().__init__(2, device, ranks, train, valid)
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        ranks.broadcast(self.supernet)
         self.train, self.valid = train, valid
         self.recipe = recipe
         self.device = device
@@ -114,26 +119,32 @@ class Search(Loop):
         self, batch: Batch, memory: Tensor | None, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer
     ) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            features_BD = self.supernet(batch.images_BCHW)
-            loss = self._loss(features_BD, batch.labels_B, memory)
+            own_BD = self.supernet(batch.images_BCHW)
+            if memory is None:
+                own_BD = self.supernet.logits(own_BD)
+            # From here on of the global batch: what every rank computes alike.
+            output_BD, labels_B = self.ranks.gather(own_BD), self.ranks.gather(batch.labels_B)
+            loss = self._loss(output_BD, labels_B, memory)
         # Gradients are asked for by name: the other side's parameters never see this loss.
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
+        self.ranks.average_gradients(parameters)
         optimizer.step()
         if memory is not None:
             update_memory(
                 memory,
-                features_BD.detach(),
-                batch.labels_B,
+                output_BD.detach(),
+                labels_B,
                 self.recipe.memory_momentum,
                 num_instances=self.recipe.num_instances,
             )
         return loss.detach()
 
-    def _loss(self, features_BD: Tensor, labels_B: Tensor, memory: Tensor | None) -> Tensor:
+    def _loss(self, output_BD: Tensor, labels_B: Tensor, memory: Tensor | None) -> Tensor:
+        """Of features where there is a memory, else of logits."""
         if memory is None:
-            return cross_entropy(self.supernet.logits(features_BD).float(), labels_B)
-        return memory_contrastive(features_BD, labels_B, memory, self.recipe.temperature)
+            return cross_entropy(output_BD.float(), labels_B)
+        return memory_contrastive(output_BD, labels_B, memory, self.recipe.temperature)
 
     def _new_memory(self, batches: TrainBatches) -> Tensor | None:
         """One entry for each identity of a side, or nothing where a classifier supervises."""

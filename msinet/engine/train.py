@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from msinet.data.loaders import Batch, TrainBatches
 from msinet.engine.loop import Loop
 from msinet.engine.optim import build_optimizer, recipe_lr, set_lr
+from msinet.engine.ranks import ALONE, Ranks
 from msinet.engine.recipes import TrainRecipe
 from msinet.losses import (
     ALIGNMENT_MODES,
@@ -56,56 +57,71 @@ class Training(Loop):
         batches: P×K batches of the source's training identities.
         recipe: The numbers.
         device: Where the training runs.
+        ranks: This process among those that train together; each has its part of every batch. All begin with the
+            weights of the first, and compute the same.
 
     Raises:
-        ValueError: The batches are not `recipe`'s P×K.
+        ValueError: The batches are not `recipe`'s P×K, or of other ranks.
     """
 
-    def __init__(self, model: nn.Module, batches: TrainBatches, recipe: TrainRecipe, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: TrainBatches,
+        recipe: TrainRecipe,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+    ) -> None:
         recipe.check_sampler(batches.sampler, "training")
-        super().__init__(num_sums=4, device=device)
+        super().__init__(4, device, ranks, batches)
         self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batches = batches
         self.recipe = recipe
         self.device = device
         spatial = recipe.alignment in (*ALIGNMENT_MODES, "sam_softmax")
         self.alignment = SpatialAlignment(self.model.map_channels).to(device) if spatial else None
-        trained = [*self.model.parameters(), *(self.alignment.parameters() if self.alignment else ())]
-        self.optimizer = build_optimizer([p for p in trained if p.requires_grad], recipe)
+        networks = [self.model, *([self.alignment] if self.alignment else [])]
+        for network in networks:
+            ranks.broadcast(network)
+        self.parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(self.parameters, recipe)
 
     def step(self, batch: Batch) -> Tensor:
-        """One update; (identity, triplet, alignment, accuracy), detached."""
-        recipe = self.recipe
+        """One update; (identity, triplet, alignment, accuracy) of the batch of all ranks, detached."""
+        recipe, gather = self.recipe, self.ranks.gather
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
             outputs = self.model(batch.images_BCHW)
+            labels_B = gather(batch.labels_B)
+            logits = [gather(logits_BK) for logits_BK in outputs.logits]
+            features = [gather(features_BD) for features_BD in outputs.features]
             identity = torch.stack(
-                [
-                    cross_entropy(logits, batch.labels_B, label_smoothing=recipe.label_smoothing)
-                    for logits in outputs.logits
-                ]
+                [cross_entropy(logits_BK, labels_B, label_smoothing=recipe.label_smoothing) for logits_BK in logits]
             ).sum()
             triplet = torch.stack(
-                [batch_hard_triplet(features, batch.labels_B, recipe.margin) for features in outputs.features]
+                [batch_hard_triplet(features_BD, labels_B, recipe.margin) for features_BD in features]
             ).sum()
-            alignment = self._alignment_loss(outputs, batch.labels_B)
+            alignment = self._alignment_loss(outputs, labels_B)
             loss = identity + triplet + recipe.alignment_weight * alignment
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.ranks.average_gradients(self.parameters)
         self.optimizer.step()
-        accuracy = (outputs.logits[0].argmax(1) == batch.labels_B).float().mean()
+        accuracy = (logits[0].argmax(1) == labels_B).float().mean()
         return torch.stack([identity, triplet, alignment, accuracy]).detach()
 
     def _alignment_loss(self, outputs: Outputs, labels_B: Tensor) -> Tensor:
+        """Of the maps of this rank's images and the labels of all."""
         choice = self.recipe.alignment
-        if self.alignment is not None:
-            sam_softmax = choice == "sam_softmax"
-            mode = "pos_neg" if sam_softmax else choice
-            return spatial_alignment(outputs.feature_map, labels_B, self.alignment, mode, sam_softmax=sam_softmax)
-        if choice == "consistent_attention":
-            return consistent_attention(outputs.maps)
-        if choice == "activation_distribution":
-            return activation_distribution(outputs.feature_map, labels_B)
-        return outputs.feature_map.new_zeros((), dtype=torch.float32)
+        if choice == "none":
+            return outputs.feature_map.new_zeros((), dtype=torch.float32)
+        if choice == "consistent_attention":  # compares the layers of one image: the ranks' means have a mean
+            return self.ranks.gather(consistent_attention(outputs.maps)[None]).mean()
+        feature_map = self.ranks.gather(outputs.feature_map)
+        if self.alignment is None:
+            return activation_distribution(feature_map, labels_B)
+        sam_softmax = choice == "sam_softmax"
+        mode = "pos_neg" if sam_softmax else choice
+        return spatial_alignment(feature_map, labels_B, self.alignment, mode, sam_softmax=sam_softmax)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser and where the loop stands; valid between any two steps.

@@ -93,9 +93,6 @@ def without_seconds(report: SearchReport) -> dict:
     return {**asdict(report), "seconds": None}
 
 
-one_process = pytest.mark.xdist_group("straight")  # which computes it once
-
-
 class Straight(NamedTuple):
     """Three epochs at a stretch, their reports, and the state after every step."""
 
@@ -311,7 +308,6 @@ def test_the_validation_side_cycles(tiny, monkeypatch):
     assert seen == [batch.indices_B.tolist() for batch in itertools.islice(search.valid.cycling(0), len(seen))]
 
 
-@one_process
 def test_reports_hold_alphas_history_and_the_genotype(straight):
     reports = straight.reports
     alphas_by_epoch = [state["supernet"]["alphas"] for state in straight.states if state["next_step"] == 0]
@@ -323,7 +319,6 @@ def test_reports_hold_alphas_history_and_the_genotype(straight):
         assert report.seconds > 0
 
 
-@one_process
 def test_reports_hold_the_schedule(straight):
     reports = straight.reports
     assert [report.lr for report in reports] == pytest.approx([0.025 * f for f in (0.01, 0.505, 0.1)])
@@ -338,7 +333,6 @@ def stop() -> None:
     raise Stop
 
 
-@one_process
 def test_a_search_that_is_interrupted_at_every_step_is_the_same_bit_for_bit(tiny, straight, tmp_path):
     """Each step is made by another object, which knows the saved state only."""
     search, reports, states = straight
