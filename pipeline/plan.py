@@ -156,15 +156,23 @@ class Plan:
         return len({stage.key or stage.name for stage in chosen})
 
 
-def plan(experiment: Experiment, fingerprints: Mapping[str, str] | None = None, lookup: Lookup | None = None) -> Plan:
+def plan(
+    experiment: Experiment,
+    fingerprints: Mapping[str, str] | None = None,
+    lookup: Lookup | None = None,
+    *,
+    hold_out: int | None = None,
+) -> Plan:
     """Plan an experiment; nothing is read from a dataset and nothing is started.
 
     Args:
         experiment: What to do.
         fingerprints: Of disk datasets, by name, as far as they are known.
         lookup: Finds a published result by kind and key; by default nothing is published.
+        hold_out: Percent of each source's training identities, the last ones, that its networks never see and are
+            evaluated on in place of any target. Measurements are then of one picture at a time, without ResNet-50's.
     """
-    builder = _Builder(experiment, dict(fingerprints or {}))
+    builder = _Builder(experiment, dict(fingerprints or {}), hold_out)
     built = Plan(experiment, builder.build())
     built.resolve(lookup or (lambda kind, key: None))
     return built
@@ -184,8 +192,9 @@ class _Candidate:
 class _Builder:
     """Unfolds the axes of an experiment into stages."""
 
-    def __init__(self, experiment: Experiment, fingerprints: dict[str, str]) -> None:
+    def __init__(self, experiment: Experiment, fingerprints: dict[str, str], hold_out: int | None = None) -> None:
         self.experiment = experiment
+        self.hold_out = hold_out
         self.fingerprints = fingerprints
         self.contents: dict[Path, str] = {}  # of files with weights or splits, each read once
         self.stages: dict[str, Stage] = {}
@@ -263,6 +272,7 @@ class _Builder:
                     "image_size": list(experiment.training_size(source)),
                     "recipe": {**asdict(experiment.search), "supervision": supervision},
                     "threads": experiment.threads,
+                    **experiment.workers.settings("search"),
                 },
                 needs={"source_data": f"prepare {source}"},
                 labels={
@@ -282,7 +292,8 @@ class _Builder:
         alignments: list[Alignment | None] = [None]
         if candidate.network == "msinet" and experiment.alignments:
             alignments = [*experiment.alignments]
-        axes = itertools.product(alignments, experiment.starts, experiment.retrain_seeds, experiment.targets_of(source))
+        targets = [source] if self.hold_out else experiment.targets_of(source)
+        axes = itertools.product(alignments, experiment.starts, experiment.retrain_seeds, targets)
         for alignment, start, seed, target in axes:
             in_domain = experiment.same_domain(source, target)
             recipe_name, recipe = experiment.retrain.recipe_for(candidate.network, in_domain=in_domain)
@@ -307,6 +318,8 @@ class _Builder:
                 "image_size": list(experiment.training_size(source)),
                 "recipe": asdict(recipe),
                 "threads": experiment.threads,
+                **experiment.workers.settings("retrain"),
+                **({"hold_out": self.hold_out} if self.hold_out else {}),
             }
             weights, lacks = self._start(candidate, start)
             model = self._add(
@@ -320,7 +333,10 @@ class _Builder:
                     lacks=lacks,
                 )
             )
-            self._evaluate(model, target, labels)
+            if self.hold_out:
+                self._evaluate_held_out(model, labels)
+            else:
+                self._evaluate(model, target, labels)
 
     def _start(self, candidate: _Candidate, start: str) -> tuple[Path | None, str | None]:
         """The file to start from, or what is missing for it."""
@@ -358,6 +374,24 @@ class _Builder:
             )
         )
 
+    def _evaluate_held_out(self, model: Stage, labels: Labels) -> None:
+        """On the training identities that the network has not seen."""
+        source = str(labels["source"])
+        self._add(
+            Stage(
+                f"evaluate {model.name.removeprefix('retrain ')} on held-out {source}",
+                "evaluate",
+                {
+                    "image_size": list(self.experiment.training_size(source)),
+                    "after_neck": self.experiment.after_neck,
+                    "threads": self.experiment.threads,
+                    "hold_out": self.hold_out,
+                },
+                needs={"model": model.name, "source_data": f"prepare {source}"},
+                labels={"dataset": source, "target": f"held-out {source}", "domain": "held_out", **labels},
+            )
+        )
+
     def _draw_pairs(self) -> None:
         """The first network that is evaluated on a target from a source, beside each of the others."""
         groups: dict[tuple[Any, ...], list[Stage]] = {}
@@ -391,7 +425,7 @@ class _Builder:
         baseline = _Candidate("resnet50", "resnet50", {"options": {}})
         for source in self.experiment.sources:
             height, width = self.experiment.training_size(source)
-            for candidate in [baseline, *self._named(), *self._searched(source)]:
+            for candidate in [*([] if self.hold_out else [baseline]), *self._named(), *self._searched(source)]:
                 self._add(
                     Stage(
                         f"measure {candidate.origin}{f' on {source}' if candidate.needs else ''} {height}x{width}",
@@ -402,6 +436,7 @@ class _Builder:
                             "image_size": [height, width],
                             "threads": self.experiment.threads,
                             "device": None,
+                            **({"batch_size": 1} if self.hold_out else {}),
                         },
                         needs=candidate.needs,
                         labels={"network": candidate.network, "origin": candidate.origin, **candidate.labels},

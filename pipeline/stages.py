@@ -65,6 +65,7 @@ class Context:
         attempt: Where its files go.
         report: Called with each epoch's report.
         stop: Set when the process has to end: the state is saved after the step that runs.
+        after_epoch: As of `execute`.
     """
 
     task: Task
@@ -72,6 +73,7 @@ class Context:
     attempt: Attempt
     report: Callable[[Report], None]
     stop: threading.Event
+    after_epoch: "AfterEpoch | None" = None
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -88,7 +90,17 @@ class Context:
         return self.workspace.cache
 
 
-def execute(address: str, task: Task, report: Callable[[Report], None], holder: str = "") -> Ended:
+# Called with the context, the loop, and what saves its state.
+AfterEpoch = Callable[[Context, Any, Callable[[], None]], None]
+
+
+def execute(
+    address: str,
+    task: Task,
+    report: Callable[[Report], None],
+    holder: str = "",
+    after_epoch: AfterEpoch | None = None,
+) -> Ended:
     """Run a stage and publish its result; an error is recorded and returned, not raised.
 
     Args:
@@ -96,6 +108,7 @@ def execute(address: str, task: Task, report: Callable[[Report], None], holder: 
         task: What to do.
         report: Called with each epoch's report.
         holder: Who asks for it, and holds the stage's lease meanwhile; the same for all attempts of one driver.
+        after_epoch: May look at the network after each epoch of a search or a training, without changing anything.
 
     Returns:
         `{"result": …}`; `{"failure": {"message", "traceback", "log", "retry"}}`, where `retry` is `"again"` for what
@@ -111,15 +124,21 @@ def execute(address: str, task: Task, report: Callable[[Report], None], holder: 
     if lease is None:
         return {"held": leases.holder_of(workspace.store, place)}
     with lease, _stop_on_sigterm() as stop:
-        return _attempt(workspace, task, report, stop)
+        return _attempt(workspace, task, report, stop, after_epoch)
 
 
-def _attempt(workspace: Workspace, task: Task, report: Callable[[Report], None], stop: threading.Event) -> Ended:
+def _attempt(
+    workspace: Workspace,
+    task: Task,
+    report: Callable[[Report], None],
+    stop: threading.Event,
+    after_epoch: AfterEpoch | None,
+) -> Ended:
     log = LogTail()
     attempt = workspace.begin(task.kind, task.key)
     started = time.time()
     try:
-        part = RUN[task.kind](Context(task, workspace, attempt, report, stop))
+        part = RUN[task.kind](Context(task, workspace, attempt, report, stop, after_epoch))
         result = {**part, "spec": task.spec, "started": started, "seconds": time.time() - started}
         return {"result": workspace.publish(attempt, result)}
     except Stopped:
@@ -244,7 +263,7 @@ def run_search(context: Context) -> Result:
 
 
 def run_retrain(context: Context) -> Result:
-    """Train a network on all training identities of a source."""
+    """Train a network on all training identities of a source, or on those that are not held out."""
     import torch
 
     from msinet.engine.recipes import TrainRecipe
@@ -255,7 +274,8 @@ def run_retrain(context: Context) -> Result:
     spec, device = context.spec, _device(context.spec)
     recipe = _parse(TrainRecipe, spec["recipe"])
     packed = _packed(context, "source_data")
-    batches = _train_batches(context, packed, _records(packed, "train"), recipe, device, "train")
+    records, _ = _held_out(context, packed)
+    batches = _train_batches(context, packed, records, recipe, device, "train")
     torch.manual_seed(spec["seed"])
     model = build_model(spec["network"], num_classes=batches.num_classes, **network_options(spec))
     if "start" in spec:
@@ -284,6 +304,10 @@ def run_evaluate(context: Context) -> Result:
     spec, device = context.spec, _device(context.spec)
     trained = context.task.inputs["model"]
     model = _trained(context, "model")
+    if "hold_out" in spec:
+        scores, per_query = evaluate_held_out(context, model)
+        _save_per_query(context.attempt.folder / PER_QUERY, per_query)
+        return {"network": trained["network"], **trained["options"], "metrics": scores}
     packed = _packed(context, "target_data")
     records = [*_records(packed, "query"), *_records(packed, "gallery")]
     store = _store(context, "target_data", packed, records)
@@ -296,6 +320,18 @@ def run_evaluate(context: Context) -> Result:
     _save_per_query(context.attempt.folder / PER_QUERY, per_query)
     safetensors.torch.save_file({"embedding_ND": embedding_ND.contiguous()}, context.attempt.folder / EMBEDDING)
     return {"network": trained["network"], **trained["options"], "metrics": scores}
+
+
+def evaluate_held_out(context: Context, model: Any) -> tuple[dict[str, float], dict[str, list[Any]]]:
+    """Rank all other held-out training pictures for each of them; scores and their table as of `rank_records`."""
+    from msinet.engine.evaluate import embed
+    from msinet.engine.held_out import rank_others
+
+    packed = _packed(context, "source_data")
+    _, records = _held_out(context, packed)
+    store = _store(context, "source_data", packed, records)
+    after_neck = context.spec.get("after_neck", False)
+    return rank_others(records, embed(model, store, _device(context.spec), after_neck=after_neck))
 
 
 def run_picture(context: Context) -> Result:
@@ -342,7 +378,7 @@ def run_measure(context: Context) -> Result:
     if (found := device_name(device)) != spec["device"]:
         raise ValueError(f"this measurement must run on {spec['device']!r}, but was placed on {found!r}.")
     model = build_model(spec["network"], num_classes=0, **network_options(spec))
-    batch_size = 64 if device.type == "cuda" else 8
+    batch_size = spec.get("batch_size") or (64 if device.type == "cuda" else 8)
     figures = measure(model, tuple(spec["image_size"]), device, batch_size)
     return {"network": spec["network"], **network_options(spec), "metrics": {**figures, "batch_size": batch_size}}
 
@@ -391,6 +427,15 @@ def _packed(context: Context, role: str) -> Any:
 
 def _records(packed: Any, subset: str) -> list[Any]:
     return [packed.records[index] for index in packed.subset(subset)]
+
+
+def _held_out(context: Context, packed: Any) -> tuple[list[Any], list[Any]]:
+    """Training records of a source that a network sees, and those of the last identities, which it does not."""
+    from msinet.data.splits import identity_split
+
+    records = _records(packed, "train")
+    percent = context.spec.get("hold_out")
+    return identity_split(records, 100 - percent, percent) if percent else (records, [])
 
 
 def _store(context: Context, role: str, packed: Any, records: Any) -> Any:
@@ -446,18 +491,23 @@ def _run_epochs(
         break
     saved = time.monotonic()
 
-    def after_step() -> None:
+    def save() -> None:
         nonlocal saved
+        state = {"loop": loop.state_dict(), "history": [json.dumps(line) for line in history]}
+        context.workspace.save_checkpoint(context.attempt, lambda path: save_state(path, state))
+        saved = time.monotonic()
+
+    def after_step() -> None:
         if context.stop.is_set() or time.monotonic() - saved >= context.task.checkpoint_every:
-            state = {"loop": loop.state_dict(), "history": [json.dumps(line) for line in history]}
-            context.workspace.save_checkpoint(context.attempt, lambda path: save_state(path, state))
-            saved = time.monotonic()
+            save()
         if context.stop.is_set():
             raise Stopped
 
     for report in epochs(loop, after_step):
         history.append(_plain(report))
         context.report({**history[-1], "epochs": total, "pid": os.getpid()})
+        if context.after_epoch:
+            context.after_epoch(context, loop, save)
         after_step()
     text = "".join(json.dumps(line) + "\n" for line in history)
     (context.attempt.folder / HISTORY).write_text(text, encoding="utf-8")
