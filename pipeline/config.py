@@ -3,7 +3,6 @@
 Every number of the method stands in `msinet.engine.recipes`; a file names only what differs from the paper.
 """
 
-import difflib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, is_dataclass
@@ -26,7 +25,9 @@ from msinet.data.synthetic import SyntheticSpec
 from msinet.engine.recipes import RECIPES, Alignment, BatchRecipe, SearchRecipe, Supervision, TrainRecipe
 from msinet.genotype import Genotype
 from pipeline.errors import RequestError
+from pipeline.errors import suggestion as _suggestion
 from pipeline.paths import JOB_VARIABLE, absolute
+from pipeline.tune_section import Tune, absolute_storage
 
 Seed = Annotated[int, Field(ge=0)]
 Size = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]  # the last map is a sixteenth
@@ -294,6 +295,7 @@ class Experiment(Strict):
     search: Annotated[SearchRecipe, _over(SearchRecipe())] = SearchRecipe()
     retrain: Retrain = Retrain()
     threads: int = Field(default=1, ge=1)
+        tune: What `msinet tune` does; nothing else reads it.
     checkpoint_every: float = Field(default=60, ge=0)
     resources: Resources = Resources()
 
@@ -321,13 +323,14 @@ class Experiment(Strict):
         return values
 
     @model_validator(mode="after")
+    tune: Tune | None = None
     def _names_are_known(self) -> "Experiment":
         for role, names in (("sources", self.sources), ("targets", self.all_targets)):
             for name in names:
                 if name not in self.datasets:
                     hint = _suggestion(name, self.datasets)
                     raise ValueError(f"`{role}` must name entries of `datasets`, but got {name!r}.{hint}")
-        if not (self.splits or self.genotypes or self.networks):
+        if not (self.splits or self.genotypes or self.networks or self.tune):
             raise ValueError("an experiment must search (`splits`) or name `genotypes` or `networks`, but has none.")
         for name in self.sources:
             self.training_size(name)
@@ -354,6 +357,8 @@ class Experiment(Strict):
 
     def splits_of(self, source: str) -> list[SearchSplit]:
         """The searches of one source."""
+        if self.tune:
+            self.tune.check(self.sources, self.retrain.in_domain)
         return self.splits.get(source, []) if isinstance(self.splits, dict) else self.splits
 
     @property
@@ -448,7 +453,11 @@ def _with_absolute_paths(experiment: Experiment, folder: Path) -> Experiment:
         splits = {source: [absolute_file(entry) for entry in entries] for source, entries in splits.items()}
     else:
         splits = [absolute_file(entry) for entry in splits]
-    return experiment.model_copy(update={"datasets": datasets, "weights": weights, "splits": splits})
+    tune = experiment.tune
+    if tune:
+        storage = absolute_storage(tune.storage, lambda path: _from_folder(path, folder, "tune.storage"))
+        tune = tune.model_copy(update={"storage": storage})
+    return experiment.model_copy(update={"datasets": datasets, "weights": weights, "splits": splits, "tune": tune})
 
 
 def describe_errors(error: ValidationError) -> list[str]:
@@ -504,8 +513,3 @@ def _classes(annotation: Any) -> Iterable[Any]:
         yield annotation
     for part in get_args(annotation):
         yield from _classes(part)
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean `{near[0]}`?" if near else f" Known: {', '.join(sorted(known))}." if known else ""

@@ -1,0 +1,241 @@
+"""The section `tune` of an experiment: what the outer loop searches, by what it judges, and where its study lies."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from msinet.engine.recipes import TrainRecipe
+from msinet.genotype import Genotype
+from pipeline.errors import suggestion
+
+Objective = Literal["mAP", "latency_ms", "parameters"]
+SLOTS = tuple(f"slot{number:02}" for number in range(1, 13))
+_COMBINATIONS = 4096  # of a space's choices and ends that are checked
+
+
+class Section(BaseModel):
+    """Like all of an experiment's file: an unknown key is an error, nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Axis(Section):
+    """The values of one number of the recipe: a range, or choices (in a file: a list).
+
+    Attributes:
+        low, high: Ends of a range of real numbers, both included.
+        log: Whether it is sampled by its logarithm.
+        choices: Instead of a range.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[bool | int | float | str, ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        return {"choices": value} if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _is_range_or_choices(self) -> "Axis":
+        if self.choices is not None:
+            if not self.choices or self.low is not None or self.high is not None or self.log:
+                raise ValueError("choices must be a list of at least one value, without a range.")
+            if len(set(map(str, self.choices))) < len(self.choices):
+                raise ValueError(f"every choice must be there once, but got {list(self.choices)}.")
+        elif self.low is None or self.high is None or self.low >= self.high:
+            raise ValueError(f"a range must be {{low, high}} with low < high, but got {self.low} and {self.high}.")
+        elif self.log and self.low <= 0:
+            raise ValueError(f"a range with `log: true` must start above 0, but got low={self.low}.")
+        return self
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """The choices, or both ends of the range."""
+        return self.choices if self.choices is not None else (self.low, self.high)
+
+
+class Space(Section):
+    """What is searched.
+
+    Attributes:
+        genotype: Whether the twelve slots are.
+        retrain: Numbers of the recipe, by the names of `TrainRecipe`.
+    """
+
+    genotype: bool = False
+    retrain: dict[str, Axis] = {}
+
+    @field_validator("retrain")
+    @classmethod
+    def _names_are_the_recipes(cls, axes: dict[str, Axis]) -> dict[str, Axis]:
+        kinds = {field.name: field.type for field in fields(TrainRecipe)}
+        for name, axis in axes.items():
+            if name not in kinds:
+                raise ValueError(f"`{name}` is no number of a retraining.{suggestion(name, kinds)}")
+            if axis.choices is None and kinds[name] is not float:
+                raise ValueError(f"`{name}` must be given as a list of choices, but got a range.")
+        return axes
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> "Space":
+        if not (self.genotype or self.retrain):
+            raise ValueError("a space must hold `genotype: true` or numbers of `retrain`, but holds neither.")
+        return self
+
+
+class Asha(Section):
+    """Asynchronous successive halving (Li et al., MLSys 2020): at 1, f, f², … times `grace_epochs` a trial stops unless
+    it is among the best 1/f of those that came so far.
+
+    Attributes:
+        grace_epochs: No trial stops before.
+        reduction_factor: f.
+    """
+
+    grace_epochs: int = Field(default=10, ge=1)
+    reduction_factor: int = Field(default=3, ge=2)
+
+    def rungs(self, epochs: int) -> list[int]:
+        """The epochs, counted from 1, after which trials of this length are compared."""
+        powers = (self.grace_epochs * self.reduction_factor**power for power in itertools.count())
+        return list(itertools.takewhile(lambda rung: rung < epochs, powers))
+
+
+class Tune(Section):
+    """The outer loop.
+
+    Attributes:
+        source: Whose training identities teach and judge, one of `sources`.
+        hold_out: Percent of these identities, the last ones in their order, that no trial trains on: mAP is theirs,
+            each of their pictures against all others.
+        objectives: `mAP`, maximised; `latency_ms` of one picture on `device`, and `parameters`, minimised.
+        constraints: Upper bounds on `latency_ms` and `parameters`; a genotype beyond one is not trained.
+        space: What is searched.
+        genotype: Trained where the space has none; where it has, the first trial.
+        trials: How many end, counting those that are stopped early and those beyond a bound.
+        concurrent: Trials at a time.
+        sampler: `tpe`: tree-structured Parzen estimator; `nsga2`: a genetic algorithm; `random`.
+        seed: Of the sampler.
+        asha: Early stopping, with mAP as the only objective.
+        storage: Of the study: a journal's path, on a file system that the driver reaches, or a database's URL; by
+            default a journal in the workspace. MSINET_TUNE_STORAGE is an alternative for a URL with a password.
+        device: That latency is measured on, as its maker calls it; by default the one where a stage runs.
+    """
+
+    source: str
+    hold_out: Annotated[int, Field(ge=1, le=99)] = 20
+    objectives: list[Objective] = ["mAP"]
+    constraints: dict[Literal["latency_ms", "parameters"], Annotated[float, Field(gt=0)]] = {}
+    space: Space
+    genotype: str | None = None
+    trials: int = Field(ge=1)
+    concurrent: int = Field(default=1, ge=1)
+    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
+    seed: int = Field(default=0, ge=0)
+    asha: Asha | None = None
+    storage: SecretStr | None = None
+    device: str | None = None
+
+    @field_validator("genotype")
+    @classmethod
+    def _genotype_parses(cls, genotype: str | None) -> str | None:
+        return None if genotype is None else Genotype.parse(genotype).letters
+
+    @field_validator("objectives")
+    @classmethod
+    def _objectives_hold_map(cls, objectives: list[str]) -> list[str]:
+        if "mAP" not in objectives or len(set(objectives)) < len(objectives):
+            raise ValueError(f"objectives must hold mAP, and each once, but got {objectives}.")
+        return objectives
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Tune":
+        if not self.space.genotype:
+            if self.genotype is None:
+                raise ValueError("`genotype` must be given where the space has none.")
+            if len(self.objectives) > 1 or self.constraints:
+                raise ValueError(
+                    "`latency_ms` and `parameters` are objectives or constraints of genotypes, but the space has none: "
+                    "`space.genotype: true`."
+                )
+        if self.asha and len(self.objectives) > 1:
+            raise ValueError(f"`asha` compares by mAP alone, but the objectives are {', '.join(self.objectives)}.")
+        if self.asha and "epochs" in self.space.retrain:
+            raise ValueError("`asha` compares trainings of one length, but the space holds `epochs`.")
+        return self
+
+    @property
+    def measured(self) -> bool:
+        """Whether latency is asked for."""
+        return "latency_ms" in (*self.objectives, *self.constraints)
+
+    @property
+    def figures(self) -> list[Objective]:
+        """The objectives and what is bounded, each once."""
+        return list(dict.fromkeys((*self.objectives, *self.constraints)))
+
+    def check(self, sources: Sequence[str], base: TrainRecipe) -> None:
+        """What the rest of the experiment decides.
+
+        Raises:
+            ValueError: The source is none, or a recipe of the space or early stopping is not possible.
+        """
+        if self.source not in sources:
+            hint = suggestion(self.source, sources)
+            raise ValueError(f"`tune.source` must be one of `sources`, but got {self.source!r}.{hint}")
+        if self.asha and not self.asha.rungs(base.epochs):
+            raise ValueError(
+                f"`tune.asha.grace_epochs` must be below the recipe's epochs, but got {self.asha.grace_epochs} of "
+                f"{base.epochs} (retrain.in_domain.epochs)."
+            )
+        axes = self.space.retrain
+        for values in itertools.islice(itertools.product(*(axis.ends for axis in axes.values())), _COMBINATIONS):
+            chosen = dict(zip(axes, values, strict=True))
+            try:
+                recipe_of(base, chosen)
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+                message = f"`tune.space.retrain` must hold possible recipes, but {chosen} is none: {reason}"
+                raise ValueError(message) from None
+
+
+def recipe_of(base: TrainRecipe, values: Mapping[str, Any]) -> TrainRecipe:
+    """A recipe with some of its numbers replaced.
+
+    Raises:
+        ValidationError: It is not possible.
+    """
+    return TypeAdapter(TrainRecipe).validate_python({**asdict(base), **values})
+
+
+def genotype_of(values: Mapping[str, Any]) -> str:
+    """The letters that stand in the slots."""
+    return "".join(str(values[slot]) for slot in SLOTS)
+
+
+def slots_of(letters: str) -> dict[str, str]:
+    """The slots that hold these letters."""
+    return dict(zip(SLOTS, letters, strict=True))
+
+
+def absolute_storage(storage: SecretStr | None, place: Any) -> SecretStr | None:
+    """A journal's path made absolute by `place`; a URL as it is."""
+    if storage is None or "://" in storage.get_secret_value():
+        return storage
+    return SecretStr(str(place(Path(storage.get_secret_value()))))
