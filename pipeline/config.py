@@ -123,6 +123,11 @@ class Retrain(Strict):
     cross_domain: Literal["same"] | Annotated[TrainRecipe, _over(RECIPES["cross_domain"])] = RECIPES["cross_domain"]
     strong_baseline: Annotated[TrainRecipe, _over(RECIPES["strong_baseline"])] = RECIPES["strong_baseline"]
 
+    @property
+    def recipes(self) -> list[Any]:
+        """All of them."""
+        return [self.in_domain, self.cross_domain, self.strong_baseline]
+
     def recipe_for(self, network: str, *, in_domain: bool) -> tuple[str, TrainRecipe]:
         """Name and numbers of the recipe whose network is evaluated on the source itself, or elsewhere."""
         if network == "resnet50":
@@ -239,6 +244,24 @@ class Resources(Strict):
     lease_seconds: float = Field(default=60, gt=0)
 
 
+class Workers(Strict):
+    """How many processes share one stage, each with a device of its own (method.md, "Several ranks"); part of the key.
+
+    Attributes:
+        search, retrain: Processes of one such stage; a batch's identities are divided evenly among them.
+        sync_batch_norm: Whether batch norms see the global batch, as one process does; without, each sees its part.
+    """
+
+    search: int = Field(default=1, ge=1)
+    retrain: int = Field(default=1, ge=1)
+    sync_batch_norm: bool = True
+
+    def settings(self, kind: str) -> dict[str, Any]:
+        """What a stage of that kind has in its key: nothing for one process."""
+        workers: int = getattr(self, kind)
+        return {"workers": workers, "sync_batch_norm": self.sync_batch_norm} if workers > 1 else {}
+
+
 class Experiment(Strict):
     """One experiment: a grid of sources, splits, seeds and targets.
 
@@ -268,9 +291,11 @@ class Experiment(Strict):
         retrain_seeds: One retraining for each.
         search: The search recipe.
         retrain: The retraining recipes.
+        workers: Processes that share one search or one retraining, under Ray Train.
         threads: CPU threads of a stage, part of its key: other numbers of threads round differently.
         checkpoint_every: Seconds between saved states of a search or a training.
         resources: What stages occupy.
+        tune: What `msinet tune` does; nothing else reads it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -294,10 +319,11 @@ class Experiment(Strict):
     retrain_seeds: list[Seed] = Field(default=[0], min_length=1)
     search: Annotated[SearchRecipe, _over(SearchRecipe())] = SearchRecipe()
     retrain: Retrain = Retrain()
+    workers: Workers = Workers()
     threads: int = Field(default=1, ge=1)
-        tune: What `msinet tune` does; nothing else reads it.
     checkpoint_every: float = Field(default=60, ge=0)
     resources: Resources = Resources()
+    tune: Tune | None = None
 
     @field_validator("genotypes")
     @classmethod
@@ -323,7 +349,6 @@ class Experiment(Strict):
         return values
 
     @model_validator(mode="after")
-    tune: Tune | None = None
     def _names_are_known(self) -> "Experiment":
         for role, names in (("sources", self.sources), ("targets", self.all_targets)):
             for name in names:
@@ -332,6 +357,8 @@ class Experiment(Strict):
                     raise ValueError(f"`{role}` must name entries of `datasets`, but got {name!r}.{hint}")
         if not (self.splits or self.genotypes or self.networks or self.tune):
             raise ValueError("an experiment must search (`splits`) or name `genotypes` or `networks`, but has none.")
+        if self.tune:
+            self.tune.check(self.sources, self.retrain.in_domain)
         for name in self.sources:
             self.training_size(name)
         trained = [*self.genotypes, *(network.label for network in self.networks)]
@@ -339,12 +366,24 @@ class Experiment(Strict):
             if name not in trained:
                 hint = _suggestion(name, trained)
                 raise ValueError(f"`weights` must name entries of `genotypes` or `networks`, but got {name!r}.{hint}")
+        self._workers_divide_batches()
         for setting in ("targets", "splits"):
             value = getattr(self, setting)
             stray = [name for name in value if isinstance(value, dict) and name not in self.sources]
             if stray:
                 raise ValueError(f"`{setting}` must be given for `sources`, but got {', '.join(stray)}.")
         return self
+
+    def _workers_divide_batches(self) -> None:
+        retrain = [recipe for recipe in self.retrain.recipes if isinstance(recipe, TrainRecipe)]
+        for kind, recipes in (("search", [self.search]), ("retrain", retrain)):
+            workers: int = getattr(self.workers, kind)
+            for recipe in recipes:
+                if recipe.num_ids % workers:
+                    raise ValueError(
+                        f"`workers.{kind}` must divide the {recipe.num_ids} identities of a batch "
+                        f"(batch_size / num_instances), but got {workers}."
+                    )
 
     def targets_of(self, source: str) -> list[str]:
         """What the networks of one source are evaluated on."""
@@ -357,8 +396,6 @@ class Experiment(Strict):
 
     def splits_of(self, source: str) -> list[SearchSplit]:
         """The searches of one source."""
-        if self.tune:
-            self.tune.check(self.sources, self.retrain.in_domain)
         return self.splits.get(source, []) if isinstance(self.splits, dict) else self.splits
 
     @property

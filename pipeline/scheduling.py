@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 # Explicit, since the default has changed between Ray's versions; before the import, since Ray reads it there.
@@ -253,7 +253,10 @@ class _Driver:
             checkpoint_every=experiment.checkpoint_every,
             lease_seconds=experiment.resources.lease_seconds,
         )
-        options = {"name": stage.name, **self._share(stage.kind, alone=attempts.alone)}
+        share = self._share(stage.kind, alone=attempts.alone)
+        task = replace(task, share=share)
+        # Several workers ask for their shares themselves; the process that waits for them takes none.
+        options = {"name": stage.name, **({"num_cpus": 0} if spec.get("workers", 1) > 1 else share)}
         reference = self.run_task.options(**options).remote(self.workspace.address, task, self.board, self.holder)
         self.running[reference] = stage
         self.states[stage.name] = QUEUED
@@ -283,10 +286,13 @@ class _Driver:
         stage = self.running.pop(reference)
         try:
             ended = ray.get(reference)
-        except ray.exceptions.RayTaskError as error:  # outside of what `execute` catches: the workspace
-            remedy = "again" if isinstance(error.cause, OSError) else None
-            message = f"the workspace cannot be used: {error.cause}"
-            ended = {"failure": {"message": message, "traceback": str(error), "retry": remedy}}
+        except ray.exceptions.RayTaskError as error:  # outside of what `execute` catches
+            cause, traceback = error.cause, str(error)
+            if isinstance(cause, OSError):
+                failure = {"message": f"the workspace cannot be used: {cause}", "retry": "again"}
+            else:
+                failure = {"message": f"{type(cause).__name__}: {cause}", "retry": None}
+            ended = {"failure": {**failure, "traceback": traceback}}
         except ray.exceptions.RayError as error:
             message = f"the stage's worker was lost: {error}".splitlines()[0]
             ended = {"failure": {"message": message, "retry": "again"}}
@@ -301,14 +307,20 @@ class _Driver:
         """Try again what may succeed; all else has failed."""
         key = str(stage.key)
         attempts = self.attempts[key]
-        if failure.get("retry") == "alone" and not attempts.alone:
+        retry, message = failure.get("retry"), failure["message"]
+        if retry == "alone" and not attempts.alone:
             attempts.alone = True
-        elif failure.get("retry") != "again" or not self._may_try_again(stage, attempts):
-            self.failures[key] = failure
-            return self._fail(stage, failure)
+        elif retry != "again":
+            return self._give_up(stage, failure)
+        elif not self._may_try_again(stage, attempts):
+            return self._give_up(stage, {**failure, "message": f"{message} ({ATTEMPTS} attempts got no further)"})
         self.states[stage.name] = WAITING
-        self._tell("retried", stage, failure["message"])
+        self._tell("retried", stage, message)
         return None
+
+    def _give_up(self, stage: Stage, failure: Failure) -> None:
+        self.failures[str(stage.key)] = failure
+        self._fail(stage, failure)
 
     def _may_try_again(self, stage: Stage, attempts: "_Attempts") -> bool:
         """Only attempts that brought no newer checkpoint count."""

@@ -6,6 +6,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -40,6 +41,7 @@ class Task:
         location: Where a disk dataset lies.
         checkpoint_every: Seconds between saved states.
         lease_seconds: How long another driver waits before it takes the stage over from one that has died.
+        share: What each of several workers occupies, as Ray names it: `num_cpus`, `num_gpus`.
     """
 
     kind: str
@@ -49,6 +51,7 @@ class Task:
     location: dict[str, str] = field(default_factory=dict)
     checkpoint_every: float = 60.0
     lease_seconds: float = 60.0
+    share: dict[str, float] = field(default_factory=dict)
 
 
 class Stopped(Exception):
@@ -66,6 +69,7 @@ class Context:
         report: Called with each epoch's report.
         stop: Set when the process has to end: the state is saved after the step that runs.
         after_epoch: As of `execute`.
+        ranks: This process among those that share the stage (`msinet.engine.ranks.Ranks`), None where it is alone.
     """
 
     task: Task
@@ -74,6 +78,7 @@ class Context:
     report: Callable[[Report], None]
     stop: threading.Event
     after_epoch: "AfterEpoch | None" = None
+    ranks: Any = None
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -124,21 +129,34 @@ def execute(
     if lease is None:
         return {"held": leases.holder_of(workspace.store, place)}
     with lease, _stop_on_sigterm() as stop:
-        return _attempt(workspace, task, report, stop, after_epoch)
+        if task.spec.get("workers", 1) > 1:
+            from pipeline.groups import run_group
+
+            return run_group(workspace, task, report)
+        return run_attempt(workspace, task, report, stop, after_epoch)
 
 
-def _attempt(
+def run_attempt(
     workspace: Workspace,
     task: Task,
     report: Callable[[Report], None],
     stop: threading.Event,
-    after_epoch: AfterEpoch | None,
+    after_epoch: AfterEpoch | None = None,
+    ranks: Any = None,
 ) -> Ended:
+    """One try at a stage whose lease is held, here or as one of several ranks; as `execute`.
+
+    Returns:
+        As `execute`; of ranks the first publishes, the others return `{}`.
+    """
     log = LogTail()
     attempt = workspace.begin(task.kind, task.key)
     started = time.time()
     try:
-        part = RUN[task.kind](Context(task, workspace, attempt, report, stop, after_epoch))
+        part = RUN[task.kind](Context(task, workspace, attempt, report, stop, after_epoch, ranks))
+        if ranks and ranks.rank > 0:
+            shutil.rmtree(attempt.folder)
+            return {}
         result = {**part, "spec": task.spec, "started": started, "seconds": time.time() - started}
         return {"result": workspace.publish(attempt, result)}
     except Stopped:
@@ -242,12 +260,15 @@ def run_search(context: Context) -> Result:
     # One classifier serves both sides of the softmax supervision: their labels share one numbering.
     label = label_of([*train, *valid]) if recipe.supervision == "softmax" else None
     torch.manual_seed(spec["seed"])
+    supernet = Supernet(num_classes=len(label) if label else None)
+    _synchronise(context, supernet, device)
     search = Search(
-        Supernet(num_classes=len(label) if label else None),
+        supernet,
         _train_batches(context, packed, train, recipe, device, "train", label),
         _train_batches(context, packed, valid, recipe, device, "valid", label),
         recipe,
         device,
+        _ranks(context),
     )
     history = _run_epochs(context, search, search_epochs, recipe.epochs)
     _save_weights(context, search.supernet)
@@ -282,7 +303,8 @@ def run_retrain(context: Context) -> Result:
         weights = Path(context.task.location["weights"])
         _require_content(weights, spec["start"])
         load_start(model, read_state_dict(weights))
-    training = Training(model, batches, recipe, device)
+    _synchronise(context, model, device)
+    training = Training(model, batches, recipe, device, _ranks(context))
     history = _run_epochs(context, training, train_epochs, recipe.epochs)
     _save_weights(context, training.model)
     return {
@@ -470,8 +492,24 @@ def _train_batches(
     label = label or label_of(records)
     labels = [label[record.pid] for record in records]
     store = _store(context, "source_data", packed, records)
-    sampler = IdentityBatches(labels, recipe.num_ids, recipe.num_instances, context.spec["seed"], stream)
-    return TrainBatches(store, labels, sampler, recipe.augmentation, context.spec["seed"], device, stream, num_classes)
+    seed = context.spec["seed"]
+    sampler = IdentityBatches(labels, recipe.num_ids, recipe.num_instances, seed, stream)
+    ranks = _ranks(context)
+    return TrainBatches(store, labels, sampler, recipe.augmentation, seed, device, stream, num_classes, ranks)
+
+
+def _ranks(context: Context) -> Any:
+    from msinet.engine.ranks import ALONE
+
+    return context.ranks or ALONE
+
+
+def _synchronise(context: Context, network: Any, device: Any) -> None:
+    """The option of several ranks that batch norms see the whole batch."""
+    from msinet.engine.ranks import synchronise_batch_norm
+
+    if context.spec.get("sync_batch_norm"):
+        synchronise_batch_norm(network, _ranks(context), device)
 
 
 def _run_epochs(
@@ -481,9 +519,10 @@ def _run_epochs(
     from msinet.engine.state import load_state, save_state
 
     history: list[Report] = []
-    for checkpoint in context.workspace.checkpoints(context.task.kind, context.task.key):
+    for place in _agreed(context, context.workspace.checkpoints(context.task.kind, context.task.key)):
         try:
-            state = load_state(checkpoint)
+            with context.workspace.checkpoint(place) as path:
+                state = load_state(path)
         except (OSError, ValueError):
             continue  # its attempt has just ended, or it is damaged: an older one does too
         loop.load_state_dict(state["loop"])
@@ -498,6 +537,8 @@ def _run_epochs(
         saved = time.monotonic()
 
     def after_step() -> None:
+        if context.ranks and context.ranks.rank > 0:
+            return  # their states are equal
         if context.stop.is_set() or time.monotonic() - saved >= context.task.checkpoint_every:
             save()
         if context.stop.is_set():
@@ -512,6 +553,17 @@ def _run_epochs(
     text = "".join(json.dumps(line) + "\n" for line in history)
     (context.attempt.folder / HISTORY).write_text(text, encoding="utf-8")
     return history
+
+
+def _agreed(context: Context, places: list[str]) -> list[str]:
+    """What the first rank found: another may look a moment later."""
+    if not context.ranks:
+        return places
+    from torch import distributed
+
+    told = [places]
+    distributed.broadcast_object_list(told, src=0)
+    return told[0]
 
 
 def _effort(history: list[Report], recipe: Any) -> Result:

@@ -3,6 +3,7 @@
 Only the driver writes. A tracking server that is down stops nothing: what it missed, `sync` writes later.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import queue
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -175,6 +177,22 @@ def _without_user(uri: str) -> str:
     return uri.rpartition("@")[2]
 
 
+def _create_database(path: Path) -> None:
+    """Make MLflow's SQLite file, whole or not at all: a process killed while it makes the tables leaves nothing."""
+    from mlflow import MlflowClient
+
+    if path.exists():
+        return
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+        with contextlib.suppress(FileExistsError):  # another driver was faster
+            os.link(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 class _View:
     """The calls to MLflow; each may be repeated without doubling anything."""
 
@@ -196,7 +214,7 @@ class _View:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         if self.uri.startswith("sqlite:///"):
-            Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            _create_database(Path(self.uri.removeprefix("sqlite:///")))
         self.client = MlflowClient(tracking_uri=self.uri)
         experiment = self.plan.experiment
         found = self.client.get_experiment_by_name(experiment.name)

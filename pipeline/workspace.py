@@ -8,6 +8,7 @@ A stage without `result.json` is not done, whatever else lies there; nothing pub
 lies in a store (`pipeline.stores`). Where that is no folder, an attempt writes to this machine and is uploaded.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -155,20 +156,26 @@ class Workspace:
         if self.root is None:
             self.store.upload(path, f"{attempt.place}/{CHECKPOINT}")
 
-    def checkpoints(self, kind: str, key: str) -> Iterator[Path]:
-        """States saved by any attempt at a stage, the newest first; on this machine while they are looked at."""
-        for entry in self._of_attempts(kind, key, CHECKPOINT):
-            if folder := self.store.folder(""):
-                yield folder / entry.key
-                continue
-            copy = self.cache / "checkpoints" / uuid.uuid4().hex
-            try:
-                self.store.download(entry.key, copy)
-                yield copy
-            except FileNotFoundError:
-                continue  # its attempt has just ended
-            finally:
-                copy.unlink(missing_ok=True)
+    def checkpoints(self, kind: str, key: str) -> list[str]:
+        """Keys in the store of the states that attempts at a stage saved, the newest first."""
+        return [entry.key for entry in self._of_attempts(kind, key, CHECKPOINT)]
+
+    @contextlib.contextmanager
+    def checkpoint(self, place: str) -> Iterator[Path]:
+        """A saved state as a file on this machine, for as long as it is looked at.
+
+        Raises:
+            FileNotFoundError: Its attempt has just ended.
+        """
+        if self.root is not None:
+            yield self.root / place
+            return
+        copy = self.cache / "checkpoints" / uuid.uuid4().hex
+        self.store.download(place, copy)
+        try:
+            yield copy
+        finally:
+            copy.unlink(missing_ok=True)
 
     def newest_checkpoint(self, kind: str, key: str) -> float:
         """When any attempt at a stage last saved its state, by the store's clock; 0 where none has."""

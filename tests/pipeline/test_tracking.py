@@ -126,3 +126,25 @@ def test_a_server_that_is_down_stops_nothing(finished: tuple[Plan, Workspace], m
 def test_the_default_is_an_absolute_file_beside_the_results(workspace: Workspace) -> None:
     assert default_uri(workspace) == f"sqlite:///{workspace.root}/mlflow.db"
     assert workspace.root.is_absolute()
+
+
+def test_a_driver_killed_while_it_makes_the_database_leaves_none(
+    finished: tuple[Plan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    planned, workspace = finished
+    path = tmp_path / "mlflow.db"
+
+    class Killed(BaseException):
+        """Stands for SIGKILL."""
+
+    def killed(*args: Any, **kwargs: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(MlflowClient, "search_experiments", killed)
+        sync(f"sqlite:///{path}", planned, workspace)
+    assert not path.exists()
+    assert sync(f"sqlite:///{path}", planned, workspace) > 0
+    assert {p.name for p in tmp_path.iterdir()} == {"mlflow.db"}, "nothing partial stays"

@@ -46,7 +46,7 @@ def test_files_of_an_attempt_are_not_a_result(workspace: Workspace) -> None:
 
 
 def test_the_newest_state_of_any_attempt_comes_first(workspace: Workspace) -> None:
-    assert list(workspace.checkpoints("search", "k")) == []
+    assert workspace.checkpoints("search", "k") == []
     assert workspace.newest_checkpoint("search", "k") == 0
     first, second = workspace.begin("search", "k"), workspace.begin("search", "k")
     save(workspace, first, b"1")
@@ -54,9 +54,13 @@ def test_the_newest_state_of_any_attempt_comes_first(workspace: Workspace) -> No
     threading.Event().wait(1.1)  # S3 tells whole seconds
     save(workspace, second, b"2")
     assert workspace.newest_checkpoint("search", "k") > before
-    assert [path.read_bytes() for path in workspace.checkpoints("search", "k")] == [b"2", b"1"]
+    states = []
+    for place in workspace.checkpoints("search", "k"):
+        with workspace.checkpoint(place) as path:
+            states.append(path.read_bytes())
+    assert states == [b"2", b"1"]
     workspace.publish(second, {})
-    assert list(workspace.checkpoints("search", "k")) == [], "a stage that is done never continues"
+    assert workspace.checkpoints("search", "k") == [], "a stage that is done never continues"
 
 
 def test_the_second_to_publish_changes_nothing(workspace: Workspace) -> None:
