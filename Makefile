@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export RAY_AUTH_MODE ?= token
 
-.PHONY: env demo test lint ui clean
+.PHONY: env demo test test-faults lint ui clean
 
 env: .venv/ready  ## the environment, with the versions of constraints.txt
 
@@ -18,6 +18,9 @@ demo: env  ## the whole pipeline on generated pictures, in minutes on two CPU co
 
 test: env  ## all tests
 	$(BIN)/python -m pytest
+
+test-faults: env  ## nodes, workers and drivers are killed: some minutes, one test after another
+	$(BIN)/python -m pytest -m faults -n 0
 
 lint: env  ## style, formatting, types
 	$(BIN)/ruff check .

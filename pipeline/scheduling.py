@@ -287,12 +287,10 @@ class _Driver:
         try:
             ended = ray.get(reference)
         except ray.exceptions.RayTaskError as error:  # outside of what `execute` catches
-            cause, traceback = error.cause, str(error)
-            if isinstance(cause, OSError):
-                failure = {"message": f"the workspace cannot be used: {cause}", "retry": "again"}
-            else:
-                failure = {"message": f"{type(cause).__name__}: {cause}", "retry": None}
-            ended = {"failure": {**failure, "traceback": traceback}}
+            cause = error.cause
+            away = isinstance(cause, OSError)
+            message = f"the workspace cannot be used: {cause}" if away else f"{type(cause).__name__}: {cause}"
+            ended = {"failure": {"message": message, "traceback": str(error), "retry": "again" if away else None}}
         except ray.exceptions.RayError as error:
             message = f"the stage's worker was lost: {error}".splitlines()[0]
             ended = {"failure": {"message": message, "retry": "again"}}

@@ -1,0 +1,22 @@
+"""Workspaces for grids that are disturbed, and the numbers of one that was not."""
+
+from pathlib import Path
+
+import pytest
+from disturbed import slow_document, weights
+from grids import run_without_ray
+
+from pipeline.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty workspace."""
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The weights that the slow grid's retraining ends with."""
+    workspace = Workspace(tmp_path_factory.mktemp("undisturbed"))
+    return weights(run_without_ray(slow_document(), workspace), workspace)

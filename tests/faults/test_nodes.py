@@ -1,0 +1,88 @@
+"""Nodes and workers are lost while a stage runs; the grid ends with an undisturbed one's numbers, published once."""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+from disturbed import Watcher, attempts, parent_of, slow_document, weights
+from ray.cluster_utils import Cluster
+
+from msinet.engine.state import load_state
+from pipeline.config import Experiment
+from pipeline.plan import Plan, plan
+from pipeline.scheduling import DONE, run_plan
+from pipeline.workspace import RESULT, Workspace
+
+pytestmark = pytest.mark.faults
+SMALL = {"object_store_memory": 80_000_000}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head that runs no stage, and a node that does."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
+    cluster.add_node(num_cpus=1, **SMALL)
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def run(document: dict[str, Any], workspace: Workspace, watcher: Watcher) -> Plan:
+    """Run a grid to its end, where everything is done and published once."""
+    planned = plan(Experiment.model_validate(document))
+    outcome = run_plan(planned, workspace, [watcher])
+    assert set(outcome.states.values()) == {DONE}, watcher.failures
+    (stage,) = planned.of_kind("retrain")
+    assert workspace.root is not None
+    assert len(list(workspace.root.glob(f"stages/retrain/*/{RESULT}"))) == 1
+    assert len(attempts(workspace, stage)) == 2, "the disturbed one, and the one that continued"
+    return planned
+
+
+def test_a_lost_node_is_replaced_by_another(cluster: Cluster, workspace: Workspace, undisturbed: bytes) -> None:
+    lost = []
+
+    def lose_the_node(pid: int) -> None:
+        (node,) = cluster.worker_nodes
+        assert parent_of(pid) == node.all_processes["raylet"][0].process.pid
+        cluster.add_node(num_cpus=1, **SMALL)
+        cluster.remove_node(node, allow_graceful=False)
+        lost.append(node)
+
+    watcher = Watcher(lose_the_node)
+    planned = run(slow_document(), workspace, watcher)
+    assert len(lost) == 1
+    assert len(watcher.reasons) == 1
+    assert "worker was lost" in watcher.reasons[0]
+    assert weights(planned, workspace) == undisturbed
+
+
+def test_a_killed_worker_continues_to_the_same_weights(
+    cluster: Cluster, workspace: Workspace, undisturbed: bytes
+) -> None:
+    watcher = Watcher(lambda pid: os.kill(pid, signal.SIGKILL))
+    planned = run(slow_document(), workspace, watcher)
+    assert len(watcher.reasons) == 1
+    assert "worker was lost" in watcher.reasons[0]
+    assert weights(planned, workspace) == undisturbed
+
+
+def test_a_worker_that_is_asked_to_end_saves_its_state(
+    cluster: Cluster, workspace: Workspace, undisturbed: bytes
+) -> None:
+    saved = []
+
+    class Look(Watcher):
+        def retried(self, stage: Any, reason: str) -> None:
+            super().retried(stage, reason)
+            saved.extend(load_state(path) for path in workspace.checkpoints(stage.kind, stage.key))
+
+    watcher = Look(lambda pid: os.kill(pid, signal.SIGTERM))
+    planned = run({**slow_document(), "checkpoint_every": 3600}, workspace, watcher)
+    assert watcher.reasons == ["asked to end (SIGTERM)"]
+    assert len(saved) == 1, "no state is an hour old: this is the one of the signal"
+    assert weights(planned, workspace) == undisturbed
