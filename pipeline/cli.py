@@ -68,8 +68,10 @@ def run(
     from pipeline.plan import plan
     from pipeline.preflight import preflight, require_fitting_weights
     from pipeline.report import comparison, summary
+    from pipeline.stores import require_conditions
 
     loaded, place = load_experiment(experiment, data or [], weights or []), _workspace(workspace)
+    require_conditions(place.store)
     print(f"experiment {loaded.name} ({experiment}), workspace {place.address}", flush=True)
     planned = plan(loaded, preflight(loaded, place, lambda line: print(line, flush=True)), place.result)
     require_fitting_weights(planned)
