@@ -129,6 +129,9 @@ def execute(
     if lease is None:
         return {"held": leases.holder_of(workspace.store, place)}
     with lease, _stop_on_sigterm() as stop:
+        published = workspace.result(task.kind, task.key)  # by who held the lease until just now
+        if published is not None:
+            return {"result": published}
         if task.spec.get("workers", 1) > 1:
             from pipeline.groups import run_group
 

@@ -3,11 +3,17 @@
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from grids import quiet, task_of
 
+from pipeline import leases
 from pipeline.leases import holder_of, take
+from pipeline.plan import Plan
+from pipeline.stages import execute
 from pipeline.stores import Store, open_store
+from pipeline.workspace import Workspace
 
 PLACE = "stages/search/k/leases"
 
@@ -66,3 +72,21 @@ def test_a_silent_holder_is_replaced_and_cannot_come_back(store: Store) -> None:
 def test_a_holder_takes_over_from_itself(store: Store) -> None:
     assert take(store, PLACE, "driver", 60) is not None, "a worker of this driver, which was then killed"
     assert take(store, PLACE, "driver", 60) is not None, "its next attempt need not wait"
+
+
+def test_what_another_published_just_before_is_not_run_again(
+    finished: tuple[Plan, Workspace], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, _ = finished
+    task = task_of(planned.stages["prepare street"], planned)
+
+    def take_late(*arguments: Any) -> leases.Lease | None:
+        monkeypatch.undo()
+        assert "result" in execute(workspace.address, task, quiet, "first")
+        return take(*arguments)
+
+    monkeypatch.setattr(leases, "take", take_late)
+    ended = execute(workspace.address, task, quiet, "second")
+    assert ended == {"result": workspace.result(task.kind, task.key)}
+    assert workspace.root is not None
+    assert len(list(workspace.root.glob("stages/*/*/attempts/*"))) == 1
