@@ -193,7 +193,58 @@ def sync(
 
     planned, place = _planned(experiment, workspace, data, weights)
     uri = _tracking_uri(tracking_uri, place)
+    if planned.experiment.tune:
+        from pipeline.tuning import with_trials
+
+        planned = with_trials(planned, place, print)
     print(f"MLflow shows {sync_runs(uri, planned, place)} results of {planned.experiment.name}")
+
+
+@app.command()
+def tune(
+    experiment: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file, with a section `tune`.")
+    ],
+    workspace: WorkspaceOption = None,
+    tracking_uri: TrackingOption = None,
+    data: DataOption = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the study lies, a journal's path or a database's URL [default: $MSINET_TUNE_STORAGE, else the "
+            "experiment's, else a journal in the workspace]."
+        ),
+    ] = None,
+    address: AddressOption = None,
+) -> None:
+    """Search recipes or genotypes by trials on held-out training identities; end in the best, or a Pareto front.
+
+    A trial is a retraining without the last identities, and an evaluation on them: never on query or gallery. Run it
+    again and it goes on where it was.
+    """
+    from pipeline.config import load_experiment
+    from pipeline.fronts import front_of, text, write
+    from pipeline.tuning import Outer
+
+    loaded, place = load_experiment(experiment, data or []), _workspace(workspace)
+    if loaded.tune is None:
+        raise RequestError(f"an experiment to tune must have a section `tune`, but {experiment} has none.")
+    print(f"experiment {loaded.name} ({experiment}), workspace {place.address}", flush=True)
+    outer = Outer(loaded, place, storage, lambda line: print(line, flush=True))
+    outer.open()
+    problem = outer.run(address)
+    print(f"\n{text(outer.study, loaded.tune)}\n")
+    if front_of(outer.study, loaded.tune):
+        for path in write(outer.study, loaded, place, outer.place):
+            print(path)
+    if place.root or _named_uri(tracking_uri):
+        missed = _sync_problem(tracking_uri, outer.trials_plan(), place)
+        if missed:
+            options = _options(workspace, data, None)
+            print(f"MLflow is behind ({missed}): `{_command('sync', experiment, options)}` brings it level.")
+    if problem:
+        print(f"not all {loaded.tune.trials} trials have ended ({problem}): run it again to go on", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -24,11 +24,23 @@ def rank_others(records: Sequence[Record], embedding_ND: Tensor) -> tuple[dict[s
     Raises:
         ValueError: No picture has a match under another camera, or, without cameras, none at all.
     """
-    # A picture without a camera has one of its own, so that it is itself removed from its ranking, and nothing else.
-    free = 1 + max((record.camid for record in records if record.camid is not None), default=-1)
-    distinct = [
-        replace(record, camid=free + index) if record.camid is None else record for index, record in enumerate(records)
-    ]
+    distinct = _with_cameras(records)
     twice = [replace(record, subset=subset) for subset in ("query", "gallery") for record in distinct]
     scores, per_query = rank_records(twice, embedding_ND.repeat(2, 1), FIXED, rerank=False)
     return scores, {**per_query, "camid": [record.camid for record in records]}
+
+
+def has_matches(records: Sequence[Record]) -> bool:
+    """Whether some picture has a match among the others, so that `rank_others` has something to score."""
+    cameras: dict[int | str, set[int | None]] = {}
+    for record in _with_cameras(records):
+        cameras.setdefault(record.pid, set()).add(record.camid)
+    return any(len(seen) > 1 for seen in cameras.values())
+
+
+def _with_cameras(records: Sequence[Record]) -> list[Record]:
+    """A picture without a camera gets one of its own: of it itself is removed from its ranking, and nothing else."""
+    free = 1 + max((record.camid for record in records if record.camid is not None), default=-1)
+    return [
+        replace(record, camid=free + index) if record.camid is None else record for index, record in enumerate(records)
+    ]

@@ -1,0 +1,183 @@
+"""How an outer loop ends: the Pareto front or the best trials, as a table, as a picture, and as experiments to run."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+import yaml
+from optuna.trial import FrozenTrial, TrialState
+
+from msinet.visual.scatter import Panel, draw_panel
+from msinet.visual.sheet import MARGIN, beside, framed
+from pipeline.config import Experiment
+from pipeline.report import aligned
+from pipeline.studies import FIGURES, OUTCOME, show_values
+from pipeline.trial import settings
+from pipeline.tune_section import SLOTS, Tune, genotype_of, recipe_of
+from pipeline.workspace import Workspace
+
+BEST = 5  # trials that are shown where one objective orders them all
+UNITS = {
+    "mAP": ("mAP (%)", 100.0, 1),
+    "latency_ms": ("latency (ms)", 1.0, 2),
+    "parameters": ("parameters (M)", 1e-6, 4),
+}
+
+
+def front_of(study: optuna.Study, tune: Tune) -> list[FrozenTrial]:
+    """The trials that no other beats in all objectives, or the best ones of one objective; equal values once.
+
+    Only feasible ones; by falling mAP.
+    """
+    trials = study.best_trials if len(tune.objectives) > 1 else study.get_trials(states=(TrialState.COMPLETE,))
+    by_values = {str(sorted(trial.params.items())): trial for trial in reversed(trials)}
+    best = sorted(by_values.values(), key=lambda trial: (-_figure(trial, "mAP"), trial.number))
+    return best if len(tune.objectives) > 1 else best[:BEST]
+
+
+def table(front: Sequence[FrozenTrial], tune: Tune) -> list[list[str]]:
+    """A row for each trial, under a header."""
+    header = ["trial", *(UNITS[name][0] for name in tune.figures), "of"]
+    rows = [
+        [str(trial.number), *(_shown(trial, n) for n in tune.figures), show_values(trial.params)] for trial in front
+    ]
+    return [header, *rows]
+
+
+def summary(study: optuna.Study, tune: Tune) -> str:
+    """How many trials there are, by how they ended."""
+    trials = study.get_trials(deepcopy=False)
+    count = Counter(trial.user_attrs.get(OUTCOME) or trial.state.name.lower() for trial in trials)
+    title = "Pareto front" if len(tune.objectives) > 1 else "best trials"
+    ended = ", ".join(f"{number} {outcome}" for outcome, number in sorted(count.items()))
+    return f"{title} of {len(trials)} trials ({ended}); mAP on the last {tune.hold_out} % of {tune.source}'s identities"
+
+
+def write(study: optuna.Study, experiment: Experiment, workspace: Workspace, place: str) -> list[str]:
+    """Write the table, the picture and the experiments into a workspace.
+
+    Args:
+        study: With at least one complete trial.
+        experiment: Whose outer loop it is.
+        workspace: Where to write.
+        place: The key of a folder in its store.
+
+    Returns:
+        Where they lie, for people.
+    """
+    tune = settings(experiment)
+    front = front_of(study, tune)
+    rows = io.StringIO()
+    csv.writer(rows, lineterminator="\n").writerows(table(front, tune))
+    files = {"front.csv": rows.getvalue().encode()}
+    picture = io.BytesIO()
+    draw(study, tune).save(picture, "PNG")
+    files["pareto.png" if len(tune.objectives) > 1 else "trials.png"] = picture.getvalue()
+    experiments = retrainings(front, experiment)
+    for number, document in enumerate(experiments, start=1):
+        name = "retrain.yaml" if len(experiments) == 1 else f"retrain-{number}.yaml"
+        files[name] = yaml.safe_dump(document, sort_keys=False).encode()
+    for name, data in files.items():
+        workspace.store.replace(f"{place}/{name}", data)
+    return [f"{workspace.address}/{place}/{name}" for name in files]
+
+
+def draw(study: optuna.Study, tune: Tune) -> Any:
+    """mAP over each of the other objectives, with the front; or over the trials, with the best so far."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(tune.objectives) > 1:
+        others = [name for name in tune.objectives if name != "mAP"]
+        panels = [_front_panel(trials, front_of(study, tune), tune, name) for name in others]
+    else:
+        panels = [_series_panel(trials)]
+    return framed(beside([draw_panel(panel) for panel in panels], gap=MARGIN), (255, 255, 255), MARGIN)
+
+
+def _front_panel(trials: Sequence[FrozenTrial], front: Sequence[FrozenTrial], tune: Tune, other: str) -> Panel:
+    label, factor, _ = UNITS[other]
+    bound = tune.constraints.get(other)  # type: ignore[call-overload]
+    # With a third objective the front is no staircase in this plane: of it, what is best here.
+    ordered = sorted(front, key=lambda trial: (_figure(trial, other), -_figure(trial, "mAP")))
+    steps: list[tuple[float, float, str]] = []
+    for trial in ordered:
+        if not steps or 100 * _figure(trial, "mAP") > steps[-1][1]:
+            steps.append((factor * _figure(trial, other), 100 * _figure(trial, "mAP"), str(trial.number)))
+    return Panel(
+        f"mAP over {label.partition(' ')[0]}",
+        label,
+        "mAP (%)",
+        [(factor * _figure(trial, other), 100 * _figure(trial, "mAP")) for trial in trials],
+        steps,
+        None if bound is None else factor * bound,
+    )
+
+
+def _series_panel(trials: Sequence[FrozenTrial]) -> Panel:
+    points = [(float(trial.number), 100 * _figure(trial, "mAP")) for trial in trials]
+    best: list[tuple[float, float, str]] = []
+    for x, y in points:
+        if not best or y > best[-1][1]:
+            best.append((x, y, f"{x:.0f}"))
+    return Panel("mAP of each trial, the best so far joined", "trial", "mAP (%)", points, best)
+
+
+def retrainings(front: Sequence[FrozenTrial], experiment: Experiment) -> list[dict[str, Any]]:
+    """Experiments that retrain the front on all training identities, one for each recipe; `msinet run` reads them."""
+    tune = settings(experiment)
+    if len(tune.objectives) == 1:
+        front = front[:1]
+    groups: dict[str, tuple[Any, list[str]]] = {}
+    for trial in front:
+        recipe = recipe_of(experiment.retrain.in_domain, {n: v for n, v in trial.params.items() if n not in SLOTS})
+        letters = genotype_of(trial.params) if tune.space.genotype else str(tune.genotype)
+        genotypes = groups.setdefault(repr(recipe), (recipe, []))[1]
+        if letters not in genotypes:
+            genotypes.append(letters)
+    chosen = list(groups.values())
+    return [
+        _document(experiment, recipe, genotypes, f"-{number}" if len(chosen) > 1 else "")
+        for number, (recipe, genotypes) in enumerate(chosen, start=1)
+    ]
+
+
+def _document(experiment: Experiment, recipe: Any, genotypes: list[str], suffix: str) -> dict[str, Any]:
+    source = settings(experiment).source
+    derived = experiment.model_copy(
+        update={
+            "name": f"{experiment.name}-front{suffix}",
+            "sources": [source],
+            "targets": experiment.targets_of(source) or [source],
+            "splits": [],
+            "genotypes": genotypes,
+            "networks": [],
+            "weights": {},
+            "starts": ["scratch"],
+            "tune": None,
+            "retrain": experiment.retrain.model_copy(update={"in_domain": recipe}),
+        }
+    )
+    used = derived.used_datasets
+    derived = derived.model_copy(update={"datasets": {n: d for n, d in derived.datasets.items() if n in used}})
+    document: dict[str, Any] = derived.model_dump(mode="json", exclude={"search"}, exclude_defaults=True)
+    return document
+
+
+def text(study: optuna.Study, tune: Tune) -> str:
+    """The front as a table for people, and how many trials there are."""
+    front = front_of(study, tune)
+    if not front:
+        return f"{summary(study, tune)}\nno trial is feasible and complete"
+    return f"{summary(study, tune)}\n\n{aligned(table(front, tune))}"
+
+
+def _figure(trial: FrozenTrial, name: str) -> float:
+    value: float = trial.user_attrs[FIGURES][name]
+    return value
+
+
+def _shown(trial: FrozenTrial, name: str) -> str:
+    _, factor, digits = UNITS[name]
+    return f"{factor * _figure(trial, name):.{digits}f}"

@@ -1,0 +1,113 @@
+"""What Ray Tune asks: which trial is next, how one has ended, whether one goes on. The answers are in a study."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from pipeline.config import Experiment
+from pipeline.studies import Trials, past_reports
+from pipeline.trial import settings
+
+TOO_MANY = 3  # trials that fail in a row: something is wrong with all of them
+
+
+class Broken(Exception):
+    """The outer loop cannot go on; what is done is kept."""
+
+
+class StudySearcher(Searcher):
+    """Hands the trials of a study to Ray Tune, and tells the study how they ended.
+
+    Args:
+        trials: Of the study.
+        concurrent: Trials at a time.
+        alone: Whether looking at a trial must not be disturbed, as a measurement of time: trials then start together,
+            `concurrent` of them, when all before have ended.
+    """
+
+    def __init__(self, trials: Trials, concurrent: int, *, alone: bool = False) -> None:
+        super().__init__(metric="mAP", mode="max")
+        self._trials, self._concurrent, self._alone = trials, concurrent, alone
+        self._ready: list[Any] = []
+        self._live: dict[str, int] = {}
+        self.problem: str | None = None
+
+    def suggest(self, trial_id: str) -> Any:
+        """`{"number", "values"}` of the next trial, None for none at the moment."""
+        if not self._ready and self.problem is None:
+            self._fill()
+        if self._ready:
+            trial = self._ready.pop(0)
+            self._live[trial_id] = trial.number
+            return {"number": trial.number, "values": trial.params}
+        return None if self._live else self.FINISHED
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A trial goes on after a rung."""
+        if "epoch" in result and trial_id in self._live:
+            self._trials.report(self._live[trial_id], result["mAP"], result["epoch"])
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial has ended, in whatever way; only the first call counts."""
+        number = self._live.pop(trial_id, None)
+        if number is None:
+            return
+        if error or not result:
+            self._trials.fail(number, "its worker was lost, or found no room", counts=False)
+        elif "failure" in result:
+            self._trials.fail(number, result["failure"], counts=True)
+        elif result.get("published"):
+            self._trials.complete(number, result["mAP"], result["seconds"])
+        else:
+            self._trials.stop(number, result["mAP"], result["epoch"])
+        if self._trials.failures >= TOO_MANY:
+            self.problem = f"{self._trials.failures} trials in a row have failed"
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is what is kept."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see `save`."""
+
+    def _fill(self) -> None:
+        room = self._concurrent - len(self._live)
+        if room <= 0 or (self._alone and self._live):
+            return
+        for _ in range(room if self._alone else 1):
+            try:
+                trial = self._trials.next()
+            except Broken as error:
+                self.problem = f"{error}"
+                return
+            if trial is None:
+                return
+            self._ready.append(trial)
+
+
+def halving(experiment: Experiment, study: optuna.Study) -> TrialScheduler:
+    """Asynchronous successive halving, with the rungs as the study's trials have left them."""
+    tune = settings(experiment)
+    if tune.asha is None:
+        return FIFOScheduler()
+    scheduler = ASHAScheduler(
+        time_attr="epoch",
+        metric="mAP",
+        mode="max",
+        max_t=experiment.retrain.in_domain.epochs,
+        grace_period=tune.asha.grace_epochs,
+        reduction_factor=tune.asha.reduction_factor,
+        brackets=1,
+        stop_last_trials=False,
+    )
+    nobody: Any = None  # the scheduler asks its controller nothing
+    added = set()
+    for number, epoch, score in past_reports(study):
+        trial: Any = SimpleNamespace(trial_id=f"past-{number}")
+        if number not in added:
+            scheduler.on_trial_add(nobody, trial)
+            added.add(number)
+        scheduler.on_trial_result(nobody, trial, {"epoch": epoch, "mAP": score})
+    return scheduler

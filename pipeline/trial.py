@@ -1,0 +1,146 @@
+"""One trial of the outer loop: ordinary stages, planned like any other and run one after another in one process.
+
+The driver knows the study; a worker knows only what is here.
+"""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.config import Experiment, Workers
+from pipeline.plan import Plan, Result, Stage, plan
+from pipeline.stages import Context, Ended, Report, Task, evaluate_held_out, execute
+from pipeline.tune_section import SLOTS, Tune, genotype_of, recipe_of
+from pipeline.workspace import Workspace
+
+Values = Mapping[str, Any]
+POLL = 1.0  # seconds between two looks at a stage that another trial runs
+
+
+def base_of(experiment: Experiment) -> Experiment:
+    """What all trials of an experiment share: one source, the first retraining seed, one process, from scratch."""
+    tune = settings(experiment)
+    return experiment.model_copy(
+        update={
+            "tune": None,
+            "sources": [tune.source],
+            "targets": [],
+            "splits": [],
+            "networks": [],
+            "alignments": [],
+            "weights": {},
+            "genotypes": [tune.genotype] if tune.genotype else [],
+            "starts": ["scratch"],
+            "retrain_seeds": experiment.retrain_seeds[:1],
+            "measure": tune.measured,
+            "rerank": False,
+            "figures": False,
+            "workers": Workers(),
+        }
+    )
+
+
+def settings(experiment: Experiment) -> Tune:
+    """The section `tune`, which must be there."""
+    assert experiment.tune is not None
+    return experiment.tune
+
+
+def plan_trial(
+    base: Experiment, values: Values, hold_out: int, fingerprints: Mapping[str, str], workspace: Workspace
+) -> Plan:
+    """The stages of a trial: its source, a retraining, an evaluation, and a measurement where the base asks for it.
+
+    Args:
+        base: Of `base_of`.
+        values: Of the space, by name.
+        hold_out: Percent of the training identities that judge.
+        fingerprints: Of disk datasets, by name.
+        workspace: Whose results are attached.
+    """
+    genotypes = [genotype_of(values)] if SLOTS[0] in values else base.genotypes
+    recipe = recipe_of(base.retrain.in_domain, {name: value for name, value in values.items() if name not in SLOTS})
+    retrain = base.retrain.model_copy(update={"in_domain": recipe})
+    experiment = base.model_copy(update={"genotypes": genotypes, "retrain": retrain})
+    return plan(experiment, fingerprints, workspace.result, hold_out=hold_out)
+
+
+def run_trial(
+    config: Mapping[str, Any],
+    *,
+    base: Experiment,
+    hold_out: int,
+    fingerprints: Mapping[str, str],
+    address: str,
+    rungs: Sequence[int],
+) -> None:
+    """What Ray Tune runs: the trial's stages, and reports of mAP.
+
+    A trial that is stopped at a rung leaves its state in the workspace, one that ends has published its stages. The
+    last report has `published`, or `failure` with the reason; those before have `epoch`.
+
+    Args:
+        config: `values` of the space.
+        base, hold_out, fingerprints: As of `plan_trial`.
+        address: Of the workspace.
+        rungs: Epochs, counted from 1, after which mAP is reported.
+
+    Raises:
+        RuntimeError: Something failed that may pass by itself: Tune tries again.
+    """
+    from ray import tune
+
+    def after_epoch(context: Context, loop: Any, save: Any) -> None:
+        if loop.next_epoch in rungs and context.task.kind == "retrain":
+            scores, _ = evaluate_held_out(context, loop.model)
+            save()  # whoever is told of the score may end this process
+            tune.report({"epoch": loop.next_epoch, "mAP": scores["mAP"]})
+
+    started = time.monotonic()
+    workspace = Workspace(address)
+    planned = plan_trial(base, config["values"], hold_out, fingerprints, workspace)
+    for stage in planned.stages.values():
+        if stage.kind == "measure" or stage.result:
+            continue
+        ended = _execute(workspace, planned, stage, after_epoch)
+        if failure := ended.get("failure"):
+            if failure["retry"]:
+                raise RuntimeError(failure["message"])
+            tune.report({"mAP": 0.0, "failure": failure["message"]})
+            return
+        planned.resolve(workspace.result)
+    tune.report({"mAP": held_out_map(planned), "published": True, "seconds": time.monotonic() - started})
+
+
+def held_out_map(planned: Plan) -> float:
+    """mAP of a trial whose stages are published."""
+    result: Result | None = next(planned.of_kind("evaluate")).result
+    assert result is not None
+    score: float = result["metrics"]["mAP"]
+    return score
+
+
+def _execute(workspace: Workspace, planned: Plan, stage: Stage, after_epoch: Any) -> Ended:
+    """Run a stage as soon as no other trial does: two of the same values would do the work twice."""
+    results = planned.results()
+    spec = stage.bind(results)
+    assert spec is not None
+    assert stage.key is not None
+    task = Task(
+        stage.kind,
+        stage.key,
+        spec,
+        inputs={role: results[name] for role, name in stage.needs.items()},
+        location=stage.location,
+        checkpoint_every=planned.experiment.checkpoint_every,
+        lease_seconds=planned.experiment.resources.lease_seconds,
+    )
+    holder = uuid.uuid4().hex
+    while "held" in (ended := execute(workspace.address, task, _quiet, holder, after_epoch)):
+        time.sleep(POLL)
+    return ended
+
+
+def _quiet(report: Report) -> None:
+    """Nobody follows a trial's epochs."""

@@ -1,0 +1,307 @@
+"""The outer loop: Ray Tune runs trials that a study proposes, each of them ordinary stages on held-out identities.
+
+The driver may be killed at any time: the study knows which trials were under way, the workspace how far they were.
+"""
+
+import logging
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from pipeline.scheduling import DONE, connect, probe_device, run_plan  # first: it sets what Ray reads when imported
+
+# isort: split
+import optuna
+import ray
+from ray import tune as ray_tune
+from ray.tune.schedulers import TrialScheduler
+
+from msinet.data.splits import identity_split
+from msinet.engine.held_out import has_matches
+from pipeline import leases
+from pipeline.config import DiskData, Experiment, Share
+from pipeline.errors import RequestError
+from pipeline.plan import Plan, content_hash
+from pipeline.preflight import known_fingerprints, preflight, read_dataset
+from pipeline.progress import Progress
+from pipeline.searcher import Broken, StudySearcher, halving
+from pipeline.studies import Trials, open_storage, open_study
+from pipeline.trial import base_of, plan_trial, run_trial, settings
+from pipeline.tune_section import genotype_of, recipe_of
+from pipeline.workspace import Workspace
+
+STORAGE_VARIABLE = "MSINET_TUNE_STORAGE"
+RETRIES = 2  # of a trial whose worker was lost
+Say = Callable[[str], None]
+
+
+class Outer:
+    """An experiment's outer loop in a workspace.
+
+    Args:
+        experiment: With a section `tune`.
+        workspace: Where the trials' stages are published.
+        storage: Of the study, in place of the experiment's.
+        say: Told what happens.
+    """
+
+    def __init__(self, experiment: Experiment, workspace: Workspace, storage: str | None, say: Say) -> None:
+        self.experiment, self.workspace, self.say = experiment, workspace, say
+        self.tune = settings(experiment)
+        self.base = base_of(experiment)
+        self.place = f"tune/{experiment.name}"  # of everything about the study in the workspace's store
+        self._storage = storage
+        self.fingerprints: dict[str, str] = {}
+        self.device: str | None = None
+
+    def open(self) -> None:
+        """Check that the trials can run, and make the study or find it.
+
+        Raises:
+            RequestError: They cannot, or the study is another one.
+        """
+        self.fingerprints = preflight(self.base, self.workspace, self.say)
+        require_held_out(self.experiment)
+        self.open_study()
+
+    def open_study(self) -> None:
+        """Make the study or find it.
+
+        Raises:
+            RequestError: It cannot be opened, or is another one.
+        """
+        self.study = open_study(self.experiment.name, self.tune, open_storage(self._study_place()), self.definition)
+
+    def exists(self) -> bool:
+        """Whether there may be a study to read."""
+        place = self._study_place()
+        return "://" in place or os.path.isfile(place)
+
+    def _study_place(self) -> str:
+        named = self._storage or os.environ.get(STORAGE_VARIABLE)
+        if named is None and self.tune.storage is not None:
+            named = self.tune.storage.get_secret_value()
+        if named is not None:
+            return named
+        if self.workspace.root is None:
+            raise RequestError(
+                "with a workspace on S3 the study needs a place of its own: a journal's path or a database's URL "
+                f"(tune.storage, {STORAGE_VARIABLE})."
+            )
+        return str(self.workspace.root / self.place / "journal.log")
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What decides what a trial's values and scores mean; JSON."""
+        source = self.base.datasets[self.tune.source]
+        path = {"path"} if isinstance(source, DiskData) else None
+        kept = {"hold_out", "objectives", "constraints", "space", "genotype"}
+        base = self.base.model_dump(mode="json", include={"threads", "after_neck", "retrain_seeds"})
+        return {
+            **self.tune.model_dump(mode="json", include=kept),
+            **base,
+            "source": source.model_dump(mode="json", exclude=path),
+            "fingerprint": self.fingerprints.get(self.tune.source) if path else None,
+            "image_size": list(self.base.training_size(self.tune.source)),
+            "recipe": content_hash(self.base.retrain.model_dump(mode="json")["in_domain"]),
+        }
+
+    def run(self, address: str | None) -> str | None:
+        """Run trials until there are enough.
+
+        Args:
+            address: Of a Ray cluster, else one is started.
+
+        Returns:
+            What ended it before, if anything.
+        """
+        with self._only_driver():
+            trials = Trials(self.study, self.tune, self._look, self.say)
+            if not trials.missing:
+                return None
+            connect(address, self.experiment.resources)
+            self._prepare()
+            self._require_device()
+            searcher = StudySearcher(trials, self.tune.concurrent, alone=self.tune.measured)
+            self._run_tune(searcher, halving(self.experiment, self.study))
+            if searcher.problem is None and trials.ended < self.tune.trials:
+                return "interrupted"
+            return searcher.problem
+
+    def _run_tune(self, searcher: StudySearcher, scheduler: TrialScheduler) -> None:
+        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints whatever `verbose` is
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses the files that nobody reads
+        asha, epochs = self.tune.asha, self.base.retrain.in_domain.epochs
+        trainable = partial(
+            run_trial,
+            base=self.base,
+            hold_out=self.tune.hold_out,
+            fingerprints=self.fingerprints,
+            address=self.workspace.address,
+            rungs=asha.rungs(epochs) if asha else [],
+        )
+        with tempfile.TemporaryDirectory(prefix="msinet-tune-") as folder:
+            ray_tune.run(
+                trainable,
+                name=self.experiment.name,
+                search_alg=searcher,
+                scheduler=scheduler,
+                num_samples=-1,  # until the searcher has no more
+                resources_per_trial=self._share("retrain"),
+                max_failures=RETRIES,
+                raise_on_failed_trial=False,
+                storage_path=folder,  # what Tune notes is not needed: the study is
+                trial_dirname_creator=lambda trial: trial.trial_id,
+                verbose=0,
+            )
+
+    def _share(self, kind: str) -> dict[str, float]:
+        """What Tune reserves for a trial."""
+        share: Share = getattr(self.experiment.resources, kind)
+        gpus = share.gpus
+        if gpus == "auto":
+            gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
+        return {"cpu": share.cpus, "gpu": gpus}
+
+    def _prepare(self) -> None:
+        name = f"prepare {self.tune.source}"
+        planned = plan_trial(self._any_genotype(), {}, self.tune.hold_out, self.fingerprints, self.workspace)
+        stages = Plan(self.base, {name: planned.stages[name]})
+        if not stages.stages[name].result and run_plan(stages, self.workspace, [Progress()]).states[name] != DONE:
+            raise RequestError(f"`{name}` must succeed before any trial, but has failed.")
+
+    def _any_genotype(self) -> Experiment:
+        return self.base.model_copy(update={"genotypes": self.base.genotypes or ["MSINet"]})
+
+    def _require_device(self) -> None:
+        """Latency is measured on one device, the one that was named.
+
+        Raises:
+            RequestError: Measurements would be placed on another.
+        """
+        if not self.tune.measured:
+            return
+        share = self._share("measure")
+        probe = probe_device.options(num_cpus=share["cpu"], num_gpus=share["gpu"])
+        self.device = ray.get(probe.remote())
+        if self.tune.device not in (None, self.device):
+            raise RequestError(f"`tune.device` must be there, but got {self.tune.device!r} and found {self.device!r}.")
+        self.say(f"latency of one picture, measured on {self.device}, nothing of this study beside it")
+
+    def _look(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """What is known of a trial without training it.
+
+        Raises:
+            Broken: It could not be measured.
+        """
+        figures: dict[str, float] = {}
+        if "parameters" in self.tune.figures:
+            figures["parameters"] = count_parameters(values)
+        if self.tune.measured:
+            planned = plan_trial(self.base, values, self.tune.hold_out, self.fingerprints, self.workspace)
+            stage = next(planned.of_kind("measure"))
+            outcome = run_plan(Plan(self.base, {stage.name: stage}), self.workspace, [])
+            if stage.result is None:
+                failure = self.workspace.last_failure("measure", str(stage.key)) or {"message": "its worker was lost"}
+                raise Broken(f"`{stage.name}` has {outcome.states[stage.name]}: {failure['message']}")
+            figures["latency_ms"] = stage.result["metrics"]["latency_ms"]
+        return figures
+
+    @contextmanager
+    def _only_driver(self) -> Iterator[None]:
+        """One driver at a time in a workspace; one that was killed is waited for until its lease has run out.
+
+        Raises:
+            RequestError: Another is alive.
+        """
+        seconds = self.experiment.resources.lease_seconds
+        holder, place, store = uuid.uuid4().hex, f"{self.place}/leases", self.workspace.store
+        deadline = time.monotonic() + 1.5 * seconds
+        while (lease := leases.take(store, place, holder, seconds)) is None:
+            if time.monotonic() > deadline:
+                raise RequestError(f"one driver at a time runs a study, but another runs {self.experiment.name}.")
+            time.sleep(min(1.0, seconds / 4))
+        with lease:
+            yield
+
+    def trials_plan(self) -> Plan:
+        """The published stages of all trials, each key once, named after the first trial that has it."""
+        stages: dict[str, Any] = {}
+        seen = set()
+        measurements = {r["key"]: r for r in self.workspace.all_results("measure")} if self.tune.measured else {}
+        for trial in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+            planned = plan_trial(self.base, trial.params, self.tune.hold_out, self.fingerprints, self.workspace)
+            planned.find_measurements(measurements.values())
+            names = {n: n if s.kind == "prepare" else f"trial {trial.number} {n}" for n, s in planned.stages.items()}
+            for stage in planned.stages.values():
+                if stage.result is None or stage.key in seen:
+                    continue
+                seen.add(stage.key)
+                stage.name = names[stage.name]
+                stage.needs = {role: names[name] for role, name in stage.needs.items()}
+                if stage.kind != "prepare":
+                    stage.labels["trial"] = trial.number
+                stages[stage.name] = stage
+        return Plan(self.experiment, stages)
+
+
+def with_trials(planned: Plan, workspace: Workspace, say: Say) -> Plan:
+    """An experiment's plan, and what its outer loop has published."""
+    if planned.experiment.tune is None:
+        return planned
+    outer = Outer(planned.experiment, workspace, None, say)
+    if not outer.exists():
+        return planned
+    outer.fingerprints = known_fingerprints(outer.base, workspace)
+    outer.open_study()
+    return Plan(planned.experiment, {**outer.trials_plan().stages, **planned.stages})
+
+
+def count_parameters(values: Mapping[str, Any]) -> int:
+    """Of the network in the slots, without classifiers."""
+    from msinet.models import build_model
+    from msinet.models import count_parameters as count
+
+    return count(build_model("msinet", num_classes=0, genotype=genotype_of(values)))
+
+
+def require_held_out(experiment: Experiment) -> None:
+    """Identities enough to train on, and held-out ones that can be told apart.
+
+    Raises:
+        RequestError: There are too few.
+    """
+    tune = settings(experiment)
+    records = _train_records(tune.source, experiment.datasets[tune.source])
+    trained, held_out = identity_split(records, 100 - tune.hold_out, tune.hold_out)
+    recipe = experiment.retrain.in_domain
+    choices = tune.space.retrain
+    sizes = [
+        recipe_of(recipe, {"batch_size": size, "num_instances": instances}).num_ids
+        for size in (choices["batch_size"].ends if "batch_size" in choices else [recipe.batch_size])
+        for instances in (choices["num_instances"].ends if "num_instances" in choices else [recipe.num_instances])
+    ]
+    found = [len({record.pid for record in side}) for side in (trained, held_out)]
+    if found[0] < max(sizes):
+        raise RequestError(
+            f"a batch takes {max(sizes)} identities, but {tune.source!r} has {found[0]} beside the held-out ones: "
+            "lower `tune.hold_out` or `batch_size` (retrain.in_domain.batch_size)."
+        )
+    if found[1] < 2 or not has_matches(held_out):
+        raise RequestError(
+            f"held-out identities must be two at least, one of them under two cameras, but {tune.hold_out} percent of "
+            f"{tune.source!r} are {found[1]}: raise `tune.hold_out`."
+        )
+
+
+def _train_records(name: str, data: Any) -> list[Any]:
+    from msinet.data import synthetic
+
+    records = read_dataset(name, data).records if isinstance(data, DiskData) else synthetic.records(data.spec)
+    return [record for record in records if record.subset == "train"]
