@@ -180,8 +180,9 @@ class _Driver:
 
     def _waits(self) -> bool:
         """Whether a stage may be ready later although none of ours runs."""
-        return any(self.states[n] == ELSEWHERE for n in self.states) or any(
-            self.states[stage.name] == WAITING and stage.key in self.attempts for stage in self.plan.stages.values()
+        return any(
+            state == ELSEWHERE or (state == WAITING and self.plan.stages[name].bind(self.results) is not None)
+            for name, state in self.states.items()
         )
 
     def _release(self) -> None:

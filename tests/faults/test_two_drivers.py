@@ -1,0 +1,105 @@
+"""Two drivers on one workspace: they share the work, one takes over from the other, and nothing counts twice."""
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from disturbed import Driver, attempts, slow_document, wait_for, weights
+from grids import tiny_document
+
+from pipeline.config import Experiment
+from pipeline.plan import Plan, plan
+from pipeline.stages import WEIGHTS
+from pipeline.tracking import KEY_TAG, SPEC_TAG, default_uri
+from pipeline.workspace import CHECKPOINT, RESULT, Workspace
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+
+
+def finished(document: dict[str, Any], workspace: Workspace) -> Plan:
+    """The plan of a grid that has been run."""
+    planned = plan(Experiment.model_validate(document), lookup=workspace.result)
+    assert all(stage.result for stage in planned.stages.values())
+    return planned
+
+
+def require_one_run_each(planned: Plan, workspace: Workspace) -> None:
+    """MLflow has one run of each key, and one parent; all are finished."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=default_uri(workspace))
+    runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id], max_results=1000)
+    keys = Counter(run.data.tags.get(KEY_TAG) for run in runs)
+    parents = keys.pop(None)
+    assert keys == Counter({stage.key for stage in planned.stages.values()})
+    assert parents == 1
+    assert sum(SPEC_TAG in run.data.tags for run in runs) == 1
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def found(workspace: Workspace, pattern: str) -> list[Path]:
+    """Files of the only retraining."""
+    assert workspace.root is not None
+    return list(workspace.root.glob(f"stages/retrain/*/{pattern}"))
+
+
+def the_one_at_work(drivers: list[Driver]) -> tuple[Driver, int] | None:
+    """The driver whose worker retrains, and that worker."""
+    return next(((driver, pid) for driver in drivers if (pid := driver.worker("retrain"))), None)
+
+
+def test_two_drivers_share_the_work(workspace: Workspace, tmp_path: Path) -> None:
+    document = tiny_document() | {"splits": [], "targets": ["street"], "checkpoint_every": 0}
+    document |= {"genotypes": ["MSINet", "MSINet-VR", "MSINet-S"], "resources": {"max_concurrent": 1}}
+    document["retrain"]["in_domain"]["epochs"] = 4
+    with Driver(document, workspace, tmp_path, "one") as one, Driver(document, workspace, tmp_path, "two") as two:
+        codes = [one.ends(), two.ends()]
+    assert codes == [0, 0], one.output + two.output
+    assert one.table() == two.table()
+    assert one.table().count("MSINet") == 3, one.output
+    planned = finished(document, workspace)
+    for stage in planned.stages.values():
+        assert len(attempts(workspace, stage)) == 1, f"{stage.name} ran twice although both drivers lived"
+    require_one_run_each(planned, workspace)
+
+
+def test_a_driver_takes_over_from_one_that_died(workspace: Workspace, tmp_path: Path, undisturbed: bytes) -> None:
+    document = slow_document()
+    with Driver(document, workspace, tmp_path, "one") as one, Driver(document, workspace, tmp_path, "two") as two:
+        wait_for(lambda: found(workspace, f"attempts/*/{CHECKPOINT}"), "state")
+        dying, _ = wait_for(lambda: the_one_at_work([one, two]), "worker")
+        dying.kill()
+        assert not found(workspace, RESULT), "it held the lease"
+        other = two if dying is one else one
+        assert other.ends() == 0, other.output
+    planned = finished(document, workspace)
+    (stage,) = planned.of_kind("retrain")
+    assert len(attempts(workspace, stage)) == 2
+    assert weights(planned, workspace) == undisturbed
+    require_one_run_each(planned, workspace)
+
+
+def test_a_worker_that_wakes_up_late_replaces_nothing(workspace: Workspace, tmp_path: Path, undisturbed: bytes) -> None:
+    document = slow_document()
+    with Driver(document, workspace, tmp_path, "one") as one, Driver(document, workspace, tmp_path, "two") as two:
+        wait_for(lambda: found(workspace, f"attempts/*/{CHECKPOINT}"), "state")
+        silent, worker = wait_for(lambda: the_one_at_work([one, two]), "worker")
+        os.kill(worker, signal.SIGSTOP)  # its heartbeat stops too
+        (result,) = wait_for(lambda: found(workspace, RESULT), "result")
+        published = result.read_bytes()
+        os.kill(worker, signal.SIGCONT)
+        codes = [one.ends(), two.ends()]
+    assert codes == [0, 0], one.output + two.output
+    assert silent.table() == (two if silent is one else one).table()
+    assert result.read_bytes() == published
+    planned = finished(document, workspace)
+    (stage,) = planned.of_kind("retrain")
+    assert stage.result is not None
+    late = [folder for folder in attempts(workspace, stage) if folder.name != stage.result["attempt"]]
+    assert len(late) == 1
+    assert (late[0] / WEIGHTS).read_bytes() == undisturbed, "it came to its end, and to the same numbers"
+    assert weights(planned, workspace) == undisturbed
+    require_one_run_each(planned, workspace)
