@@ -438,7 +438,7 @@ def test_the_gpu_demo_is_the_demo_and_fits_a_worker() -> None:
     demo, gpu = (yaml.safe_load(path.read_text()) for path in (ROOT / "configs/demo.yaml", CLUSTERS / "demo_gpu.yaml"))
     shares = gpu.pop("resources")
     assert {**gpu, "name": "demo"} == demo
-    kinds = set(Resources.model_fields) - {"max_concurrent"}
+    kinds = set(Resources.model_fields) - {"max_concurrent", "lease_seconds"}
     assert set(shares) == kinds, "every kind is named: `auto` finds no GPU at the start"
     assert {kind for kind, share in shares.items() if not share["gpus"]} == {"prepare"}
     resources = load_experiment(CLUSTERS / "demo_gpu.yaml").resources

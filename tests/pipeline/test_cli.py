@@ -48,7 +48,6 @@ def test_help_names_the_verbs(tmp_path: Path) -> None:
         assert verb in ended.stdout
 
 
-@pytest.mark.xdist_group("ray")
 def test_a_grid_from_start_to_end(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["datasets"]["mine"] = {"kind": "manifest", "path": str(manifest(tmp_path / "mine"))}
     tiny["sources"], tiny["targets"], tiny["splits"] = ["mine"], ["mine", "street"], ["60-80", "50-50"]
@@ -146,7 +145,6 @@ def test_check_tells_what_a_dataset_holds(tmp_path: Path) -> None:
     assert "market1501" in wrong.stderr
 
 
-@pytest.mark.xdist_group("ray")
 def test_a_stage_that_fails_later_gives_exit_code_1(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["splits"], tiny["genotypes"], tiny["targets"] = [], ["MSINet"], ["street"]
     tiny["retrain"]["in_domain"]["lr"] = 1e30

@@ -12,7 +12,7 @@ from pipeline.plan import Stage, plan
 from pipeline.scheduling import DONE, FAILED, SKIPPED, run_plan
 from pipeline.workspace import Workspace
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("local_ray")]
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 class Listener:
