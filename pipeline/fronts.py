@@ -161,8 +161,9 @@ def _document(experiment: Experiment, recipe: Any, genotypes: list[str], suffix:
     )
     used = derived.used_datasets
     derived = derived.model_copy(update={"datasets": {n: d for n, d in derived.datasets.items() if n in used}})
-    document: dict[str, Any] = derived.model_dump(mode="json", exclude={"search"}, exclude_defaults=True)
-    return document
+    document: dict[str, Any] = derived.model_dump(mode="json", exclude={"search", "retrain"}, exclude_defaults=True)
+    # Whole recipes: what a file leaves out is a recipe's own default, not that of its class.
+    return {**document, "retrain": derived.retrain.model_dump(mode="json", exclude={"strong_baseline"})}
 
 
 def text(study: optuna.Study, tune: Tune) -> str:
