@@ -1,7 +1,6 @@
 """One stage on several workers, under Ray Train: each is a rank of `msinet.engine.ranks`."""
 
 import tempfile
-import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -77,6 +76,7 @@ def _work(config: dict[str, Any]) -> None:
     from torch import distributed
 
     from msinet.engine.ranks import Ranks
+    from pipeline.scheduling import Notice
 
     if torch.cuda.is_available():
         torch.cuda.set_device(ray.train.torch.get_device())
@@ -87,8 +87,8 @@ def _work(config: dict[str, Any]) -> None:
         if ranks.rank == 0:
             relay.report.remote(values)
 
-    # Train runs this in a thread: SIGTERM does not arrive here, the interval's states serve.
-    ended = run_attempt(Workspace(config["address"]), config["task"], report, threading.Event(), ranks=ranks)
+    # Train runs this in a thread, where SIGTERM does not arrive.
+    ended = run_attempt(Workspace(config["address"]), config["task"], report, Notice(), ranks=ranks)
     if "failure" in ended:
         failure = ended["failure"]
         if "gloo" in failure["traceback"] or "NCCL" in failure["traceback"]:

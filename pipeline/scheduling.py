@@ -4,6 +4,7 @@ It is small and may be restarted at any time: what is published is never run aga
 from its last saved state.
 """
 
+import contextlib
 import os
 import time
 import uuid
@@ -87,11 +88,28 @@ class Board:
         return reports
 
 
+class Notice:
+    """Whether this process's node is about to be taken away, as Ray learns of spot machines; asks every two seconds."""
+
+    def __init__(self) -> None:
+        self._node = ray.get_runtime_context().get_node_id()
+        self._next = 0.0
+        self._leaving = False
+
+    def __call__(self) -> bool:
+        """The latest answer; False where Ray does not answer."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + 2.0
+            with contextlib.suppress(Exception):  # a courtesy of Ray's own internals: Ray Train asks so too
+                self._leaving = self._node in ray._private.state.state.get_draining_nodes()
+        return self._leaving
+
+
 @ray.remote(max_retries=0)  # the driver decides what is tried again
 def run_task(address: str, task: Task, board: Any, holder: str) -> Ended:
     """`execute` on a worker."""
     board.post.remote(task.key, None)
-    return execute(address, task, lambda report: board.post.remote(task.key, report), holder)
+    return execute(address, task, lambda report: board.post.remote(task.key, report), holder, notice=Notice())
 
 
 def connect(address: str | None, resources: Resources) -> None:
@@ -300,7 +318,9 @@ class _Driver:
         elif "held" in ended:
             self._wait_for_other(stage)
         else:
-            self._after_failure(stage, ended.get("failure") or {"message": "asked to end (SIGTERM)", "retry": "again"})
+            self._after_failure(
+                stage, ended.get("failure") or {"message": "asked to end: its state is saved", "retry": "again"}
+            )
 
     def _after_failure(self, stage: Stage, failure: Failure) -> None:
         """Try again what may succeed; all else has failed."""

@@ -55,7 +55,7 @@ class Task:
 
 
 class Stopped(Exception):
-    """This process has been asked to end (SIGTERM); the state is saved."""
+    """This process has to end; the state is saved."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Context:
         workspace: Where its inputs lie and its state goes.
         attempt: Where its files go.
         report: Called with each epoch's report.
-        stop: Set when the process has to end: the state is saved after the step that runs.
+        stop: Whether the process has to end: then the state is saved after the step that runs.
         after_epoch: As of `execute`.
         ranks: This process among those that share the stage (`msinet.engine.ranks.Ranks`), None where it is alone.
     """
@@ -76,7 +76,7 @@ class Context:
     workspace: Workspace
     attempt: Attempt
     report: Callable[[Report], None]
-    stop: threading.Event
+    stop: Callable[[], bool]
     after_epoch: "AfterEpoch | None" = None
     ranks: Any = None
 
@@ -105,6 +105,7 @@ def execute(
     report: Callable[[Report], None],
     holder: str = "",
     after_epoch: AfterEpoch | None = None,
+    notice: Callable[[], bool] = lambda: False,
 ) -> Ended:
     """Run a stage and publish its result; an error is recorded and returned, not raised.
 
@@ -114,10 +115,11 @@ def execute(
         report: Called with each epoch's report.
         holder: Who asks for it, and holds the stage's lease meanwhile; the same for all attempts of one driver.
         after_epoch: May look at the network after each epoch of a search or a training, without changing anything.
+        notice: Whether this machine is about to be taken away; asked after every step.
 
     Returns:
         `{"result": …}`; `{"failure": {"message", "traceback", "log", "retry"}}`, where `retry` is `"again"` for what
-        may pass by itself, `"alone"` for a GPU without room, or None; `{"stopped": True}` after SIGTERM;
+        may pass by itself, `"alone"` for a GPU without room, or None; `{"stopped": True}` after SIGTERM or a notice;
         or `{"held": holder}` while another driver works at the stage.
     """
     workspace = Workspace(address)
@@ -136,14 +138,14 @@ def execute(
             from pipeline.groups import run_group
 
             return run_group(workspace, task, report)
-        return run_attempt(workspace, task, report, stop, after_epoch)
+        return run_attempt(workspace, task, report, lambda: stop.is_set() or notice(), after_epoch)
 
 
 def run_attempt(
     workspace: Workspace,
     task: Task,
     report: Callable[[Report], None],
-    stop: threading.Event,
+    stop: Callable[[], bool],
     after_epoch: AfterEpoch | None = None,
     ranks: Any = None,
 ) -> Ended:
@@ -542,9 +544,10 @@ def _run_epochs(
     def after_step() -> None:
         if context.ranks and context.ranks.rank > 0:
             return  # their states are equal
-        if context.stop.is_set() or time.monotonic() - saved >= context.task.checkpoint_every:
+        ending = context.stop()
+        if ending or time.monotonic() - saved >= context.task.checkpoint_every:
             save()
-        if context.stop.is_set():
+        if ending and not context.ranks:  # the others of several ranks would wait for this one
             raise Stopped
 
     for report in epochs(loop, after_step):
