@@ -208,19 +208,14 @@ def tune(
     workspace: WorkspaceOption = None,
     tracking_uri: TrackingOption = None,
     data: DataOption = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            help="Where the study lies, a journal's path or a database's URL [default: $MSINET_TUNE_STORAGE, else the "
-            "experiment's, else a journal in the workspace]."
-        ),
-    ] = None,
     address: AddressOption = None,
 ) -> None:
     """Search recipes or genotypes by trials on held-out training identities; end in the best, or a Pareto front.
 
-    A trial is a retraining without the last identities, and an evaluation on them: never on query or gallery. Run it
-    again and it goes on where it was.
+    A trial is a retraining without the last identities, and an evaluation on them: never on query or gallery.
+
+    Run it again and it goes on where it was. The study lies in a journal in the workspace, or where `tune.storage` or
+    MSINET_TUNE_STORAGE says: a journal's path, or a database's URL.
     """
     from pipeline.config import load_experiment
     from pipeline.fronts import front_of, text, write
@@ -230,8 +225,8 @@ def tune(
     if loaded.tune is None:
         raise RequestError(f"an experiment to tune must have a section `tune`, but {experiment} has none.")
     print(f"experiment {loaded.name} ({experiment}), workspace {place.address}", flush=True)
-    outer = Outer(loaded, place, storage, lambda line: print(line, flush=True))
-    outer.open()
+    outer = Outer(loaded, place, lambda line: print(line, flush=True))
+    outer.check()
     problem = outer.run(address)
     print(f"\n{text(outer.study, loaded.tune)}\n")
     if front_of(outer.study, loaded.tune):

@@ -21,7 +21,8 @@ from msinet.genotype import LETTERS
 from pipeline.errors import RequestError
 from pipeline.tune_section import SLOTS, Axis, Tune, slots_of
 
-FIGURES, OUTCOME, REASON, SECONDS, DEFINITION = "figures", "outcome", "reason", "seconds", "definition"
+FIGURES, OUTCOME, REASON, SECONDS = "figures", "outcome", "reason", "seconds"  # of a trial
+DEFINITION, DEVICE = "definition", "device"  # of a study
 # Why a trial has no score: by a bound, by successive halving, or since its training failed.
 BEYOND, STOPPED, FAILED = "beyond a bound", "stopped early", "failed"
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -48,18 +49,22 @@ def open_storage(place: str) -> BaseStorage:
             return RDBStorage(place)
         path = Path(place)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _mend(path)
         return JournalStorage(JournalFileBackend(place, lock_obj=JournalFileSymlinkLock(place)))
     except Exception as error:  # of the file system, of SQLAlchemy, of a database's driver that is not installed
+        found = f"{error}" if isinstance(error, ImportError) else type(error).__name__
         raise RequestError(
             "a study must lie in a journal that can be written, or in a database that can be reached, but opening it "
-            f"gave {type(error).__name__} (tune.storage, MSINET_TUNE_STORAGE)."
+            f"gave: {found} (tune.storage, MSINET_TUNE_STORAGE)."
         ) from None
 
 
-def _mend(path: Path) -> None:
-    """Remove half a line that a machine left when it died: what is written next would be appended to it."""
-    if path.is_file() and not (data := path.read_bytes()).endswith(b"\n"):
+def mend(place: str) -> None:
+    """Remove half a line that a machine left in a journal when it died: what is written next would be appended to it.
+
+    Nobody may be writing.
+    """
+    path = Path(place)
+    if "://" not in place and path.is_file() and not (data := path.read_bytes()).endswith(b"\n"):
         with path.open("r+b") as file:
             file.truncate(data.rfind(b"\n") + 1)
 

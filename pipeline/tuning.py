@@ -3,13 +3,13 @@
 The driver may be killed at any time: the study knows which trials were under way, the workspace how far they were.
 """
 
+import contextlib
 import logging
 import os
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,7 @@ from pipeline.plan import Plan, content_hash
 from pipeline.preflight import known_fingerprints, preflight, read_dataset
 from pipeline.progress import Progress
 from pipeline.searcher import Broken, StudySearcher, halving
-from pipeline.studies import Trials, open_storage, open_study
+from pipeline.studies import DEFINITION, DEVICE, Trials, mend, open_storage, open_study
 from pipeline.trial import base_of, plan_trial, run_trial, settings
 from pipeline.tune_section import genotype_of, recipe_of
 from pipeline.workspace import Workspace
@@ -46,44 +46,42 @@ class Outer:
     Args:
         experiment: With a section `tune`.
         workspace: Where the trials' stages are published.
-        storage: Of the study, in place of the experiment's.
         say: Told what happens.
     """
 
-    def __init__(self, experiment: Experiment, workspace: Workspace, storage: str | None, say: Say) -> None:
+    def __init__(self, experiment: Experiment, workspace: Workspace, say: Say) -> None:
         self.experiment, self.workspace, self.say = experiment, workspace, say
         self.tune = settings(experiment)
         self.base = base_of(experiment)
         self.place = f"tune/{experiment.name}"  # of everything about the study in the workspace's store
-        self._storage = storage
         self.fingerprints: dict[str, str] = {}
-        self.device: str | None = None
 
-    def open(self) -> None:
-        """Check that the trials can run, and make the study or find it.
+    def check(self) -> None:
+        """Make sure that the trials can run.
 
         Raises:
-            RequestError: They cannot, or the study is another one.
+            RequestError: They cannot.
         """
         self.fingerprints = preflight(self.base, self.workspace, self.say)
         require_held_out(self.experiment)
-        self.open_study()
 
-    def open_study(self) -> None:
-        """Make the study or find it.
+    def load(self) -> bool:
+        """Find the study, to read it while another driver may be writing; whether there is one.
 
         Raises:
-            RequestError: It cannot be opened, or is another one.
+            RequestError: It cannot be read.
         """
-        self.study = open_study(self.experiment.name, self.tune, open_storage(self._study_place()), self.definition)
-
-    def exists(self) -> bool:
-        """Whether there may be a study to read."""
         place = self._study_place()
-        return "://" in place or os.path.isfile(place)
+        if "://" not in place and not os.path.isfile(place):
+            return False
+        self.fingerprints = known_fingerprints(self.base, self.workspace)
+        with contextlib.suppress(KeyError):
+            self.study = optuna.load_study(study_name=self.experiment.name, storage=open_storage(place))
+            return bool(self.study.user_attrs.get(DEFINITION) == self.definition)
+        return False
 
     def _study_place(self) -> str:
-        named = self._storage or os.environ.get(STORAGE_VARIABLE)
+        named = os.environ.get(STORAGE_VARIABLE)
         if named is None and self.tune.storage is not None:
             named = self.tune.storage.get_secret_value()
         if named is not None:
@@ -112,15 +110,21 @@ class Outer:
         }
 
     def run(self, address: str | None) -> str | None:
-        """Run trials until there are enough.
+        """Make the study or find it, and run trials until there are enough.
 
         Args:
             address: Of a Ray cluster, else one is started.
 
         Returns:
             What ended it before, if anything.
+
+        Raises:
+            RequestError: The study cannot be opened, is another one, or has a driver.
         """
         with self._only_driver():
+            place = self._study_place()
+            mend(place)
+            self.study = open_study(self.experiment.name, self.tune, open_storage(place), self.definition)
             trials = Trials(self.study, self.tune, self._look, self.say)
             if not trials.missing:
                 return None
@@ -180,7 +184,7 @@ class Outer:
         return self.base.model_copy(update={"genotypes": self.base.genotypes or ["MSINet"]})
 
     def _require_device(self) -> None:
-        """Latency is measured on one device, the one that was named.
+        """Latency is measured on one device: the one that was named, and that earlier trials were measured on.
 
         Raises:
             RequestError: Measurements would be placed on another.
@@ -189,10 +193,15 @@ class Outer:
             return
         share = self._share("measure")
         probe = probe_device.options(num_cpus=share["cpu"], num_gpus=share["gpu"])
-        self.device = ray.get(probe.remote())
-        if self.tune.device not in (None, self.device):
-            raise RequestError(f"`tune.device` must be there, but got {self.tune.device!r} and found {self.device!r}.")
-        self.say(f"latency of one picture, measured on {self.device}, nothing of this study beside it")
+        device = ray.get(probe.remote())
+        expected = self.study.user_attrs.get(DEVICE, self.tune.device or device)
+        if {self.tune.device or device, expected} != {device}:
+            raise RequestError(
+                f"latency must be measured on one device, {self.tune.device or expected!r}, but {device!r} is what is "
+                "here (tune.device)."
+            )
+        self.study.set_user_attr(DEVICE, device)
+        self.say(f"latency of one picture, measured on {device}, nothing of this study beside it")
 
     def _look(self, values: Mapping[str, Any]) -> dict[str, float]:
         """What is known of a trial without training it.
@@ -213,7 +222,7 @@ class Outer:
             figures["latency_ms"] = stage.result["metrics"]["latency_ms"]
         return figures
 
-    @contextmanager
+    @contextlib.contextmanager
     def _only_driver(self) -> Iterator[None]:
         """One driver at a time in a workspace; one that was killed is waited for until its lease has run out.
 
@@ -255,11 +264,9 @@ def with_trials(planned: Plan, workspace: Workspace, say: Say) -> Plan:
     """An experiment's plan, and what its outer loop has published."""
     if planned.experiment.tune is None:
         return planned
-    outer = Outer(planned.experiment, workspace, None, say)
-    if not outer.exists():
+    outer = Outer(planned.experiment, workspace, say)
+    if not outer.load():
         return planned
-    outer.fingerprints = known_fingerprints(outer.base, workspace)
-    outer.open_study()
     return Plan(planned.experiment, {**outer.trials_plan().stages, **planned.stages})
 
 

@@ -23,9 +23,10 @@ from pipeline.errors import RequestError
 from pipeline.plan import Plan, Result, plan
 from pipeline.searcher import Broken, StudySearcher, halving
 from pipeline.stages import PER_QUERY, WEIGHTS
-from pipeline.studies import Trials, open_storage, open_study
+from pipeline.studies import Trials, mend, open_storage, open_study
 from pipeline.trial import base_of, plan_trial, run_trial
 from pipeline.tune_section import Tune, slots_of
+from pipeline.tuning import Outer
 from pipeline.workspace import CHECKPOINT, RESULT, Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +93,12 @@ def test_a_password_is_never_shown(tiny: dict[str, Any], tmp_path: Path) -> None
         open_storage(url)
     assert "secret" not in str(error.value)
     assert error.value.__cause__ is None
+
+
+def test_a_workspace_on_s3_needs_a_place_for_the_study(tiny: dict[str, Any], workspace: Workspace) -> None:
+    workspace.root = None
+    with pytest.raises(RequestError, match="needs a place of its own"):
+        Outer(tuned(tiny), workspace, print).load()
 
 
 def test_a_journals_path_starts_at_the_file(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -294,6 +301,7 @@ class Driver:
     """An outer loop without Ray: trials end as soon as they are told to."""
 
     def __init__(self, tune: Tune, place: Path | str, look: Any = latency) -> None:
+        mend(str(place))
         self.study = open_study("s", tune, open_storage(str(place)), {"space": "genotypes"})
         self.said: list[str] = []
         self.trials = Trials(self.study, tune, look, self.said.append)
