@@ -55,14 +55,15 @@ class StudySearcher(Searcher):
         number = self._live.pop(trial_id, None)
         if number is None:
             return
-        if error or not result:
-            self._trials.fail(number, "its worker was lost, or found no room", counts=False)
-        elif "failure" in result:
+        result = {} if error or result is None else result
+        if "failure" in result:
             self._trials.fail(number, result["failure"], counts=True)
         elif result.get("published"):
             self._trials.complete(number, result["mAP"], result["seconds"])
-        else:
+        elif "epoch" in result:
             self._trials.stop(number, result["mAP"], result["epoch"])
+        else:
+            self._trials.fail(number, "its worker was lost, or found no room", counts=False)
         if self._trials.failures >= TOO_MANY:
             self.problem = f"{self._trials.failures} trials in a row have failed"
 
