@@ -1,5 +1,6 @@
 """What tests that kill processes share: a slow grid, a watcher that does the killing, drivers as processes."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -108,11 +109,7 @@ class Driver:
 
     def kill(self) -> None:
         """SIGKILL to the driver and all of its Ray."""
-        for pid in family(self.process.pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        kill_family(self.process.pid)
         self.process.wait(10)
 
 
@@ -123,6 +120,13 @@ def family(pid: int) -> list[int]:
     for process in found:
         found += sorted(child for child, parent in parents.items() if parent == process)
     return found
+
+
+def kill_family(pid: int) -> None:
+    """SIGKILL to a process and all that it started."""
+    for member in family(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
 
 
 def parent_of(pid: int) -> int:
