@@ -1,0 +1,95 @@
+"""From embeddings to rank-k and mAP: `--help`. The defaults are Market-1501's queries and gallery."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from harness import (
+    Contender,
+    Load,
+    Retrieval,
+    arguments,
+    begin,
+    fits,
+    print_table,
+    quiet,
+    race,
+    released,
+    require,
+    retrieval_arguments,
+)
+from torch.nn.functional import normalize
+
+from msinet.metrics import RankingResult, evaluate_ranking
+
+BYTES_OF_A_PAIR = 29  # distance, order, gathered identities, matches: what the released evaluation holds at a time
+
+
+class ReleasedEvaluation:
+    """The released evaluator, given all embeddings at once."""
+
+    def __init__(self, load: Load, data: Retrieval, device: torch.device) -> None:
+        self.metrics: Any = load("reid.utils.metrics")
+        self.data = data
+        self.embedding_AD = data.embedding_AD.to(device)
+
+    def run(self) -> tuple[np.ndarray, float]:
+        """(CMC, mAP)."""
+        with quiet():
+            evaluator = self.metrics.R1_mAP(self.data.num_queries)
+            evaluator.reset()
+            evaluator.update((self.embedding_AD, self.data.pid_A, self.data.camid_A))
+            return evaluator.compute()[:2]
+
+    def score(self, ranks_QG: np.ndarray) -> tuple[np.ndarray, float]:
+        """(CMC, mAP) of a given order."""
+        _, pids, camids = self.data.sides()
+        with quiet():
+            return self.metrics.eval_func(ranks_QG, *pids, *camids)
+
+
+def ranks_of(data: Retrieval, device: torch.device) -> np.ndarray:
+    """The place of each gallery image in each query's order; equal distances keep the gallery's order."""
+    query_QD, gallery_GD = (normalize(side.to(device)) for side in data.sides()[0])
+    order_QG = torch.argsort(-query_QD @ gallery_GD.T, dim=1, stable=True).cpu().numpy()
+    ranks_QG = np.empty(order_QG.shape, np.float32)
+    np.put_along_axis(ranks_QG, order_QG, np.arange(order_QG.shape[1], dtype=np.float32)[None], axis=1)
+    return ranks_QG
+
+
+def check_scores(result: RankingResult, peer: ReleasedEvaluation, device: torch.device) -> None:
+    """The released scores of the very same order, then of its own distances, whose last digits differ."""
+    cmc, mAP = peer.score(ranks_of(peer.data, device))
+    own = result.cmc[: len(cmc)]
+    require("mAP of one order", abs(result.mAP - mAP), 1e-9)
+    require("CMC of one order", float(np.abs(own - cmc).max()), 1e-6)
+    cmc, mAP = peer.run()
+    require("mAP of each one's distances", abs(result.mAP - mAP), 1e-4)
+    require("CMC of each one's distances", float(np.abs(own - cmc).max()), 2e-3)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = arguments(__doc__, repeats=3)
+    retrieval_arguments(parser, 3368, 15913)
+    args, device = begin(parser, argv)
+    data = Retrieval.random(args.queries, args.gallery, args.dim)
+    embeddings, pids, camids = data.sides()
+    embeddings = [side.to(device) for side in embeddings]
+
+    def run() -> RankingResult:
+        return evaluate_ranking(*embeddings, *pids, *camids)
+
+    contenders = [Contender("embeddings to scores: ours", args.queries, run)]
+    if args.reference and not fits(BYTES_OF_A_PAIR * args.queries * args.gallery):
+        print("the released evaluation needs more memory than this machine has left: ours runs alone")
+    elif args.reference:
+        peer = ReleasedEvaluation(released(args.reference, device), data, device)
+        check_scores(run(), peer, device)
+        contenders.append(Contender("embeddings to scores: released", args.queries, peer.run))
+    race(contenders, args, device)
+    print_table(contenders)
+
+
+if __name__ == "__main__":
+    main()

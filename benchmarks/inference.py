@@ -1,0 +1,79 @@
+"""Embedding images: MSINet, the released network as it is, and ResNet-50 with the same treatment as ours: `--help`."""
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from harness import (
+    Contender,
+    Load,
+    apart,
+    arguments,
+    begin,
+    forward_macs,
+    image_arguments,
+    print_table,
+    quiet,
+    race,
+    released,
+    require,
+)
+from torch import Tensor, nn
+
+from msinet.interop.released import from_released_names
+from msinet.models import build_model
+
+NUM_CLASSES = 2
+
+
+def released_network(load: Load, images_BCHW: Tensor) -> nn.Module:
+    """The released MSINet with running statistics of `images_BCHW`, so that they count in a comparison."""
+    settings = SimpleNamespace(genotypes="msmt", pretrained=False, source_dataset="msmt17", sam_mode="none")
+    with quiet():
+        network: nn.Module = load("reid.models.msinet").msinet_x1_0(settings, NUM_CLASSES).to(images_BCHW.device)
+    for name, parameter in network.named_parameters():
+        if name.endswith("gamma"):  # an attention whose γ is still 0 would not be compared
+            nn.init.constant_(parameter, 0.1)
+    network.train()(images_BCHW)
+    return network.eval()
+
+
+def evaluating(embed: Callable[[Tensor], Tensor], images_BCHW: Tensor) -> Callable[[], Tensor]:
+    def run() -> Tensor:
+        with torch.no_grad():
+            return embed(images_BCHW)
+
+    return run
+
+
+def ours(name: str, images_BCHW: Tensor, **options: Any) -> tuple[nn.Module, Contender]:
+    """A network of this package as `msinet.engine.evaluate.embed` runs it."""
+    model: Any = build_model(name, num_classes=NUM_CLASSES, **options)
+    model = model.to(images_BCHW.device).to(memory_format=torch.channels_last).eval()
+    last_BCHW = images_BCHW.to(memory_format=torch.channels_last)
+    macs = forward_macs(model, tuple(images_BCHW.shape[2:]))
+    run = evaluating(model.embed, last_BCHW)
+    return model, Contender(f"embed: {type(model).__name__}", len(images_BCHW), run, macs)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = arguments(__doc__)
+    image_arguments(parser, batch_size=128)
+    args, device = begin(parser, argv)
+    images_BCHW = torch.randn(args.batch_size, 3, *args.image_size, device=device)
+    network, contender = ours("msinet", images_BCHW, genotype="MSINet")
+    contenders = [contender, ours("resnet50", images_BCHW)[1]]
+    if args.reference:
+        peer = released_network(released(args.reference, device), images_BCHW[:8])
+        network.load_state_dict(from_released_names(peer.state_dict()))
+        run = evaluating(peer, images_BCHW)
+        macs = forward_macs(peer, args.image_size)
+        contenders.append(Contender("embed: MSINet, released", args.batch_size, run, macs))
+        require("embeddings", apart(contender.run(), run()), 1e-4)
+    race(contenders, args, device)
+    print_table(contenders)
+
+
+if __name__ == "__main__":
+    main()
