@@ -1,4 +1,4 @@
-"""A grid on a cluster that grows from no workers and shrinks back, by Ray's own autoscaler and its provider of fakes."""
+"""A grid on a cluster that grows from no workers and shrinks back, by Ray's autoscaler and its provider of fakes."""
 
 import os
 import socket
@@ -33,10 +33,9 @@ def free_port() -> int:
 
 def configuration(port: int) -> dict[str, Any]:
     """A head on which no stage fits, and up to two workers for one stage each, gone after six idle seconds."""
-    nothing: dict[str, Any] = dict.fromkeys(("auth", "docker", "file_mounts"), {})
     commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
     return {
-        **nothing,
+        **{name: {} for name in ("auth", "docker", "file_mounts")},
         **{f"{name}_commands": [] for name in commands},
         "cluster_name": "fake",
         "max_workers": 2,
