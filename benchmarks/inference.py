@@ -52,7 +52,8 @@ def ours(name: str, images_BCHW: Tensor, **options: Any) -> tuple[nn.Module, Con
     model: Any = build_model(name, num_classes=NUM_CLASSES, **options)
     model = model.to(images_BCHW.device).to(memory_format=torch.channels_last).eval()
     last_BCHW = images_BCHW.to(memory_format=torch.channels_last)
-    macs = forward_macs(model, tuple(images_BCHW.shape[2:]))
+    height, width = images_BCHW.shape[2:]
+    macs = forward_macs(model, (height, width))
     run = evaluating(model.embed, last_BCHW)
     return model, Contender(f"embed: {type(model).__name__}", len(images_BCHW), run, macs)
 

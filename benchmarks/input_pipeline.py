@@ -77,8 +77,8 @@ class Pictures(Dataset[Tensor]):
         image = ImageOps.expand(image, pad).crop((left, top, left + width, top + height))
         image = jittered(image, row, augmentation)
         pixels_HWC = np.asarray(image, np.float32) / np.float32(255)
-        pixels_HWC = (pixels_HWC - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
-        return torch.from_numpy(erased(pixels_HWC, row, augmentation).transpose(2, 0, 1).copy())
+        normalised_HWC = (pixels_HWC - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+        return torch.from_numpy(erased(normalised_HWC, row, augmentation).transpose(2, 0, 1).copy())
 
 
 def jittered(image: Image.Image, row: np.ndarray, augmentation: Augmentation) -> Image.Image:
@@ -138,7 +138,7 @@ def pair(
     sampler = IdentityBatches(labels, args.batch_size // NUM_INSTANCES, NUM_INSTANCES, seed=SEED)
     batches = TrainBatches(store, labels, sampler, augmentation, SEED, device)
     order = sampler.epoch(0)
-    samples = [paths[index] for index in order.flat]
+    samples = [paths[index] for index in order.flatten().tolist()]
     pictures = Pictures(samples, random_table(SEED, 0, "train", order.size), augmentation, store.size_HW)
     loader = DataLoader(
         pictures, args.batch_size, num_workers=args.workers, persistent_workers=True, pin_memory=device.type == "cuda"

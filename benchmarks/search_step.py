@@ -39,7 +39,7 @@ class ReleasedSearch:
     def __init__(self, load: Load, recipe: SearchRecipe, num_classes: int, device: torch.device) -> None:
         memory = load("reid.models.cm").ClusterMemory
         self.memory, valid_memory = (memory(512, num_classes).to(device) for _ in range(2))
-        self.supernet: nn.Module = load("reid.models.search_cnn").build_search_model(valid_memory, num_classes)
+        self.supernet: Any = load("reid.models.search_cnn").build_search_model(valid_memory, num_classes)
         self.supernet.to(device)
         settings = SimpleNamespace(
             lr=recipe.lr,
