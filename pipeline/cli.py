@@ -310,14 +310,18 @@ def _run_on_ray(
 ) -> tuple[bool, str | None]:
     """Whether a stage failed, and what went wrong with MLflow."""
     from pipeline.progress import Progress
-    from pipeline.scheduling import FAILED, SKIPPED, connect, run_plan
+    from pipeline.scheduling import FAILED, SKIPPED, ClusterLost, connect, run_plan
     from pipeline.tracking import Tracker
 
     connect(address, planned.experiment.resources)
     uri = _shared_tracking_uri(tracking_uri, workspace) if tracked else None
     tracker = Tracker(uri, planned, workspace) if uri else None
     progress = Progress()
-    outcome = run_plan(planned, workspace, [progress, *([tracker] if tracker else [])])
+    try:
+        outcome = run_plan(planned, workspace, [progress, *([tracker] if tracker else [])])
+    except ClusterLost as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
     progress.summary(outcome.states)
     failed = bool(outcome.names(FAILED) or outcome.names(SKIPPED))
     return failed, tracker.close(failed=failed) if tracker else None

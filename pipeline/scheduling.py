@@ -88,6 +88,10 @@ class Board:
         return reports
 
 
+class ClusterLost(RuntimeError):
+    """The driver has lost its own Ray; what is published and saved stays."""
+
+
 class Notice:
     """Whether this process's node is about to be taken away, as Ray learns of spot machines; asks every two seconds."""
 
@@ -177,6 +181,7 @@ class _Driver:
         self.running: dict[Any, Stage] = {}
         self.attempts: dict[str, _Attempts] = {}  # by key
         self.board = Board.remote()  # type: ignore[attr-defined]
+        self.fetch: Any = None  # what the board was asked and has not answered
         if any(plan.of_kind("measure")):
             probe = probe_device.options(**self._share("measure"))
             plan.name_device(ray.get(probe.remote()))
@@ -285,8 +290,13 @@ class _Driver:
         """Pass on what workers have posted."""
         by_key = {stage.key: stage for stage in self.running.values()}
         reports: dict[str, list[Report]] = {}
+        self.fetch = self.fetch or self.board.fetch.remote()
+        answered, _ = ray.wait([self.fetch], timeout=0.5)
+        if not answered:
+            return  # its node may be lost: nothing waits for it
+        fetch, self.fetch = self.fetch, None
         try:
-            posted = ray.get(self.board.fetch.remote())
+            posted = ray.get(fetch)
         except ray.exceptions.RayError:
             return  # it restarts; what it held is in the results too
         for key, report in posted:
@@ -310,6 +320,9 @@ class _Driver:
             away = isinstance(cause, OSError)
             message = f"the workspace cannot be used: {cause}" if away else f"{type(cause).__name__}: {cause}"
             ended = {"failure": {"message": message, "traceback": str(error), "retry": "again" if away else None}}
+        except ray.exceptions.LocalRayletDiedError:
+            # Of this driver: nothing it submits will ever run, and no stage is to blame.
+            raise ClusterLost("Ray on this machine has died: run the same command again, it goes on.") from None
         except ray.exceptions.RayError as error:
             message = f"the stage's worker was lost: {error}".splitlines()[0]
             ended = {"failure": {"message": message, "retry": "again"}}

@@ -1,14 +1,17 @@
 """The driver on a real Ray: everything runs once, a failure fails alone, and watchers are told."""
 
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
+from pipeline import scheduling
 from pipeline.config import Experiment
-from pipeline.plan import Stage, plan
+from pipeline.plan import Plan, Stage, plan
 from pipeline.scheduling import DONE, FAILED, SKIPPED, run_plan
 from pipeline.workspace import Workspace
 
@@ -109,3 +112,36 @@ def test_no_more_at_a_time_than_asked(tiny: dict[str, Any], workspace: Workspace
     outcome = run_plan(plan(Experiment.model_validate(tiny)), workspace, [Counter()])
     assert set(outcome.states.values()) == {DONE}
     assert busiest == 1
+
+
+def prepare_only(tiny: dict[str, Any]) -> Plan:
+    built = plan(Experiment.model_validate(tiny))
+    return Plan(built.experiment, {stage.name: stage for stage in built.of_kind("prepare")})
+
+
+def test_a_board_that_never_answers_stops_nothing(
+    tiny: dict[str, Any], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mute:
+        def post(self, key: str, report: Any) -> None: ...
+
+        def fetch(self) -> None:
+            time.sleep(3600)
+
+    monkeypatch.setattr(scheduling, "Board", ray.remote(num_cpus=0)(Mute))
+    outcome = run_plan(prepare_only(tiny), workspace, [])
+    assert set(outcome.states.values()) == {DONE}
+
+
+def test_a_driver_without_its_ray_blames_no_stage(
+    tiny: dict[str, Any], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead(*arguments: Any, **options: Any) -> None:
+        raise ray.exceptions.LocalRayletDiedError
+
+    listener = Listener()
+    with monkeypatch.context() as patch:
+        patch.setattr(scheduling.ray, "get", dead)
+        with pytest.raises(scheduling.ClusterLost, match="run the same command again"):
+            run_plan(prepare_only(tiny), workspace, [listener])
+    assert listener.lost == {}
