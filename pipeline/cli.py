@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Neural architecture search for object re-identification, on a Ray cluster, tracked in MLflow.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # it would swallow [default: …]
     pretty_exceptions_enable=False,
 )
 ExperimentPath = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file.")]
@@ -194,7 +195,7 @@ def sync(
     planned, place = _planned(experiment, workspace, data, weights)
     uri = _tracking_uri(tracking_uri, place)
     if planned.experiment.tune:
-        from pipeline.tuning import with_trials
+        from pipeline.tuning.outer import with_trials
 
         planned = with_trials(planned, place, print)
     print(f"MLflow shows {sync_runs(uri, planned, place)} results of {planned.experiment.name}")
@@ -218,8 +219,8 @@ def tune(
     MSINET_TUNE_STORAGE says: a journal's path, or a database's URL.
     """
     from pipeline.config import load_experiment
-    from pipeline.fronts import front_of, text, write
-    from pipeline.tuning import Outer
+    from pipeline.tuning.fronts import front_of, text, write
+    from pipeline.tuning.outer import Outer
 
     loaded, place = load_experiment(experiment, data or []), _workspace(workspace)
     if loaded.tune is None:

@@ -27,7 +27,7 @@ from msinet.genotype import Genotype
 from pipeline.errors import RequestError
 from pipeline.errors import suggestion as _suggestion
 from pipeline.paths import JOB_VARIABLE, absolute
-from pipeline.tune_section import Tune, absolute_storage
+from pipeline.tuning.section import Tune, absolute_storage
 
 Seed = Annotated[int, Field(ge=0)]
 Size = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]  # the last map is a sixteenth

@@ -16,17 +16,17 @@ import yaml
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline import fronts, searcher, studies
 from pipeline.cli import main
 from pipeline.config import Experiment, describe_errors, load_experiment
 from pipeline.errors import RequestError
 from pipeline.plan import Plan, Result, plan
-from pipeline.searcher import Broken, StudySearcher, halving
 from pipeline.stages import PER_QUERY, WEIGHTS
-from pipeline.studies import Trials, mend, open_storage, open_study
-from pipeline.trial import base_of, plan_trial, run_trial
-from pipeline.tune_section import Tune, slots_of
-from pipeline.tuning import Outer
+from pipeline.tuning import fronts, searcher, studies
+from pipeline.tuning.outer import Outer
+from pipeline.tuning.searcher import Broken, StudySearcher, halving
+from pipeline.tuning.section import Tune, slots_of
+from pipeline.tuning.studies import Trials, mend, open_storage, open_study
+from pipeline.tuning.trial import base_of, plan_trial, run_trial
 from pipeline.workspace import CHECKPOINT, RESULT, Workspace
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.config import Experiment, Workers
 from pipeline.plan import Plan, Result, Stage, plan
 from pipeline.stages import Context, Ended, Report, Task, evaluate_held_out, execute
-from pipeline.tune_section import SLOTS, Tune, genotype_of, recipe_of
+from pipeline.tuning.section import SLOTS, Tune, genotype_of, recipe_of
 from pipeline.workspace import Workspace
 
 Values = Mapping[str, Any]

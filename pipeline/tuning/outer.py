@@ -29,10 +29,10 @@ from pipeline.errors import RequestError
 from pipeline.plan import Plan, content_hash
 from pipeline.preflight import known_fingerprints, preflight, read_dataset
 from pipeline.progress import Progress
-from pipeline.searcher import Broken, StudySearcher, halving
-from pipeline.studies import DEFINITION, DEVICE, Trials, mend, open_storage, open_study
-from pipeline.trial import base_of, plan_trial, run_trial, settings
-from pipeline.tune_section import genotype_of, recipe_of
+from pipeline.tuning.searcher import Broken, StudySearcher, halving
+from pipeline.tuning.section import genotype_of, recipe_of
+from pipeline.tuning.studies import DEFINITION, DEVICE, Trials, mend, open_storage, open_study
+from pipeline.tuning.trial import base_of, plan_trial, run_trial, settings
 from pipeline.workspace import Workspace
 
 STORAGE_VARIABLE = "MSINET_TUNE_STORAGE"

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from msinet.genotype import LETTERS
 from pipeline.errors import RequestError
-from pipeline.tune_section import SLOTS, Axis, Tune, slots_of
+from pipeline.tuning.section import SLOTS, Axis, Tune, slots_of
 
 FIGURES, OUTCOME, REASON, SECONDS = "figures", "outcome", "reason", "seconds"  # of a trial
 DEFINITION, DEVICE = "definition", "device"  # of a study

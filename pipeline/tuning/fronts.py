@@ -14,9 +14,9 @@ from msinet.visual.scatter import Panel, draw_panel
 from msinet.visual.sheet import MARGIN, beside, framed
 from pipeline.config import Experiment
 from pipeline.report import aligned
-from pipeline.studies import FIGURES, OUTCOME, show_values
-from pipeline.trial import settings
-from pipeline.tune_section import SLOTS, Tune, genotype_of, recipe_of
+from pipeline.tuning.section import SLOTS, Tune, genotype_of, recipe_of
+from pipeline.tuning.studies import FIGURES, OUTCOME, show_values
+from pipeline.tuning.trial import settings
 from pipeline.workspace import Workspace
 
 BEST = 5  # trials that are shown where one objective orders them all

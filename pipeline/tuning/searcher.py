@@ -8,8 +8,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from pipeline.config import Experiment
-from pipeline.studies import Trials, past_reports
-from pipeline.trial import settings
+from pipeline.tuning.studies import Trials, past_reports
+from pipeline.tuning.trial import settings
 
 TOO_MANY = 3  # trials that fail in a row: something is wrong with all of them
 

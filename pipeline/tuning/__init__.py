@@ -1,0 +1,1 @@
+"""The outer loop, `msinet tune`: an Optuna study on Ray Tune, whose trials are ordinary stages."""
