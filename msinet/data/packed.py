@@ -68,7 +68,8 @@ def write_shards(items: Iterable[tuple[Record, bytes]], folder: Path, *, rows_pe
         rows_per_shard: Images in one file.
 
     Returns:
-        `fingerprint`, and `train_fingerprint` over the training images alone; `images` and `identities`, both by subset; `shards` and `bytes`, both in all.
+        `fingerprint`, and `train_fingerprint` over the training images alone; `images` and `identities`, both by
+        subset; `shards` and `bytes`, both in all.
 
     Raises:
         DataError: There are no items, or their paths do not rise.

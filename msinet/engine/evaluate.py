@@ -14,6 +14,7 @@ from msinet.data.loaders import eval_batches
 from msinet.data.packed import ImageStore
 from msinet.data.records import Record
 from msinet.metrics import RankingResult, evaluate_distance, evaluate_ranking
+from msinet.models.deploy import deployed
 from msinet.reranking import rerank as k_reciprocal
 
 SCORES = ("mAP", "rank1", "rank5", "rank10", "mINP")
@@ -31,7 +32,7 @@ def embed(
     """Embed every picture of `store`, in order.
 
     Args:
-        model: Any network of `build_model`; it is put in evaluation mode.
+        model: Any network of `build_model`; it stays as it is, a copy in the form of `deployed` runs.
         store: N pictures, decoded and resized.
         device: Where the network runs.
         batch_size: Pictures at a time.
@@ -43,7 +44,7 @@ def embed(
     Raises:
         ValueError: An embedding is infinite or not a number.
     """
-    model = model.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    model = deployed(model.to(device))
     blocks = [
         model.embed(images_BCHW, after_neck=after_neck).float().cpu()  # type: ignore[operator]
         for images_BCHW in eval_batches(store, batch_size, device)

@@ -53,7 +53,7 @@ def test_the_network_is_only_read(store, model):
     model.train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     result = embed(model, store, CPU)
-    assert not model.training
+    assert model.training
     assert not result.requires_grad
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     torch.nn.Linear(768, 2)(result).sum().backward()  # something may be trained on the embeddings
@@ -73,6 +73,7 @@ def test_augmentation_plays_no_part(tiny, model):
 def test_after_the_necks(store, model):
     before, after = (embed(model, store, CPU, after_neck=after_neck) for after_neck in (False, True))
     assert after.shape == before.shape
+    model.eval()
     heads = (model.global_head, model.part_head)
     with torch.no_grad():
         expected = [head.after_neck(part) for head, part in zip(heads, before.split((512, 256), dim=1), strict=True)]
