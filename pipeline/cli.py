@@ -334,8 +334,8 @@ def _sync_problem(tracking_uri: str | None, planned: "Plan", workspace: "Workspa
 
     try:
         sync_runs(_tracking_uri(tracking_uri, workspace), planned, workspace)
-    except Exception as error:  # a view of the results: nothing about it may fail a run
-        return f"{type(error).__name__}: {error}".splitlines()[0]
+    except RequestError as error:  # a view of the results: nothing about it may fail a run
+        return f"{error}"
     return None
 
 

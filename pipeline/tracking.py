@@ -15,10 +15,12 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import yaml
 
 from pipeline.config import Experiment
+from pipeline.errors import RequestError
 from pipeline.plan import Plan, Stage, content_hash
 from pipeline.scheduling import Failure
 from pipeline.stages import GENOTYPE, HISTORY, PER_QUERY, PICTURES, SPLIT, Report
@@ -34,7 +36,7 @@ ARTIFACTS: dict[str, tuple[str, ...]] = {
     "measure": (),
     "picture": PICTURES,
 }
-METRICS_PER_BATCH = 1000  # the server's limit
+EPOCHS_PER_BATCH = 50  # the server takes 1000 numbers at a time; an epoch, of a dozen, is written whole or not at all
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +64,7 @@ class Tracker:
         self._next_try = 0.0
         self._under_way: dict[str, Stage] = {}  # stages that run or have failed: results tell the rest
         self._failures: dict[str, Failure] = {}
+        self._reports: dict[str, list[Report]] = {}  # of stages without a result
         self._closed: bool | None = None  # once the grid has ended: whether a stage failed
         self._events: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
@@ -75,10 +78,12 @@ class Tracker:
 
     def reported(self, stage: Stage, reports: Sequence[Report]) -> None:
         """Log the epochs' numbers."""
+        self._reports.setdefault(stage.name, []).extend(reports)
         self._put(lambda: self.view.log_epochs(stage, reports))
 
     def finished(self, stage: Stage) -> None:
         """Write all that the result holds."""
+        self._reports.pop(stage.name, None)
         self._put(lambda: self.view.sync(stage))
 
     def failed(self, stage: Stage, failure: Failure) -> None:
@@ -126,7 +131,7 @@ class Tracker:
     def _away(self, error: Exception) -> None:
         if self.problem is None:
             log.warning("MLflow cannot be reached (%s): the grid goes on without it.", type(error).__name__)
-        self.problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        self.problem = _told(error, self.view.uri)
         self._next_try = time.monotonic() + self._patience
 
     def _catch_up(self) -> None:
@@ -136,10 +141,10 @@ class Tracker:
         for stage in list(self.view.plan.stages.values()):
             if stage.result is not None:
                 self.view.sync(stage)
-            elif stage.name in self._failures:
-                self.view.fail(stage, self._failures[stage.name])
-            elif stage.name in self._under_way:
-                self.view.start(stage)
+            elif stage.key is not None and stage.name in self._under_way:
+                self.view.log_epochs(stage, list(self._reports.get(stage.name, [])))
+                if stage.name in self._failures:
+                    self.view.fail(stage, self._failures[stage.name])
         if self._closed is not None:
             self.view.close(failed=self._closed)
         self.problem = None
@@ -154,15 +159,32 @@ def sync(uri: str, plan: Plan, workspace: Workspace) -> int:
 
     Returns:
         The number of published stages that it now shows.
+
+    Raises:
+        RequestError: MLflow cannot be used.
     """
-    view = _View(uri, plan, workspace)
-    view.open(running=False)
     done = [stage for stage in plan.stages.values() if stage.result is not None]
-    for stage in done:
-        view.sync(stage)
-    if all(stage.result or stage.lacks for stage in plan.stages.values()):
-        view.close(failed=False)
+    try:
+        view = _View(uri, plan, workspace)
+        view.open(running=False)
+        for stage in done:
+            view.sync(stage)
+        if all(stage.result or stage.lacks for stage in plan.stages.values()):
+            view.close(failed=False)
+    except Exception as error:
+        message = f"MLflow must be reachable, but there was {_told(error, uri)} (--tracking-uri)."
+        raise RequestError(message) from error
     return len({stage.key for stage in done})
+
+
+def _told(error: Exception, uri: str) -> str:
+    """An error's kind and first line, without the name and the password that the server's address may hold."""
+    line = next(iter(str(error).splitlines()), "")
+    user = urlsplit(uri).netloc.rpartition("@")[0]
+    for secret in (user, user.partition(":")[2]):
+        for spelled in (secret, unquote(secret)):
+            line = line.replace(spelled, "…") if spelled else line
+    return f"{type(error).__name__}: {line}"
 
 
 def _specification(experiment: Experiment) -> dict[str, Any]:
@@ -207,6 +229,8 @@ class _View:
     def open(self, *, running: bool) -> None:
         """Find or make the MLflow experiment and the parent run, and show that it is running."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # Else it prints the addresses of runs, with the password that the server's may hold.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         from mlflow import MlflowClient
@@ -248,16 +272,16 @@ class _View:
         run = self.start(stage)
         there = self.logged.setdefault(run, set()) or self._logged_epochs(run)
         now = int(time.time() * 1000)
-        metrics = [
-            Metric(name, float(value), now, report["epoch"])
-            for report in reports
-            if report["epoch"] not in there
-            for name, value in report.items()
-            if isinstance(value, int | float) and name not in ("epoch", "epochs", "pid")
-        ]
-        for first in range(0, len(metrics), METRICS_PER_BATCH):
-            self.client.log_batch(run, metrics=metrics[first : first + METRICS_PER_BATCH])
-        self.logged[run] = there | {report["epoch"] for report in reports}
+        missing = [report for report in reports if report["epoch"] not in there]
+        for first in range(0, len(missing), EPOCHS_PER_BATCH):
+            metrics = [
+                Metric(name, float(value), now, report["epoch"])
+                for report in missing[first : first + EPOCHS_PER_BATCH]
+                for name, value in report.items()
+                if isinstance(value, int | float) and name not in ("epoch", "epochs", "pid")
+            ]
+            self.client.log_batch(run, metrics=metrics)
+        self.logged[run] = there | {report["epoch"] for report in missing}
 
     def sync(self, stage: Stage) -> None:
         """Write everything that a published result holds."""
@@ -317,10 +341,19 @@ class _View:
         ]
 
     def _create_experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
         # Artifacts beside the results where MLflow has no server of its own to keep them.
         root = self.workspace.root
         place = (root / "mlartifacts" / name).as_uri() if root and self.uri.startswith("sqlite") else None
-        experiment_id: str = self.client.create_experiment(name, artifact_location=place)
+        try:
+            experiment_id: str = self.client.create_experiment(name, artifact_location=place)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = self.client.get_experiment_by_name(name)  # another driver was faster
+            assert found is not None
+            experiment_id = found.experiment_id
         return experiment_id
 
     def _create(self, name: str, tags: dict[str, str]) -> str:

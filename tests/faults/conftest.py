@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from disturbed import slow_document, weights
-from grids import run_without_ray
+from grids import run_without_ray, tiny_document
 
+from pipeline.plan import Plan
 from pipeline.workspace import Workspace
 
 
@@ -20,3 +21,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The weights that the slow grid's retraining ends with."""
     workspace = Workspace(tmp_path_factory.mktemp("undisturbed"))
     return weights(run_without_ray(slow_document(), workspace), workspace)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
+    """The tiny experiment, run to its end; to be read only."""
+    workspace = Workspace(tmp_path_factory.mktemp("finished"))
+    return run_without_ray(tiny_document(), workspace), workspace

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grids import tiny_document
 
 from pipeline.config import Experiment
-from pipeline.plan import Plan
+from pipeline.errors import RequestError
+from pipeline.plan import Plan, plan
 from pipeline.stages import HISTORY, SPLIT
-from pipeline.tracking import KEY_TAG, Tracker, _specification, default_uri, sync
+from pipeline.tracking import KEY_TAG, Tracker, _specification, _View, default_uri, sync
 from pipeline.workspace import Workspace
 
 
@@ -85,6 +87,48 @@ def test_epochs_that_were_missed_are_filled_in(finished: tuple[Plan, Workspace],
     assert sorted(point.step for point in history) == [0, 1]
 
 
+def test_a_batch_that_is_lost_leaves_no_half_epoch(
+    finished: tuple[Plan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, workspace = finished
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    search = next(planned.of_kind("search"))
+    names = ("lr", *(f"loss_{number}" for number in range(10)))
+    reports = [{"epoch": epoch, **dict.fromkeys(names, 1.0)} for epoch in range(120)]  # more than a request takes
+    view = _View(uri, planned, workspace)
+    view.open(running=True)
+    send, sent = view.client.log_batch, []
+
+    def break_off(run: str, metrics: Any) -> None:
+        if sent:
+            raise ConnectionError
+        send(run, metrics=metrics)
+        sent.append(len(metrics))
+
+    run = view.start(search)
+    monkeypatch.setattr(view.client, "log_batch", break_off)
+    with pytest.raises(ConnectionError):
+        view.log_epochs(search, reports)
+    monkeypatch.undo()
+    assert 0 < sent[0] <= 1000, "what the server takes"
+    again = _View(uri, planned, workspace)
+    again.open(running=True)
+    again.log_epochs(search, reports)
+    for name in names:
+        assert sorted(point.step for point in view.client.get_metric_history(run, name)) == list(range(120))
+
+
+def test_a_stage_that_never_ran_holds_up_nothing(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    _, workspace = finished
+    planned = plan(Experiment.model_validate(tiny_document()))
+    (search,) = planned.of_kind("search")
+    assert search.key is None
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", planned, workspace)
+    tracker._put(lambda: 1 / 0)  # whatever made MLflow miss something
+    tracker.failed(search, {"message": "not run, since `prepare street` failed"})
+    assert tracker.close(failed=True) is None
+
+
 def test_an_experiment_is_the_same_wherever_its_data_lie(tiny: dict[str, Any]) -> None:
     def specification(path: str, name: str = "tiny") -> dict[str, Any]:
         tiny["datasets"]["street"] = {"kind": "market1501", "path": path}
@@ -115,12 +159,18 @@ def test_a_server_that_is_down_stops_nothing(finished: tuple[Plan, Workspace], m
     planned, workspace = finished
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    tracker = Tracker("http://127.0.0.1:9", planned, workspace)  # the discard port: nobody listens
+    uri = "http://planted%2Duser:planted%2Dpassword@127.0.0.1:9"  # the discard port: nobody listens
+    tracker = Tracker(uri, planned, workspace)
     for stage in planned.stages.values():
         tracker.started(stage)
         tracker.finished(stage)
     problem = tracker.close(failed=False)
     assert problem is not None
+    assert "planted" not in problem
+    assert "127.0.0.1" in problem
+    with pytest.raises(RequestError, match=r"MLflow must be reachable.*--tracking-uri") as caught:
+        sync(uri, planned, workspace)
+    assert "planted" not in str(caught.value)
 
 
 def test_the_default_is_an_absolute_file_beside_the_results(workspace: Workspace) -> None:
@@ -142,9 +192,10 @@ def test_a_driver_killed_while_it_makes_the_database_leaves_none(
     def killed(*args: Any, **kwargs: Any) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "search_experiments", killed)
-        sync(f"sqlite:///{path}", planned, workspace)
+        with pytest.raises(Killed):
+            sync(f"sqlite:///{path}", planned, workspace)
     assert not path.exists()
     assert sync(f"sqlite:///{path}", planned, workspace) > 0
     assert {p.name for p in tmp_path.iterdir()} == {"mlflow.db"}, "nothing partial stays"
