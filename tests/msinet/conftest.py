@@ -1,41 +1,10 @@
-"""A tiny generated dataset for the tests of search, training and evaluation."""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+"""The tiny dataset of `tiny_data`, generated once."""
 
 import pytest
+from tiny_data import Tiny
 
-from msinet.data.loaders import TrainBatches
-from msinet.data.packed import ImageStore, PackedDataset, write_shards
-from msinet.data.records import Record, label_of
-from msinet.data.samplers import IdentityBatches
-from msinet.data.splits import identity_split
+from msinet.data.packed import PackedDataset, write_shards
 from msinet.data.synthetic import SyntheticSpec, render
-from msinet.engine.recipes import BatchRecipe
-
-
-@dataclass(frozen=True)
-class Tiny:
-    """Pictures of 32×16, four of each identity: eight training identities, four for validation, three for tests."""
-
-    folder: Path
-    packed: PackedDataset
-
-    def store(self, records: Sequence[Record]) -> ImageStore:
-        index = {record.path: index for index, record in enumerate(self.packed.records)}
-        chosen = [index[record.path] for record in records]
-        return ImageStore.open(self.packed, chosen, (32, 16), self.folder / "cache", "tiny")
-
-    def records(self, subset: str) -> list[Record]:
-        return [self.packed.records[index] for index in self.packed.subset(subset)]
-
-    def batches(self, side: str, recipe: BatchRecipe, seed: int = 0) -> TrainBatches:
-        """Batches of a `side`, train or valid: of an epoch three or four, or two."""
-        records = identity_split(self.records("train"), 67, 33)[side == "valid"]
-        labels = [label_of(records)[record.pid] for record in records]
-        sampler = IdentityBatches(labels, recipe.num_ids, recipe.num_instances, seed, side)
-        return TrainBatches(self.store(records), labels, sampler, recipe.augmentation, seed, "cpu", side)
 
 
 @pytest.fixture(scope="session")

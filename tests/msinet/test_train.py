@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 import torch
-from conftest import Tiny
+from tiny_data import Tiny
 from torch import Tensor
 
 from msinet.data.transforms import Augmentation
