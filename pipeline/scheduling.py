@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 # Explicit, since the default has changed between Ray's versions; before the import, since Ray reads it there.
@@ -180,6 +180,7 @@ class _Driver:
         self.failures: dict[str, Failure] = {}  # by key
         self.running: dict[Any, Stage] = {}
         self.attempts: dict[str, _Attempts] = {}  # by key
+        self.specs: dict[str, dict[str, Any]] = {}  # by stage, as soon as they are known
         self.board = Board.remote()  # type: ignore[attr-defined]
         self.fetch: Any = None  # what the board was asked and has not answered
         if any(plan.of_kind("measure")):
@@ -232,16 +233,13 @@ class _Driver:
 
     def _binds(self, stage: Stage) -> bool:
         """Whether the stage's key is known; if so, what is published is known too."""
-        if stage.key is not None and stage.name in self.results:
-            return True
-        spec = stage.bind(self.results)
-        if spec is None:
-            return False
-        key = content_key(stage.kind, spec)
-        if key != stage.key or stage.key not in self.attempts:
-            stage.key = key
-            self.attempts.setdefault(key, _Attempts())
-            stage.result = stage.result or self.workspace.result(stage.kind, key)
+        if stage.name not in self.specs:
+            spec = stage.bind(self.results)
+            if spec is None:
+                return False
+            self.specs[stage.name], stage.key = spec, content_key(stage.kind, spec)
+            self.attempts.setdefault(stage.key, _Attempts())
+            stage.result = stage.result or self.workspace.result(stage.kind, stage.key)
         return True
 
     def _has_room(self, stage: Stage) -> bool:
@@ -265,9 +263,8 @@ class _Driver:
             return self._wait_for_other(stage)
         if attempts.newest is None:
             attempts.newest = self.workspace.newest_checkpoint(stage.kind, key)
-        experiment = self.plan.experiment
-        spec = stage.bind(self.results)
-        assert spec is not None
+        experiment, spec = self.plan.experiment, self.specs[stage.name]
+        share = self._share(stage.kind, alone=attempts.alone)
         task = Task(
             stage.kind,
             key,
@@ -276,9 +273,8 @@ class _Driver:
             location=stage.location,
             checkpoint_every=experiment.checkpoint_every,
             lease_seconds=experiment.resources.lease_seconds,
+            share=share,
         )
-        share = self._share(stage.kind, alone=attempts.alone)
-        task = replace(task, share=share)
         # Several workers ask for their shares themselves; the process that waits for them takes none.
         options = {"name": stage.name, **({"num_cpus": 0} if spec.get("workers", 1) > 1 else share)}
         reference = self.run_task.options(**options).remote(self.workspace.address, task, self.board, self.holder)
