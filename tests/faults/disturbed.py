@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from grids import tiny_document
 
@@ -115,40 +116,23 @@ class Driver:
 
 def family(pid: int) -> list[int]:
     """A process and all that it started, directly or not."""
-    parents = dict(_parents())
-    found = [pid]
-    for process in found:
-        found += sorted(child for child, parent in parents.items() if parent == process)
-    return found
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
 def kill_family(pid: int) -> None:
     """SIGKILL to a process and all that it started."""
-    for member in family(pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(member, signal.SIGKILL)
-
-
-def parent_of(pid: int) -> int:
-    """Who started a process: the raylet of its node, for a worker."""
-    return dict(_parents())[pid]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for member in family(pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, signal.SIGKILL)
 
 
 def command_of(pid: int) -> str:
     """A process's command line; Ray's workers show what they run."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except OSError:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
         return ""  # it has ended
-
-
-def _parents() -> Iterator[tuple[int, int]]:
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after_name = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        yield int(status.parent.name), int(after_name[1])
 
 
 def wait_for(found: Callable[[], Any], what: str, seconds: float = 120) -> Any:

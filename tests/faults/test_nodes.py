@@ -5,9 +5,10 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 import ray
-from disturbed import Watcher, attempts, parent_of, slow_document, weights
+from disturbed import Watcher, attempts, slow_document, weights
 from ray.cluster_utils import Cluster
 
 from msinet.engine.state import load_state
@@ -48,7 +49,7 @@ def test_a_lost_node_is_replaced_by_another(cluster: Cluster, workspace: Workspa
 
     def lose_the_node(pid: int) -> None:
         (node,) = cluster.worker_nodes
-        assert parent_of(pid) == node.all_processes["raylet"][0].process.pid
+        assert psutil.Process(pid).ppid() == node.all_processes["raylet"][0].process.pid
         cluster.add_node(num_cpus=1, **SMALL)
         cluster.remove_node(node, allow_graceful=False)
         lost.append(node)
