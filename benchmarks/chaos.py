@@ -33,6 +33,8 @@ from pipeline.workspace import RESULT, Workspace
 ROOT = Path(__file__).parent.parent
 KINDS = {"worker": 0.76, "node": 0.12, "driver": 0.12}  # how often each is the victim
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
+# A dead node is noticed after 3 s, no 25: a driver that starts meanwhile may wait for that one.
+HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3, "health_check_timeout_ms": 1000}
 
 
 class Grid:
@@ -45,7 +47,8 @@ class Grid:
     """
 
     def __init__(self, experiment: Path, workspace: Path, log: Path) -> None:
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": HEALTH}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes = [self.cluster.add_node(**NODE) for _ in range(2)]
         self.log = log.open("w")
         self.tracking = f"sqlite:///{workspace}/mlflow.db"
@@ -62,7 +65,10 @@ class Grid:
         self.driver = subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT)
 
     def kill(self, kind: str, rng: random.Random) -> bool:
-        """Kill something of a kind; whether there was anything."""
+        """Kill something of a kind, in the middle of a stage; whether there was one."""
+        workers = busy_workers()
+        if not workers:
+            return False
         if kind == "driver":
             self.driver.send_signal(signal.SIGKILL)
             self.driver.wait()
@@ -72,9 +78,6 @@ class Grid:
             self.cluster.remove_node(node, allow_graceful=False)
             self.nodes.append(self.cluster.add_node(**NODE))
         else:
-            workers = busy_workers()
-            if not workers:
-                return False
             rng.choice(workers).kill()
         return True
 
@@ -121,7 +124,7 @@ def disturbed(
     changed: set[str] = set()
     began = time.monotonic()
     grid = Grid(experiment, workspace, log)
-    next_kill = time.monotonic() + every
+    kind, next_kill = None, time.monotonic() + every
     try:
         while grid.driver.poll() != 0:
             if grid.driver.poll() is not None:  # it ended by itself, as when its node was lost
@@ -131,11 +134,11 @@ def disturbed(
                 if seen.setdefault(path, content) != content:
                     changed.add(str(path))
             if time.monotonic() >= next_kill and done.total() < kills:
-                kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+                kind = kind or rng.choices(list(KINDS), list(KINDS.values()))[0]
                 if grid.kill(kind, rng):
                     done[kind] += 1
                     print(f"{time.monotonic() - began:6.0f} s  {done.total():3}  killed a {kind}", flush=True)
-                next_kill = time.monotonic() + rng.expovariate(1 / every)
+                    kind, next_kill = None, time.monotonic() + rng.expovariate(1 / every)
             time.sleep(0.1)
     finally:
         grid.close()
