@@ -26,12 +26,14 @@ from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
 from pipeline.config import load_experiment
+from pipeline.plan import KINDS as STAGE_KINDS
 from pipeline.plan import Plan, plan
 from pipeline.tracking import KEY_TAG
 from pipeline.workspace import RESULT, Workspace
 
 ROOT = Path(__file__).parent.parent
 KINDS = {"worker": 0.76, "node": 0.12, "driver": 0.12}  # how often each is the victim
+STAGES = tuple(f"ray::{kind} " for kind in STAGE_KINDS)  # how Ray titles a process while it runs one
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 # A dead node is noticed after 3 s, no 25: a driver that starts meanwhile may wait for that one.
 HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3, "health_check_timeout_ms": 1000}
@@ -97,7 +99,7 @@ def busy_workers() -> list[psutil.Process]:
             title = process.cmdline()[0]
         except (psutil.Error, IndexError):
             continue
-        if title.startswith("ray::") and not title.startswith(("ray::IDLE", "ray::Board")):
+        if title.startswith(STAGES):
             found.append(process)
     return found
 
