@@ -17,6 +17,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
+from ray._private import ray_constants
 
 from pipeline.config import Resources, Share
 from pipeline.errors import RequestError
@@ -125,6 +126,8 @@ def connect(address: str | None, resources: Resources) -> None:
     if address or os.environ.get("RAY_ADDRESS"):
         ray.init(address=address or "auto", log_to_driver=False)
     else:
+        # Else Ray takes an address that other machines reach in the place of 127.0.0.1, and listens on all of them.
+        ray_constants.ENABLE_RAY_CLUSTER = False
         ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
         _require_resources(resources)
 

@@ -199,6 +199,11 @@ def _without_user(uri: str) -> str:
     return uri.rpartition("@")[2]
 
 
+def _database_file(uri: str) -> Path | None:
+    """The file of an SQLite database."""
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+
+
 def _create_database(path: Path) -> None:
     """Make MLflow's SQLite file, whole or not at all: a process killed while it makes the tables leaves nothing."""
     from mlflow import MlflowClient
@@ -237,8 +242,8 @@ class _View:
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        if self.uri.startswith("sqlite:///"):
-            _create_database(Path(self.uri.removeprefix("sqlite:///")))
+        if file := _database_file(self.uri):
+            _create_database(file)
         self.client = MlflowClient(tracking_uri=self.uri)
         experiment = self.plan.experiment
         found = self.client.get_experiment_by_name(experiment.name)
@@ -343,9 +348,9 @@ class _View:
     def _create_experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        # Artifacts beside the results where MLflow has no server of its own to keep them.
-        root = self.workspace.root
-        place = (root / "mlartifacts" / name).as_uri() if root and self.uri.startswith("sqlite") else None
+        # Artifacts beside the database where no server keeps them; else they go into the working directory.
+        file = _database_file(self.uri)
+        place = (file.parent / "mlartifacts" / name).as_uri() if file else None
         try:
             experiment_id: str = self.client.create_experiment(name, artifact_location=place)
         except MlflowException as error:

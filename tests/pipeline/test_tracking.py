@@ -198,4 +198,4 @@ def test_a_driver_killed_while_it_makes_the_database_leaves_none(
             sync(f"sqlite:///{path}", planned, workspace)
     assert not path.exists()
     assert sync(f"sqlite:///{path}", planned, workspace) > 0
-    assert {p.name for p in tmp_path.iterdir()} == {"mlflow.db"}, "nothing partial stays"
+    assert {p.name for p in tmp_path.iterdir()} == {"mlflow.db", "mlartifacts"}, "nothing partial stays"

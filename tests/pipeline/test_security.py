@@ -1,0 +1,318 @@
+"""What no secret may get into, what may listen, and what may not run: the real command line on a workspace on S3."""
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+import yaml
+from grids import quiet, task_of, tiny_document
+from mlflow_server import free_port
+from s3 import ACCESS_KEY, SECRET_KEY, SECRETS, SESSION_TOKEN, S3Service
+
+from msinet.engine.state import load_state
+from pipeline.config import Experiment
+from pipeline.plan import Plan, plan
+from pipeline.stages import WEIGHTS, execute
+from pipeline.workspace import CHECKPOINT, RESULT, Workspace
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "planted-password"
+USER = f"planted-user:{PASSWORD}"
+
+
+@dataclass
+class Ran:
+    """What the command line did, one command after another.
+
+    Attributes:
+        folder: Home, working directory and everything else that is not on S3.
+        bucket, prefix: The workspace.
+        outputs: What was printed, by command.
+        codes: Exit codes, by command.
+        listening: Addresses at which a process of the first run listened.
+        friend, stranger: What its Ray told a process with its token, and one without.
+    """
+
+    folder: Path
+    bucket: str
+    prefix: str = "some/prefix"
+    outputs: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=dict)
+    listening: set[str] = field(default_factory=set)
+    friend: str = ""
+    stranger: str = ""
+
+    @property
+    def address(self) -> str:
+        """The workspace's."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """A user's: no word about Ray's authentication, and a home and a cache of one's own."""
+    plain = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    own = {"HOME": str(folder), "MSINET_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return {**plain, **own, **more}
+
+
+def start(arguments: list[str], folder: Path, env: dict[str, str], out: Path) -> subprocess.Popen[bytes]:
+    """`msinet …` from a folder."""
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments]
+    with out.open("wb") as file:
+        return subprocess.Popen(command, cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT)
+
+
+def watch(process: subprocess.Popen[bytes], ran: Ran, env: dict[str, str]) -> None:
+    """Until a process has ended, note where it and what it started listen; ask its Ray with and without its token."""
+    while process.poll() is None:
+        for member in members(process.pid):
+            try:
+                command, connections = member.cmdline(), member.net_connections("tcp")
+            except psutil.Error:
+                continue  # it has just ended
+            ran.listening |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+            gcs = next((part for part in command if part.startswith("--gcs-address=")), None)
+            if gcs and not ran.stranger and any(part.startswith("--raylet-name") for part in command):
+                address = gcs.partition("=")[2]
+                ran.friend, ran.stranger = (ask(address, env, mode) for mode in ("token", "disabled"))
+        time.sleep(0.2)
+
+
+def members(pid: int) -> list[psutil.Process]:
+    """A process and all that it started."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started, if it has not ended."""
+    for member in reversed(members(process.pid)):
+        member.kill()
+    process.wait(10)
+
+
+def ask(address: str, env: dict[str, str], mode: str) -> str:
+    """What Ray's own store answers to a process with or without its token."""
+    code = f"from ray._raylet import GcsClient; print(GcsClient(address={address!r}).internal_kv_keys(b'', None))"
+    command = [sys.executable, "-c", code]
+    env = {**env, "RAY_AUTH_MODE": mode}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return ended.stdout + ended.stderr
+
+
+@pytest.fixture(scope="module")
+def ran(s3_server: tuple[S3Service, str], s3_client: Any, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A tiny grid on S3, from nothing to its report, with secrets in every place that takes one."""
+    service, endpoint = s3_server
+    service.fault = lambda environ: None
+    ran = Ran(tmp_path_factory.mktemp("s3run"), f"secure-{os.getpid()}")
+    s3_client.create_bucket(Bucket=ran.bucket)
+    env = environment(
+        ran.folder,
+        AWS_ENDPOINT_URL=endpoint,
+        AWS_REGION="us-east-1",
+        AWS_ACCESS_KEY_ID=ACCESS_KEY,
+        AWS_SECRET_ACCESS_KEY=SECRET_KEY,
+        AWS_SESSION_TOKEN=SESSION_TOKEN,
+        AWS_CONFIG_FILE=str(ran.folder / "absent"),
+        AWS_SHARED_CREDENTIALS_FILE=str(ran.folder / "absent"),
+        MLFLOW_TRACKING_PASSWORD=PASSWORD,
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
+        MSINET_TUNE_STORAGE=f"postgresql://{USER}@127.0.0.1:9/study",
+    )
+    document = tiny_document() | {"targets": ["street"]}
+    experiment = ran.folder / "experiment.yaml"
+    experiment.write_text(yaml.safe_dump(document))
+    tracked = ["--tracking-uri", f"sqlite:///{ran.folder / 'mlflow' / 'mlflow.db'}"]
+    away = ["--tracking-uri", f"http://{USER}@127.0.0.1:9"]  # the discard port: nobody listens
+    place = [str(experiment), "--workspace", ran.address]
+    commands = {
+        "run": ["run", *place, *tracked],
+        "again": ["run", *place, *tracked],
+        "run untracked": ["run", *place, *away],
+        "sync": ["sync", *place, *away],
+        "status": ["status", *place],
+        "report": ["report", *place],
+        "password in the workspace": ["status", str(experiment), "--workspace", f"s3://{USER}@bucket/prefix"],
+        "password in another URL": ["status", str(experiment), "--workspace", f"gs://{USER}@bucket/prefix"],
+        "refused": ["status", *place],
+    }
+    for name, arguments in commands.items():
+        if name == "refused":
+            service.fault = lambda environ: "403 AccessDenied"  # with the secrets in its message
+        out = ran.folder / f"{name}.txt"
+        process = start(arguments, ran.folder, env, out)
+        try:
+            if name == "run":
+                watch(process, ran, env)
+            ran.codes[name] = process.wait(200)
+        finally:
+            kill(process)
+        ran.outputs[name] = out.read_text()
+    service.fault = lambda environ: None
+    return ran
+
+
+def test_a_grid_runs_on_s3_from_start_to_end(ran: Ran, s3_client: Any) -> None:
+    assert ran.codes["run"] == 0, ran.outputs["run"]
+    assert "0 failed" in ran.outputs["run"]
+    assert ran.codes["again"] == ran.codes["run untracked"] == 0
+    assert "everything is done already" in ran.outputs["again"]
+    assert "MLflow is behind" not in ran.outputs["run"] + ran.outputs["again"]
+    assert ran.outputs["report"].strip() in ran.outputs["run"], "the same table from what lies on S3"
+    listed = s3_client.list_objects_v2(Bucket=ran.bucket)["Contents"]
+    results = [entry["Key"] for entry in listed if entry["Key"].endswith(f"/{RESULT}")]
+    kinds = sorted(key.removeprefix(f"{ran.prefix}/stages/").partition("/")[0] for key in results)
+    assert kinds == ["evaluate", "prepare", "retrain", "search"]
+    left = [entry["Key"] for entry in listed if CHECKPOINT in entry["Key"] or "partial" in entry["Key"]]
+    assert not left, "a grid that is done keeps no state"
+
+
+def test_mlflow_shows_a_grid_on_s3(ran: Ran) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{ran.folder / 'mlflow' / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(runs) == 5, "one of each stage and their parent"
+    places = {run.data.tags["msinet.files"] for run in runs if "msinet.files" in run.data.tags}
+    assert all(place.startswith(ran.address) for place in places)
+    # Beside the database: nothing lies in the folder that the command was given in.
+    assert all(str(ran.folder / "mlflow") in run.info.artifact_uri for run in runs)
+    assert not (ran.folder / "mlruns").exists()
+    assert not (ran.folder / "mlartifacts").exists()
+
+
+def test_no_secret_gets_anywhere(ran: Ran, s3_client: Any) -> None:
+    token = (ran.folder / ".ray" / "auth_token").read_text().strip()
+    assert len(token) >= 32, "Ray made one"
+    secrets = [secret.encode() for secret in (*SECRETS, PASSWORD, token)]
+
+    def require_none(text: bytes, where: str) -> None:
+        assert not [secret for secret in secrets if secret in text], where
+
+    for name, output in ran.outputs.items():
+        require_none(output.encode(), f"the output of `{name}`: {output}")
+    keys = [entry["Key"] for entry in s3_client.list_objects_v2(Bucket=ran.bucket)["Contents"]]
+    assert len(keys) > 10
+    for key in keys:
+        require_none(key.encode() + s3_client.get_object(Bucket=ran.bucket, Key=key)["Body"].read(), key)
+    files = [path for path in ran.folder.rglob("*") if path.is_file() and ".ray" not in path.parts]
+    assert any(path.name == "mlflow.db" for path in files), "MLflow's tags, parameters and artifacts are among them"
+    assert any(path.name == "history.jsonl" for path in files)
+    for path in files:
+        require_none(str(path).encode() + path.read_bytes(), str(path))
+
+
+def test_what_goes_wrong_is_one_sentence(ran: Ran) -> None:
+    assert "MLflow is behind" in ran.outputs["run untracked"]
+    assert "127.0.0.1" in ran.outputs["run untracked"], "which server it was"
+    for name in ("sync", "password in the workspace", "password in another URL", "refused"):
+        assert ran.codes[name] == 2, ran.outputs[name]
+        assert ran.outputs[name].startswith("error: "), ran.outputs[name]
+        assert ran.outputs[name].count("\n") == 1
+
+
+def test_a_local_run_listens_on_loopback_only(ran: Ran) -> None:
+    assert ran.listening, "Ray's processes were seen"
+    assert ran.listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_a_local_ray_asks_for_its_token(ran: Ran) -> None:
+    assert "CLUSTER_METADATA" in ran.friend, ran.friend
+    assert "CLUSTER_METADATA" not in ran.stranger
+    assert "InvalidAuthToken" in ran.stranger, ran.stranger
+
+
+def test_mlflows_pages_are_on_loopback_only(tmp_path: Path) -> None:
+    port = free_port()
+    arguments = ["ui", "--workspace", str(tmp_path / "workspace"), "--port", str(port)]
+    process = start(arguments, tmp_path, environment(tmp_path), tmp_path / "out.txt")
+    found: set[tuple[str, int]] = set()
+    try:
+        deadline = time.monotonic() + 120
+        while not any(place[1] == port for place in found):
+            assert time.monotonic() < deadline, (tmp_path / "out.txt").read_text()
+            for member in members(process.pid):
+                found |= {(c.laddr.ip, c.laddr.port) for c in member.net_connections("tcp") if c.status == "LISTEN"}
+            time.sleep(0.2)
+        assert {ip for ip, _ in found} == {"127.0.0.1"}
+    finally:
+        kill(process)
+
+
+class Payload:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.marker),)
+
+
+def plant(path: Path, marker: Path, form: str) -> None:
+    """Write a file that runs the payload when it is unpickled without care."""
+    content = {"loop": Payload(marker), "history": []}
+    if form == "torch":
+        torch.save(content, path)
+        torch.load(path, weights_only=False)
+    else:
+        path.write_bytes(pickle.dumps(content))
+        pickle.loads(path.read_bytes())
+    assert marker.is_dir(), "the trap works"
+    marker.rmdir()
+
+
+@pytest.mark.parametrize("form", ["torch", "pickle"])
+def test_weights_that_would_run_code_are_refused(tmp_path: Path, form: str) -> None:
+    weights, marker = tmp_path / "weights.pth", tmp_path / "marker"
+    plant(weights, marker, form)
+    document = tiny_document() | {"splits": [], "genotypes": ["MSINet"], "starts": ["pretrained"]}
+    experiment, out = tmp_path / "experiment.yaml", tmp_path / "out.txt"
+    experiment.write_text(yaml.safe_dump(document))
+    place = ["--workspace", str(tmp_path / "workspace"), "--weights", f"MSINet={weights}"]
+    process = start(["run", str(experiment), *place], tmp_path, environment(tmp_path), out)
+    assert process.wait(200) == 2
+    last = out.read_text().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "could run code when they are read" in last
+    assert str(weights) in last
+    assert "Traceback" not in out.read_text()
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("form", ["torch", "pickle"])
+def test_a_saved_state_that_would_run_code_is_passed_over(
+    finished: tuple[Plan, Workspace], workspace: Workspace, tmp_path: Path, form: str
+) -> None:
+    marker = tmp_path / "marker"
+    planned = plan(Experiment.model_validate(tiny_document()))
+    for name in ("prepare street", "search street 60-80 seed 0"):
+        planned.resolve(workspace.result)
+        stage = planned.stages[name]
+        attempt = workspace.begin(stage.kind, str(stage.key))
+        plant(attempt.folder / CHECKPOINT, marker, form)
+        with pytest.raises(ValueError, match="must be whole and hold tensors and plain values only"):
+            load_state(attempt.folder / CHECKPOINT)
+        ended = execute(workspace.address, task_of(stage, planned), quiet)
+        assert "result" in ended, ended
+    assert not marker.exists()
+    expected = next(finished[0].of_kind("search")).result
+    assert expected is not None
+    assert ended["result"]["genotype"] == expected["genotype"], "as from the start"
+    ours, theirs = (
+        place.files(result) / WEIGHTS for place, result in ((workspace, ended["result"]), (finished[1], expected))
+    )
+    assert ours.read_bytes() == theirs.read_bytes()
