@@ -225,6 +225,7 @@ def test_what_goes_wrong_is_one_sentence(ran: Ran) -> None:
 
 
 def test_a_local_run_listens_on_loopback_only(ran: Ran) -> None:
+    """Of stages with several workers, torch's own rendezvous would listen beyond it; there is none here."""
     assert ran.listening, "Ray's processes were seen"
     assert ran.listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from grids import quiet, run_without_ray, task_of, tiny_document
 
 from pipeline.config import Experiment
 from pipeline.leases import take
 from pipeline.plan import Plan, Stage
-from pipeline.stages import HISTORY, PER_QUERY, WEIGHTS, LogTail, Task, execute
+from pipeline.stages import HISTORY, PER_QUERY, RUN, WEIGHTS, LogTail, Task, execute
 from pipeline.workspace import Workspace, stage_place
 
 
@@ -143,6 +144,32 @@ def test_a_failure_is_kept_and_returned(experiment: Experiment, workspace: Works
     kept = workspace.last_failure("prepare", "k")
     assert kept is not None
     assert kept["message"] == failure["message"]
+
+
+@pytest.mark.parametrize(
+    ("error", "retry"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "alone"),
+        (OSError("the disk is full"), "again"),
+        (TypeError("a bug"), None),
+        (ValueError("bad data"), None),
+    ],
+)
+def test_a_failure_says_what_may_help(
+    finished: tuple[Plan, Workspace],
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    retry: str | None,
+) -> None:
+    def fail(context: Any) -> Any:
+        raise error
+
+    monkeypatch.setitem(RUN, "prepare", fail)
+    planned, _ = finished
+    ended = execute(workspace.address, task_of(planned.stages["prepare street"], planned), quiet)
+    assert ended["failure"]["retry"] == retry
+    assert str(error) in ended["failure"]["message"]
 
 
 def test_data_that_changed_since_the_check_is_refused(workspace: Workspace, tmp_path: Path) -> None:
