@@ -80,10 +80,12 @@ def test_a_worker_that_is_asked_to_end_saves_its_state(
     class Look(Watcher):
         def retried(self, stage: Any, reason: str) -> None:
             super().retried(stage, reason)
-            saved.extend(load_state(path) for path in workspace.checkpoints(stage.kind, stage.key))
+            for place in workspace.checkpoints(stage.kind, stage.key):
+                with workspace.checkpoint(place) as path:
+                    saved.append(load_state(path))
 
     watcher = Look(lambda pid: os.kill(pid, signal.SIGTERM))
     planned = run({**slow_document(), "checkpoint_every": 3600}, workspace, watcher)
-    assert watcher.reasons == ["asked to end (SIGTERM)"]
+    assert watcher.reasons == ["asked to end: its state is saved"]
     assert len(saved) == 1, "no state is an hour old: this is the one of the signal"
     assert weights(planned, workspace) == undisturbed
