@@ -6,6 +6,7 @@ for a time of its own from a skewed distribution. What is measured is the driver
 
 import argparse
 import os
+import random
 import statistics
 import tempfile
 import time
@@ -31,15 +32,31 @@ SKEW = 0.8  # sigma of the log-normal times: the longest twentieth takes over 3 
 
 
 @ray.remote(max_retries=0, max_calls=0)
-def sleep_task(address: str, task: Task, board: Any, holder: str) -> dict[str, Any]:
-    """Stands for `run_task`: sleeps, and returns what the stages after it bind to."""
-    board.post.remote(task.key, None)
+def sleep(kind: str, key: str, spec: dict[str, Any], board: Any) -> dict[str, Any]:
+    """Sleeps, and returns what the stages after it bind to."""
+    board.post.remote(key, None)
     started = time.time()
-    time.sleep(task.spec["seconds"])
-    letters = np.random.default_rng(int(task.key[:8], 16)).choice(list("NGAE"), 12)
-    result = {"kind": task.kind, "key": task.key, "spec": task.spec, "started": started, "attempt": "none"}
-    part = {"genotype": "".join(letters), "fingerprint": task.key, "train_fingerprint": task.key, "protocol": "fixed"}
-    return {"result": {**result, **part, "metrics": {}, "seconds": time.time() - started}}
+    time.sleep(spec["seconds"])
+    letters = random.Random(key).choices("NGAE", k=12)
+    result = {"kind": kind, "key": key, "spec": spec, "started": started, "attempt": "none", "metrics": {}}
+    part = {"genotype": "".join(letters), "fingerprint": key, "train_fingerprint": key, "protocol": "fixed"}
+    return {"result": {**result, **part, "seconds": time.time() - started}}
+
+
+class SleepTask:
+    """Stands for `run_task`; workers get plain values, so that none imports torch: this machine's cores are few."""
+
+    def __init__(self, **options: Any) -> None:
+        self._sleep = sleep.options(**options)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def options(**options: Any) -> "SleepTask":
+        """As of a remote function."""
+        return SleepTask(**options)
+
+    def remote(self, address: str, task: Task, board: Any, holder: str) -> Any:
+        """Submit a stage."""
+        return self._sleep.remote(task.kind, task.key, task.spec, board)
 
 
 @dataclass
@@ -138,11 +155,12 @@ def main() -> None:
     )
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     for _ in range(options.nodes):
-        cluster.add_node(num_cpus=2, num_gpus=options.gpus, object_store_memory=80_000_000)
+        # As many cores as GPUs: Ray keeps as many idle processes as a node has cores.
+        cluster.add_node(num_cpus=options.gpus, num_gpus=options.gpus, object_store_memory=80_000_000)
     ray.init(address=cluster.address, log_to_driver=False)
     with tempfile.TemporaryDirectory() as folder:
         wall, cpu = time.time(), time.process_time()
-        outcome: Outcome = run_plan(planned, Workspace(folder), [Clock()], run=sleep_task)
+        outcome: Outcome = run_plan(planned, Workspace(folder), [Clock()], run=SleepTask)
         wall, cpu = time.time() - wall, time.process_time() - cpu
     assert set(outcome.states.values()) == {"done"}, outcome.states
     share, contested = busy_while_waiting(planned, gpus)
