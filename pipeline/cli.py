@@ -145,17 +145,23 @@ def status(
     data: DataOption = None,
     weights: WeightsOption = None,
 ) -> None:
-    """Show what is done and what has failed, with the reason."""
+    """Show what is done, and of what has failed the reason, the traceback and the end of the log."""
+    from textwrap import indent
+
     from pipeline.report import overview, summary
 
     planned, place = _planned(experiment, workspace, data, weights)
     failures = {}
     for stage in planned.stages.values():
         if stage.key and not stage.result and (failure := place.last_failure(stage.kind, stage.key)):
-            failures[stage.name] = failure["message"]
-    print(f"{overview(planned, failures)}\n\n{summary(planned)}")
-    for name, message in failures.items():
-        print(f"\nfailed: {name}\n  {message}")
+            failures[stage.name] = failure
+    messages = {name: failure["message"] for name, failure in failures.items()}
+    print(f"{overview(planned, messages)}\n\n{summary(planned)}")
+    for name, failure in failures.items():
+        print(f"\nfailed: {name}\n  {failure['message']}")
+        for part in ("traceback", "log"):
+            if failure.get(part):
+                print(f"  {part}:\n{indent(failure[part].rstrip(), '    ')}")
 
 
 @app.command()

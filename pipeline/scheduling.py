@@ -350,7 +350,12 @@ class _Driver:
         return None
 
     def _give_up(self, stage: Stage, failure: Failure) -> None:
-        self.failures[str(stage.key)] = failure
+        key = str(stage.key)
+        if "time" not in failure:  # nobody was left to record it
+            failure = {**failure, "time": time.time()}
+            with contextlib.suppress(OSError):
+                self.workspace.record_failure(self.workspace.begin(stage.kind, key), failure)
+        self.failures[key] = failure
         self._fail(stage, failure)
 
     def _may_try_again(self, stage: Stage, attempts: "_Attempts") -> bool:

@@ -24,7 +24,7 @@ from pipeline.errors import RequestError
 from pipeline.plan import Plan, Stage, content_hash
 from pipeline.scheduling import Failure
 from pipeline.stages import GENOTYPE, HISTORY, PER_QUERY, PICTURES, SPLIT, Report
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, study_place
 
 KEY_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG = "msinet.key", "msinet.spec", "msinet.synced", "msinet.files"
 # Files of a result that its run shows, by kind; the others stay where `WEIGHTS_TAG` says.
@@ -169,6 +169,7 @@ def sync(uri: str, plan: Plan, workspace: Workspace) -> int:
         view.open(running=False)
         for stage in done:
             view.sync(stage)
+        view.show_study()
         if all(stage.result or stage.lacks for stage in plan.stages.values()):
             view.close(failed=False)
     except Exception as error:
@@ -330,6 +331,17 @@ class _View:
             if failure.get(name):
                 self.client.log_text(run, failure[name], f"{name}.txt")
         self.client.set_terminated(run, "FAILED")
+
+    def show_study(self) -> None:
+        """What an outer loop has ended in (its table, its picture, its experiments) in the parent run."""
+        ending = (".csv", ".png", ".yaml")
+        entries = self.workspace.store.entries(study_place(self.plan.experiment.name))
+        with tempfile.TemporaryDirectory() as folder:
+            for entry in entries:
+                if entry.key.endswith(ending):
+                    path = Path(folder) / Path(entry.key).name
+                    self.workspace.store.download(entry.key, path)
+                    self.client.log_artifact(self.parent, str(path), "tune")
 
     def close(self, *, failed: bool) -> None:
         """End the parent run."""

@@ -48,6 +48,11 @@ class Attempt:
         return f"{stage_place(self.kind, self.key)}/attempts/{self.id}"
 
 
+def study_place(name: str) -> str:
+    """The folder of everything about an experiment's outer loop, as a key."""
+    return f"tune/{name}"
+
+
 def stage_place(kind: str, key: str) -> str:
     """The key of a stage's folder in the store."""
     return f"stages/{kind}/{key}"

@@ -33,7 +33,7 @@ from pipeline.tuning.searcher import Broken, StudySearcher, halving
 from pipeline.tuning.section import genotype_of, recipe_of
 from pipeline.tuning.studies import DEFINITION, DEVICE, Trials, mend, open_storage, open_study
 from pipeline.tuning.trial import base_of, plan_trial, run_trial, settings
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, study_place
 
 STORAGE_VARIABLE = "MSINET_TUNE_STORAGE"
 RETRIES = 2  # of a trial whose worker was lost
@@ -53,7 +53,7 @@ class Outer:
         self.experiment, self.workspace, self.say = experiment, workspace, say
         self.tune = settings(experiment)
         self.base = base_of(experiment)
-        self.place = f"tune/{experiment.name}"  # of everything about the study in the workspace's store
+        self.place = study_place(experiment.name)
         self.fingerprints: dict[str, str] = {}
 
     def check(self) -> None:
@@ -71,7 +71,7 @@ class Outer:
         Raises:
             RequestError: It cannot be read.
         """
-        place = self._study_place()
+        place = self._storage_place()
         if "://" not in place and not os.path.isfile(place):
             return False
         self.fingerprints = known_fingerprints(self.base, self.workspace)
@@ -80,7 +80,7 @@ class Outer:
             return bool(self.study.user_attrs.get(DEFINITION) == self.definition)
         return False
 
-    def _study_place(self) -> str:
+    def _storage_place(self) -> str:
         named = os.environ.get(STORAGE_VARIABLE)
         if named is None and self.tune.storage is not None:
             named = self.tune.storage.get_secret_value()
@@ -122,7 +122,7 @@ class Outer:
             RequestError: The study cannot be opened, is another one, or has a driver.
         """
         with self._only_driver():
-            place = self._study_place()
+            place = self._storage_place()
             mend(place)
             self.study = open_study(self.experiment.name, self.tune, open_storage(place), self.definition)
             trials = Trials(self.study, self.tune, self._look, self.say)

@@ -70,7 +70,7 @@ def die(address: str, task: Any, holder: str, call: int) -> Any:
 
 
 def test_a_stage_whose_worker_always_dies_fails_alone(calls: Path, workspace: Workspace) -> None:
-    _, outcome, watcher = run_grid(workspace, failing(calls, die), only="")
+    planned, outcome, watcher = run_grid(workspace, failing(calls, die), only="")
     assert len(calls.read_text().splitlines()) == ATTEMPTS
     assert outcome.names(FAILED) == ["prepare campus"]
     assert len(watcher.reasons) == ATTEMPTS - 1
@@ -78,6 +78,8 @@ def test_a_stage_whose_worker_always_dies_fails_alone(calls: Path, workspace: Wo
     assert "the stage's worker was lost" in message
     assert f"{ATTEMPTS} attempts" in message
     assert "\n" not in message
+    kept = workspace.last_failure("prepare", str(planned.stages["prepare campus"].key))
+    assert (kept or {}).get("message") == message, "`msinet status` shows it"
     assert len(outcome.names(SKIPPED)) == 1
     assert "on campus" in outcome.names(SKIPPED)[0]
     assert {name.split()[0] for name in outcome.names(DONE)} == {"prepare", "retrain", "evaluate"}, "the others went on"

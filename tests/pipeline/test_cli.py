@@ -155,3 +155,5 @@ def test_a_stage_that_fails_later_gives_exit_code_1(tiny: dict[str, Any], tmp_pa
     status = msinet("status", path, folder=tmp_path)
     assert "failed: retrain street MSINet in_domain seed 0" in status.stdout
     assert "the losses must stay finite" in status.stdout
+    assert "  traceback:\n    Traceback (most recent call last):" in status.stdout
+    assert "require_finite" in status.stdout

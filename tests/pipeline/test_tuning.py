@@ -561,3 +561,6 @@ def test_a_killed_driver_goes_on_to_exactly_its_trials(tiny: dict[str, Any], tmp
     runs = client.search_runs([found.experiment_id], "tags.kind = 'evaluate'")
     assert sorted(float(run.data.metrics["mAP"]) for run in runs) == sorted(trial.values[0] for trial in trials)
     assert {run.data.tags["domain"] for run in runs} == {"held_out"}
+    (parent,) = {run.data.tags["mlflow.parentRunId"] for run in runs}
+    shown = {file.path for file in client.list_artifacts(parent, "tune")}
+    assert {"tune/front.csv", "tune/trials.png", "tune/retrain.yaml"} <= shown
