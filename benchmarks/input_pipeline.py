@@ -23,8 +23,7 @@ from msinet.data.records import Record
 from msinet.data.samplers import IdentityBatches
 from msinet.data.transforms import (
     ATTEMPTS,
-    BRIGHTNESS,
-    CONTRAST,
+    COLOURS,
     CROSS_DOMAIN,
     ERASE,
     ERASING_AREA,
@@ -35,8 +34,7 @@ from msinet.data.transforms import (
     LEFT,
     MEAN,
     ORDER,
-    ORDERS_63,
-    SATURATION,
+    ORDERS,
     STD,
     TOP,
     Augmentation,
@@ -45,7 +43,7 @@ from msinet.data.transforms import (
 
 SEED = 0
 NUM_INSTANCES = 4
-ENHANCE = {BRIGHTNESS: ImageEnhance.Brightness, CONTRAST: ImageEnhance.Contrast, SATURATION: ImageEnhance.Color}
+ENHANCE = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)  # the operations' numbers
 
 
 class Pictures(Dataset[Tensor]):
@@ -83,16 +81,12 @@ class Pictures(Dataset[Tensor]):
 
 def jittered(image: Image.Image, row: np.ndarray, augmentation: Augmentation) -> Image.Image:
     """Brightness, contrast and saturation in the sample's order."""
-    strength = {
-        BRIGHTNESS: augmentation.brightness,
-        CONTRAST: augmentation.contrast,
-        SATURATION: augmentation.saturation,
-    }
-    if not any(strength.values()):
+    strength_3 = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
+    if not any(strength_3):
         return image
-    for operation in ORDERS_63[int(row[ORDER] * len(ORDERS_63))].tolist():
-        factor = np.float32(1 + strength[operation] * (2 * row[operation] - 1))
-        image = ENHANCE[operation](image).enhance(float(factor))
+    factor_3 = (1 + np.array(strength_3) * (2 * row[COLOURS] - 1)).astype(np.float32)
+    for operation in ORDERS[int(row[ORDER] * len(ORDERS))]:
+        image = ENHANCE[operation](image).enhance(float(factor_3[operation]))
     return image
 
 

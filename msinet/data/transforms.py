@@ -1,13 +1,16 @@
-"""Augmentation of a whole batch on its device, after the pictures were resized .
+"""Augmentation of a whole batch on its device, after the pictures were resized.
 
 Every random decision is a number of a table that follows from seed, epoch and stream alone, a row per sample,
 so that neither loaders nor the number of processes change what a sample looks like.
 
-Legend: B pictures, H×W pixels, C = 3 channels, S = W·C, R random numbers for each picture.
+Legend: B pictures, H×W pixels, C = 3 channels, S = W·C, R random numbers for each picture,
+N colour operations (3 or none), A attempts at a rectangle.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msinet.data.streams import generator
+from msinet.data.transforms_cpu import BRIGHTEN, CONTRAST, GREY_WEIGHTS, SATURATE, augment_on_cpu
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in [0, 1]
 
@@ -25,13 +29,12 @@ ERASING_FILL = (0.4914, 0.4822, 0.4465)  # after normalisation
 ERASING_ATTEMPTS = 10  # rectangles drawn before a picture is left whole
 
 # What the columns of a row are for.
-FLIP, TOP, LEFT, BRIGHTNESS, CONTRAST, SATURATION, ORDER, ERASE, ATTEMPTS = range(9)
+FLIP, TOP, LEFT, _, _, _, ORDER, ERASE, ATTEMPTS = range(9)
+COLOURS = slice(3, 6)  # brightness, contrast, saturation
 NUM_RANDOM = ATTEMPTS + 4 * ERASING_ATTEMPTS  # R; an attempt needs area, aspect, top and left
 
-# Colour operations in each of their orders, as columns of the table.
-ORDERS_63 = torch.tensor(list(permutations((BRIGHTNESS, CONTRAST, SATURATION))))
-# Pillow's weights of red, green and blue in grey (ITU-R 601: 0.299, 0.587, 0.114), in units of 1/65536.
-GREY_WEIGHTS = (19595.0, 38470.0, 7471.0)
+# Colour operations in each of their orders.
+ORDERS = tuple(permutations((BRIGHTEN, CONTRAST, SATURATE)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,33 @@ def random_table(seed: int, epoch: int, stream: str, num_samples: int, cycle: in
     return generator(seed, f"{stream}/augmentation", epoch, cycle).random((num_samples, NUM_RANDOM))
 
 
+class Choices(NamedTuple):
+    """What the random numbers choose for each picture.
+
+    Attributes:
+        flipped_B: Whether it is flipped.
+        shift_B2: How far down and to the right the crop begins, in pixels; negative where it begins in the padding.
+        operations_BN: `BRIGHTEN`, `CONTRAST` and `SATURATE` in their order; none where the colours stay.
+        factors_BN: Of the operations, float32; 1 changes nothing.
+        erased_B4: Rows from, to below, and columns from, to below, that are erased; empty where nothing is.
+    """
+
+    flipped_B: Tensor
+    shift_B2: Tensor
+    operations_BN: Tensor
+    factors_BN: Tensor
+    erased_B4: Tensor
+
+
+def choose(random_BR: Tensor, size_HW: tuple[int, int], augmentation: Augmentation) -> Choices:
+    """Read the rows of `random_table`, for pictures of (height, width) pixels."""
+    flipped_B = random_BR[:, FLIP] < augmentation.flip
+    shift_B2 = (random_BR[:, [TOP, LEFT]] * (2 * augmentation.pad + 1)).long() - augmentation.pad
+    return Choices(
+        flipped_B, shift_B2, *_colours(random_BR, augmentation), _rectangles(random_BR, size_HW, augmentation)
+    )
+
+
 def augment(images_BHWC: Tensor, random_BR: Tensor, augmentation: Augmentation) -> Tensor:
     """Augmented, normalised pictures: images_BCHW, float32, in channels-last memory.
 
@@ -87,11 +117,17 @@ def augment(images_BHWC: Tensor, random_BR: Tensor, augmentation: Augmentation) 
         random_BR: Rows of `random_table`, float64, on the same device.
         augmentation: What to do.
     """
-    images_BHWC = _flip_and_crop(images_BHWC, random_BR, augmentation)
-    if augmentation.brightness or augmentation.contrast or augmentation.saturation:
-        images_BHWC = _jitter(images_BHWC, random_BR, augmentation)
-    images_BCHW = normalise(images_BHWC)
-    return _erase(images_BCHW, random_BR, augmentation) if augmentation.erasing else images_BCHW
+    _, H, W, _ = images_BHWC.shape
+    choices = choose(random_BR, (H, W), augmentation)
+    if images_BHWC.device.type == "cpu":
+        return augment_on_cpu(images_BHWC, choices, _normalised_levels(), np.array(ERASING_FILL, np.float32))
+    return augment_on_device(images_BHWC, choices)
+
+
+def augment_on_device(images_BHWC: Tensor, choices: Choices) -> Tensor:
+    """The same as operations on whole batches, without a wait for the device."""
+    levels_BHWC = _mix(_flip_and_crop(images_BHWC, choices), choices)
+    return _erase(normalise(levels_BHWC), choices)
 
 
 def normalise(images_BHWC: Tensor) -> Tensor:
@@ -102,23 +138,62 @@ def normalise(images_BHWC: Tensor) -> Tensor:
     """
     B, H, W, C = images_BHWC.shape
     # The colours of a whole row stand one after the other: long runs of numbers are quick to compute with.
-    mean_S, std_S = (torch.tensor(x, device=images_BHWC.device).repeat(W) for x in (MEAN, STD))
+    mean_S, std_S = (_constant(x, images_BHWC.device).repeat(W) for x in (MEAN, STD))
     images_BHS = images_BHWC.reshape(B, H, W * C).float()
     return images_BHS.div(255).sub_(mean_S).div_(std_S).view(B, H, W, C).permute(0, 3, 1, 2)
 
 
-def _flip_and_crop(images_BHWC: Tensor, random_BR: Tensor, augmentation: Augmentation) -> Tensor:
-    """Flip, pad with black, and crop to the size before, as one gather of pixels."""
-    if not (augmentation.flip or augmentation.pad):
-        return images_BHWC
+@cache
+def _normalised_levels() -> NDArray[np.float32]:
+    """What each grey level becomes in each channel, C×256."""
+    levels_1256C = torch.arange(256)[None, :, None, None].expand(1, 256, 1, len(MEAN))
+    return normalise(levels_1256C)[0, :, :, 0].contiguous().numpy()
+
+
+@cache
+def _constant(values: tuple[Any, ...], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Sent to the device once: a copy in every step would wait for it."""
+    return torch.tensor(values, device=device, dtype=dtype)
+
+
+def _colours(random_BR: Tensor, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
+    """Colour operations and their factors, each B×3, or B×0 where the colours stay."""
+    strengths = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
+    order_B = (random_BR[:, ORDER] * len(ORDERS)).long()
+    operations_BN = _constant(ORDERS, random_BR.device)[order_B, : 3 if any(strengths) else 0]
+    strength_3 = _constant(strengths, random_BR.device, random_BR.dtype)
+    factors_B3 = (1 + strength_3 * (2 * random_BR[:, COLOURS] - 1)).float()
+    return operations_BN, factors_B3.gather(1, operations_BN)
+
+
+def _rectangles(random_BR: Tensor, size_HW: tuple[int, int], augmentation: Augmentation) -> Tensor:
+    """The first drawn rectangle that fits, in the pictures that are drawn for it, B×4."""
+    B, (H, W) = len(random_BR), size_HW
+    area_BA, aspect_BA, top_BA, left_BA = random_BR[:, ATTEMPTS:].reshape(B, ERASING_ATTEMPTS, 4).unbind(2)
+    area_BA = _between(ERASING_AREA, area_BA) * (H * W)
+    aspect_BA = _between(ERASING_ASPECT, aspect_BA)
+    height_BA = (area_BA * aspect_BA).sqrt().round()
+    width_BA = (area_BA / aspect_BA).sqrt().round()
+    top_BA = (top_BA * (H - height_BA + 1)).floor()
+    left_BA = (left_BA * (W - width_BA + 1)).floor()
+    fits_BA = (height_BA < H) & (width_BA < W)
+    erased_BA = fits_BA & (random_BR[:, ERASE, None] < augmentation.erasing)
+    sides_BA4 = torch.stack([top_BA, top_BA + height_BA, left_BA, left_BA + width_BA], 2) * erased_BA[:, :, None]
+    first_B = fits_BA.int().argmax(1)
+    return sides_BA4[torch.arange(B, device=first_B.device), first_B].long()
+
+
+def _between(bounds: tuple[float, float], random: Tensor) -> Tensor:
+    return bounds[0] + (bounds[1] - bounds[0]) * random
+
+
+def _flip_and_crop(images_BHWC: Tensor, choices: Choices) -> Tensor:
+    """As one gather of pixels."""
     B, H, W, C = images_BHWC.shape
-    device, pad = images_BHWC.device, augmentation.pad
-    top_B = (random_BR[:, TOP] * (2 * pad + 1)).long()
-    left_B = (random_BR[:, LEFT] * (2 * pad + 1)).long()
-    rows_BH = torch.arange(H, device=device) + top_B[:, None] - pad
-    columns_BW = torch.arange(W, device=device) + left_B[:, None] - pad
-    flipped_B1 = random_BR[:, FLIP, None] < augmentation.flip
-    columns_BW = torch.where(flipped_B1, W - 1 - columns_BW, columns_BW)
+    device = images_BHWC.device
+    rows_BH = torch.arange(H, device=device) + choices.shift_B2[:, :1]
+    columns_BW = torch.arange(W, device=device) + choices.shift_B2[:, 1:]
+    columns_BW = torch.where(choices.flipped_B[:, None], W - 1 - columns_BW, columns_BW)
     inside_BHW = _within(rows_BH, H)[:, :, None] & _within(columns_BW, W)[:, None, :]
     batch_B11 = torch.arange(B, device=device)[:, None, None]
     pixels_BHW = (batch_B11 * H + rows_BH[:, :, None]) * W + columns_BW[:, None, :]
@@ -132,62 +207,38 @@ def _within(positions: Tensor, size: int) -> Tensor:
     return (positions >= 0) & (positions < size)
 
 
-def _jitter(images_BHWC: Tensor, random_BR: Tensor, augmentation: Augmentation) -> Tensor:
-    """Brightness, contrast and saturation in each picture's own order: whole grey levels as float32.
+def _mix(images_BHWC: Tensor, choices: Choices) -> Tensor:
+    """The colour operations in each picture's own order: whole grey levels.
 
     Each of the three mixes the picture with a duller one: black, its mean grey, its grey version. So a step of
     the order is one mix, whose dull picture differs from sample to sample.
     """
-    strength_3 = random_BR.new_tensor([augmentation.brightness, augmentation.contrast, augmentation.saturation])
-    factors_B3 = (1 + strength_3 * (2 * random_BR[:, BRIGHTNESS : SATURATION + 1] - 1)).float()
-    order_B = (random_BR[:, ORDER] * len(ORDERS_63)).long()
-    operations_B3 = ORDERS_63.to(order_B.device)[order_B]
     # Colour by colour, so that the planes are long runs of numbers.
     images_BCHW = images_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    for step in range(3):
-        operation_B111 = operations_B3[:, step, None, None, None]
-        factor_B111 = factors_B3.gather(1, operations_B3[:, step, None] - BRIGHTNESS)[:, :, None, None]
+    for operation_B, factor_B in zip(choices.operations_BN.unbind(1), choices.factors_BN.unbind(1), strict=True):
+        operation_B111, factor_B111 = operation_B[:, None, None, None], factor_B[:, None, None, None]
         grey_B1HW = _grey(images_BCHW)
         # Pillow rounds the mean grey, and cuts a mixed level to a whole one.
         mean_B111 = (grey_B1HW.mean((1, 2, 3), keepdim=True, dtype=torch.float64) + 0.5).floor().float()
-        dull_B1HW = torch.where(operation_B111 == SATURATION, grey_B1HW, mean_B111)
-        dull_B1HW = dull_B1HW.masked_fill(operation_B111 == BRIGHTNESS, 0.0)
+        dull_B1HW = torch.where(operation_B111 == SATURATE, grey_B1HW, mean_B111)
+        dull_B1HW = dull_B1HW.masked_fill(operation_B111 == BRIGHTEN, 0.0)
         images_BCHW.sub_(dull_B1HW).mul_(factor_B111).add_(dull_B1HW).clamp_(0, 255).floor_()
     return images_BCHW.permute(0, 2, 3, 1)
 
 
 def _grey(images_BCHW: Tensor) -> Tensor:
     """Whole grey levels; sums stay below 2**24, so float32 holds them exactly."""
-    red, green, blue = (images_BCHW[:, c, None] * weight for c, weight in enumerate(GREY_WEIGHTS))
+    red, green, blue = (images_BCHW[:, c, None] * float(weight) for c, weight in enumerate(GREY_WEIGHTS))
     return (red + green + blue).add_(32768).div_(65536).floor_()
 
 
-def _erase(images_BCHW: Tensor, random_BR: Tensor, augmentation: Augmentation) -> Tensor:
-    """Fill the first drawn rectangle that fits, in the pictures that are drawn for it."""
-    B, _, H, W = images_BCHW.shape
+def _erase(images_BCHW: Tensor, choices: Choices) -> Tensor:
+    _, _, H, W = images_BCHW.shape
     device = images_BCHW.device
-    area_BA, aspect_BA, top_BA, left_BA = random_BR[:, ATTEMPTS:].reshape(B, ERASING_ATTEMPTS, 4).unbind(2)
-    area_BA = _between(ERASING_AREA, area_BA) * (H * W)
-    aspect_BA = _between(ERASING_ASPECT, aspect_BA)
-    height_BA = (area_BA * aspect_BA).sqrt().round()
-    width_BA = (area_BA / aspect_BA).sqrt().round()
-    fits_BA = (height_BA < H) & (width_BA < W)
-    first_B1 = fits_BA.int().argmax(1, keepdim=True)
-
-    def chosen(values_BA: Tensor) -> Tensor:
-        return values_BA.gather(1, first_B1)
-
-    height_B1, width_B1 = chosen(height_BA), chosen(width_BA)
-    top_B1 = (chosen(top_BA) * (H - height_B1 + 1)).floor()
-    left_B1 = (chosen(left_BA) * (W - width_B1 + 1)).floor()
-    erased_B1 = (random_BR[:, ERASE, None] < augmentation.erasing) & chosen(fits_BA)
     rows_H, columns_W = torch.arange(H, device=device), torch.arange(W, device=device)
-    rows_BH = (rows_H >= top_B1) & (rows_H < top_B1 + height_B1) & erased_B1
-    columns_BW = (columns_W >= left_B1) & (columns_W < left_B1 + width_B1)
+    top_B1, bottom_B1, left_B1, right_B1 = choices.erased_B4[:, :, None].unbind(1)
+    rows_BH = (rows_H >= top_B1) & (rows_H < bottom_B1)
+    columns_BW = (columns_W >= left_B1) & (columns_W < right_B1)
     inside_B1HW = (rows_BH[:, :, None] & columns_BW[:, None, :])[:, None]
-    fill_C11 = torch.tensor(ERASING_FILL, device=device)[:, None, None]
+    fill_C11 = _constant(ERASING_FILL, device)[:, None, None]
     return torch.where(inside_B1HW, fill_C11, images_BCHW)
-
-
-def _between(bounds: tuple[float, float], random: Tensor) -> Tensor:
-    return bounds[0] + (bounds[1] - bounds[0]) * random

@@ -108,11 +108,29 @@ def test_colour_jitter_is_within_one_grey_level_of_pillow(augmentation: Augmenta
     assert (levels == expected).mean() > 0.999
 
 
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        PLAIN,
+        Augmentation(flip=0.5, pad=3),
+        Augmentation(flip=0.5, pad=40),
+        replace(PLAIN, brightness=1.0, contrast=1.0, saturation=1.0),
+        replace(CROSS_DOMAIN, erasing=0.7),
+        IN_DOMAIN,
+    ],
+)
+@pytest.mark.parametrize("size_HW", [(32, 16), (13, 21)])
+def test_the_compiled_path_equals_the_path_of_devices(augmentation: Augmentation, size_HW: tuple[int, int]) -> None:
+    images, random = pictures(61, size_HW), table(61)
+    expected = transforms.augment_on_device(images, transforms.choose(random, size_HW, augmentation))
+    assert augment(images, random, augmentation).equal(expected)
+
+
 def test_every_order_of_the_colour_operations_is_drawn() -> None:
     orders = [ORDERS[int(u * 6)] for u in table(60)[:, 6]]
     assert set(orders) == set(ORDERS)
-    letters = {transforms.BRIGHTNESS: "b", transforms.CONTRAST: "c", transforms.SATURATION: "s"}
-    assert ["".join(letters[column] for column in order) for order in transforms.ORDERS_63.tolist()] == ORDERS
+    letters = {transforms.BRIGHTEN: "b", transforms.CONTRAST: "c", transforms.SATURATE: "s"}
+    assert ["".join(letters[operation] for operation in order) for order in transforms.ORDERS] == ORDERS
 
 
 def test_normalisation_is_exact() -> None:

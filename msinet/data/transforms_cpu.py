@@ -1,0 +1,130 @@
+"""The augmentation of a batch in one pass over each picture, compiled for processors: a picture stays in the cache.
+
+Legend: B pictures, H×W pixels, C = 3 channels, N colour operations (3 or none).
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+BRIGHTEN, CONTRAST, SATURATE = range(3)  # colour operations
+# Pillow's weights of red, green and blue in grey (ITU-R 601: 0.299, 0.587, 0.114), in units of 1/65536.
+GREY_WEIGHTS = (19595, 38470, 7471)
+RED, GREEN, BLUE = GREY_WEIGHTS
+
+
+def augment_on_cpu(
+    images_BHWC: Tensor,
+    choices: tuple[Tensor, ...],
+    normalised_C256: NDArray[np.float32],
+    fill_C: NDArray[np.float32],
+) -> Tensor:
+    """What `msinet.data.transforms.augment` does, by as many threads as torch uses: images_BCHW, the same numbers.
+
+    Args:
+        images_BHWC: uint8.
+        choices: A `msinet.data.transforms.Choices`.
+        normalised_C256: What each grey level becomes.
+        fill_C: What erased pixels become.
+    """
+    sources = [np.ascontiguousarray(source.numpy()) for source in (images_BHWC, *choices)]
+    result_BHWC = np.empty(images_BHWC.shape, np.float32)
+    threads = torch.get_num_threads()
+    ends = np.linspace(0, len(result_BHWC), threads + 1).astype(int)
+
+    def work(start: int, end: int) -> None:
+        own = (array[start:end] for array in (result_BHWC, *sources))
+        _augment(normalised_C256, fill_C, *own)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, ends[:-1], ends[1:]))
+    return torch.from_numpy(result_BHWC).permute(0, 3, 1, 2)
+
+
+@numba.njit(cache=True, nogil=True)
+def _augment(
+    normalised_C256, fill_C, result_BHWC, source_BHWC, flipped_B, shift_B2, operations_BN, factors_BN, erased_B4
+):
+    _, H, W, C = source_BHWC.shape
+    levels_HWC = np.empty((H, W, C), np.uint8)
+    levels_NC = levels_HWC.reshape(H * W, C)
+    for b in range(len(source_BHWC)):
+        _flip_and_crop(source_BHWC[b], flipped_B[b], shift_B2[b], levels_HWC)
+        # Levels that stand for others: what changes each level alone waits for the next pass over the picture.
+        table_256 = np.arange(256).astype(np.uint8)
+        for n in range(operations_BN.shape[1]):
+            operation, factor = operations_BN[b, n], factors_BN[b, n]
+            if operation == SATURATE:
+                _saturate(levels_NC, table_256, factor)
+                table_256 = np.arange(256).astype(np.uint8)
+            else:
+                dull = _mean_grey(levels_NC, table_256) if operation == CONTRAST else 0
+                for level in range(256):
+                    table_256[level] = _mixed(table_256[level], dull, factor)
+        _normalise(levels_NC, normalised_C256[:, table_256], result_BHWC[b].reshape(H * W, C))
+        top, bottom, left, right = erased_B4[b]
+        result_BHWC[b, top:bottom, left:right] = fill_C
+
+
+@numba.njit(cache=True, nogil=True)
+def _flip_and_crop(source_HWC, flipped, shift_2, result_HWC):
+    """Row y and column x come from y and x plus the shift, of the mirrored picture if flipped; black beyond it."""
+    H, W, _ = source_HWC.shape
+    down, right = shift_2
+    result_HWC[:] = 0
+    low, high = max(0, -right), min(W, W - right)
+    if low >= high:  # padding alone
+        return
+    for y in range(max(0, -down), min(H, H - down)):
+        row, target = source_HWC[y + down], result_HWC[y]
+        if flipped:
+            for x in range(low, high):
+                for c in range(3):
+                    target[x, c] = row[W - 1 - x - right, c]
+        else:
+            target[low:high] = row[low + right : high + right]
+
+
+@numba.njit(cache=True, nogil=True)
+def _saturate(levels_NC, table_256, factor):
+    """Mix a picture with its grey version."""
+    for n in range(len(levels_NC)):
+        red, green, blue = table_256[levels_NC[n, 0]], table_256[levels_NC[n, 1]], table_256[levels_NC[n, 2]]
+        grey = _grey(red, green, blue)
+        levels_NC[n, 0] = _mixed(red, grey, factor)
+        levels_NC[n, 1] = _mixed(green, grey, factor)
+        levels_NC[n, 2] = _mixed(blue, grey, factor)
+
+
+@numba.njit(cache=True, nogil=True)
+def _mean_grey(levels_NC, table_256):
+    total = 0
+    for n in range(len(levels_NC)):
+        total += _grey(table_256[levels_NC[n, 0]], table_256[levels_NC[n, 1]], table_256[levels_NC[n, 2]])
+    return int(total / len(levels_NC) + 0.5)  # rounded, as Pillow does it
+
+
+@numba.njit(cache=True, nogil=True)
+def _normalise(levels_NC, normalised_C256, result_NC):
+    red_256, green_256, blue_256 = normalised_C256
+    for n in range(len(levels_NC)):
+        result_NC[n, 0] = red_256[levels_NC[n, 0]]
+        result_NC[n, 1] = green_256[levels_NC[n, 1]]
+        result_NC[n, 2] = blue_256[levels_NC[n, 2]]
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _grey(red, green, blue):
+    return (RED * np.int32(red) + GREEN * np.int32(green) + BLUE * np.int32(blue) + np.int32(32768)) >> 16
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _mixed(level, dull, factor):
+    """In float32, cut to a whole level, as Pillow does it."""
+    dull = np.float32(dull)
+    mixed = (np.float32(level) - dull) * factor + dull
+    return np.uint8(min(max(mixed, np.float32(0)), np.float32(255)))
