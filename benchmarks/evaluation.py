@@ -1,6 +1,8 @@
 """From embeddings to rank-k and mAP: `--help`. The defaults are Market-1501's queries and gallery."""
 
+import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from torch.nn.functional import normalize
 
 from msinet.metrics import RankingResult, evaluate_ranking
 
+MAX_RANK = 50
 BYTES_OF_A_PAIR = 29  # distance, order, gathered identities, matches: what the released evaluation holds at a time
 
 
@@ -49,6 +52,32 @@ class ReleasedEvaluation:
             return self.metrics.eval_func(ranks_QG, *pids, *camids)
 
 
+class CompiledRanking:
+    """torchreid's compiled scores of one matrix of distances, which is computed as ours, in one block."""
+
+    def __init__(self, checkout: Path, data: Retrieval, device: torch.device) -> None:
+        folder = checkout / "torchreid" / "metrics" / "rank_cylib"
+        compiled = sorted(folder.glob("rank_cy.*.so"))
+        if not compiled:
+            raise SystemExit(
+                f"`--torchreid` must be a checkout of KaiyangZhou/deep-person-reid with its ranking compiled, but "
+                f"{folder} holds no rank_cy.*.so: run `python setup.py build_ext --inplace` there."
+            )
+        spec = importlib.util.spec_from_file_location("rank_cy", compiled[0])
+        assert spec is not None
+        assert spec.loader is not None
+        self.module: Any = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.module)
+        self.data, self.device = data, device
+
+    def run(self) -> tuple[np.ndarray, float]:
+        """(CMC, mAP)."""
+        embeddings, pids, camids = self.data.sides()
+        query_QD, gallery_GD = (normalize(side.to(self.device)) for side in embeddings)
+        distance_QG = (-query_QD @ gallery_GD.T).cpu().numpy()
+        return self.module.evaluate_cy(distance_QG, *pids, *camids, MAX_RANK)
+
+
 def ranks_of(data: Retrieval, device: torch.device) -> np.ndarray:
     """The place of each gallery image in each query's order; equal distances keep the gallery's order."""
     query_QD, gallery_GD = (normalize(side.to(device)) for side in data.sides()[0])
@@ -56,6 +85,13 @@ def ranks_of(data: Retrieval, device: torch.device) -> np.ndarray:
     ranks_QG = np.empty(order_QG.shape, np.float32)
     np.put_along_axis(ranks_QG, order_QG, np.arange(order_QG.shape[1], dtype=np.float32)[None], axis=1)
     return ranks_QG
+
+
+def check_compiled(result: RankingResult, peer: CompiledRanking) -> None:
+    """Its scores are sums of float32, and equal distances come in any order."""
+    cmc, mAP = peer.run()
+    require("torchreid's mAP", abs(result.mAP - mAP), 1e-5)
+    require("torchreid's CMC", float(np.abs(result.cmc - cmc).max()), 1e-5)
 
 
 def check_scores(result: RankingResult, peer: ReleasedEvaluation, device: torch.device) -> None:
@@ -72,13 +108,14 @@ def check_scores(result: RankingResult, peer: ReleasedEvaluation, device: torch.
 def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__, repeats=3)
     retrieval_arguments(parser, 3368, 15913)
+    parser.add_argument("--torchreid", type=Path, help="a checkout of KaiyangZhou/deep-person-reid, ranking compiled")
     args, device = begin(parser, argv)
     data = Retrieval.random(args.queries, args.gallery, args.dim)
     embeddings, pids, camids = data.sides()
     embeddings = [side.to(device) for side in embeddings]
 
     def run() -> RankingResult:
-        return evaluate_ranking(*embeddings, *pids, *camids)
+        return evaluate_ranking(*embeddings, *pids, *camids, max_rank=MAX_RANK)
 
     contenders = [Contender("embeddings to scores: ours", args.queries, run)]
     if args.reference and not fits(BYTES_OF_A_PAIR * args.queries * args.gallery):
@@ -87,6 +124,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         peer = ReleasedEvaluation(released(args.reference, device), data, device)
         check_scores(run(), peer, device)
         contenders.append(Contender("embeddings to scores: released", args.queries, peer.run))
+    if args.torchreid:
+        compiled = CompiledRanking(args.torchreid, data, device)
+        check_compiled(run(), compiled)
+        contenders.append(Contender("embeddings to scores: torchreid, compiled", args.queries, compiled.run))
     race(contenders, args, device)
     print_table(contenders)
 

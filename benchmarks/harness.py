@@ -110,7 +110,7 @@ def begin(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[
         print(f"device     {device_name(device)}, CUDA {torch.version.cuda}")
     print(f"processor  {device_name(torch.device('cpu'))}, {args.threads} of {os.cpu_count()} threads")
     print(f"software   torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}")
-    hidden = {"reference", "device", "threads"}
+    hidden = {"reference", "torchreid", "device", "threads"}
     print(
         "settings   " + ", ".join(f"{name} {_text(x)}" for name, x in vars(args).items() if name not in hidden) + "\n"
     )

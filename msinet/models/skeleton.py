@@ -44,11 +44,15 @@ class Cell(nn.Module):
 
     def forward(self, x_BCHW: Tensor, mixture: Mixture) -> Tensor:
         """The cell's map; `mixture` holds the entries of its two slots."""
+        a, b = self.branches(x_BCHW, mixture)
+        return relu(self.leave_a(a) + self.leave_b(b) + self.shortcut(x_BCHW), inplace=True)
+
+    def branches(self, x_BCHW: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
+        """Both branches after the second interaction, a quarter as many channels each as the cell gives."""
         first, second = mixture
         a, b = self.enter_a(x_BCHW), self.enter_b(x_BCHW)
         a, b = self.first_interaction(self.first_a(a), self.first_b(b), *first)
-        a, b = self.second_interaction(self.second_a(a), self.second_b(b), *second)
-        return relu(self.leave_a(a) + self.leave_b(b) + self.shortcut(x_BCHW), inplace=True)
+        return self.second_interaction(self.second_a(a), self.second_b(b), *second)
 
 
 class Backbone(nn.Module):
