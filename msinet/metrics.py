@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numba
 import numpy as np
@@ -77,6 +77,18 @@ class RankingResult:
         return np.array([self.rank(k) for k in range(1, self.max_rank + 1)])
 
 
+class DistanceRows(Protocol):
+    """Distances that are computed when some of their rows are asked for, such as `msinet.reranking.Reranking`.
+
+    Attributes:
+        shape: (Q, G).
+    """
+
+    shape: tuple[int, int]
+
+    def __getitem__(self, rows: slice) -> Array: ...
+
+
 def evaluate_ranking(
     query_embedding: Tensor | Array,
     gallery_embedding: Tensor | Array,
@@ -119,7 +131,7 @@ def evaluate_ranking(
 
 
 def evaluate_distance(
-    distance_QG: Tensor | Array,
+    distance_QG: "Tensor | Array | DistanceRows",
     query_pids: Labels,
     gallery_pids: Labels,
     query_camids: Labels | None = None,
@@ -129,12 +141,11 @@ def evaluate_distance(
     max_rank: int = 50,
 ) -> RankingResult:
     """Score a retrieval from distances, re-ranked ones say, in float32; else as `evaluate_ranking`."""
-    distance_QG = torch.as_tensor(distance_QG).detach()
-    if distance_QG.ndim != 2:
+    if len(distance_QG.shape) != 2:
         raise ValueError(f"distances must have the shape (Q, G), but got {tuple(distance_QG.shape)}.")
     Q, G = distance_QG.shape
     codes = _codes(query_pids, gallery_pids, query_camids, gallery_camids, Q, G, remove_same_camera)
-    return _evaluate(lambda rows: distance_QG[rows].float(), codes, max_rank)
+    return _evaluate(lambda rows: torch.as_tensor(distance_QG[rows]).detach().float(), codes, max_rank)
 
 
 def unit_embeddings(query_embedding: Tensor | Array, gallery_embedding: Tensor | Array) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ over all images, a query's and a gallery image's vectors are compared by their J
 result is mixed with the original distance.
 
 Shapes: Q queries, G gallery images, A = Q + G all images, queries first, D numbers of an embedding, N nearest
-images that are kept of each. The A×A distances are never held: they pass in blocks of rows.
+images that are kept of each, R some queries. The A×A distances are never held: they pass in blocks of rows.
 """
 
 from typing import NamedTuple
@@ -28,6 +28,67 @@ class _Sparse(NamedTuple):
     values: Array
 
 
+class Reranking:
+    """A gallery re-ranked by the reciprocal neighbours that its images share with each query.
+
+    The original distance is the square of the squared Euclidean distance of L2-normalised embeddings, divided
+    by the row's maximum over all images, as in the released MSINet. Equal distances are ordered by position,
+    queries before gallery. Distances are computed where the embeddings lie, the rest on the CPU.
+
+    `reranking[rows]` are the distances of some queries, float32; `msinet.metrics.evaluate_distance` scores a
+    `Reranking` a block of queries at a time, so that no Q×G matrix is ever held.
+
+    Args:
+        query_embedding, gallery_embedding: (Q, D) and (G, D), L2-normalised here.
+        k1: Neighbours within which two images must find each other; any number of images may be fewer.
+        k2: Nearest images, itself first, over which an image's encoding is averaged; 1 for none but itself.
+        lambda_value: The share of the original distance, from 0 to 1. The defaults are the paper's.
+
+    Attributes:
+        shape: (Q, G).
+
+    Raises:
+        ValueError: Shapes do not fit, a number is not finite, or a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        query_embedding: Tensor | Array,
+        gallery_embedding: Tensor | Array,
+        *,
+        k1: int = 20,
+        k2: int = 6,
+        lambda_value: float = 0.3,
+    ) -> None:
+        if k1 < 1 or k2 < 1 or not 0 <= lambda_value <= 1:
+            raise ValueError(
+                "`k1` and `k2` must be at least 1 and `lambda_value` from 0 to 1, but got "
+                f"k1={k1}, k2={k2}, lambda_value={lambda_value}."
+            )
+        query_QD, gallery_GD = unit_embeddings(query_embedding, gallery_embedding)
+        self.shape = (len(query_QD), len(gallery_GD))
+        self._embedding_AD = torch.cat([query_QD, gallery_GD])
+        self._lambda = lambda_value
+        nearest_AN, self._farthest_A = _neighbours(self._embedding_AD, max(k1 + 1, k2))
+        start, columns = _reciprocal(np.ascontiguousarray(nearest_AN[:, : k1 + 1]), round(k1 / 2) + 1)
+        self._encoding = _Sparse(start, columns, _weights(self._embedding_AD, self._farthest_A, start, columns))
+        if k2 > 1:
+            self._encoding = _average(self._encoding, np.ascontiguousarray(nearest_AN[:, :k2]))
+        self._gallery_encoding = _columns_of(self._encoding, len(query_QD))
+
+    def __getitem__(self, rows: slice) -> Array:
+        """distance_RG of a run of R queries."""
+        num_queries, num_gallery = self.shape
+        chosen = range(num_queries)[rows]
+        distance_RG = np.empty((len(chosen), num_gallery), np.float32)
+        for part in row_blocks(len(chosen), num_gallery):
+            queries = slice(chosen.start + part.start, chosen.start + part.stop)
+            original_RA = _original(self._embedding_AD, queries) / self._farthest_A[queries, None]
+            distance_RG[part] = original_RA[:, num_queries:].cpu().numpy()
+        _mix_jaccard(distance_RG, chosen.start, self._encoding, self._gallery_encoding, self._lambda)
+        return distance_RG
+
+
 def rerank(
     query_embedding: Tensor | Array,
     gallery_embedding: Tensor | Array,
@@ -36,45 +97,8 @@ def rerank(
     k2: int = 6,
     lambda_value: float = 0.3,
 ) -> Array:
-    """Re-rank a gallery by the reciprocal neighbours that its images share with each query.
-
-    The original distance is the square of the squared Euclidean distance of L2-normalised embeddings, divided
-    by the row's maximum over all images, as in the released MSINet. Equal distances are ordered by position,
-    queries before gallery. Distances are computed where the embeddings lie, the rest on the CPU.
-
-    Args:
-        query_embedding, gallery_embedding: (Q, D) and (G, D), L2-normalised here.
-        k1: Neighbours within which two images must find each other; any number of images may be fewer.
-        k2: Nearest images, itself first, over which an image's encoding is averaged; 1 for none but itself.
-        lambda_value: The share of the original distance, from 0 to 1. The defaults are the paper's.
-
-    Returns:
-        distance_QG, float32; `msinet.metrics.evaluate_distance` scores it.
-
-    Raises:
-        ValueError: Shapes do not fit, a number is not finite, or a setting is out of range.
-    """
-    if k1 < 1 or k2 < 1 or not 0 <= lambda_value <= 1:
-        raise ValueError(
-            "`k1` and `k2` must be at least 1 and `lambda_value` from 0 to 1, but got "
-            f"k1={k1}, k2={k2}, lambda_value={lambda_value}."
-        )
-    query_QD, gallery_GD = unit_embeddings(query_embedding, gallery_embedding)
-    embedding_AD = torch.cat([query_QD, gallery_GD])
-    num_queries = len(query_QD)
-
-    nearest_AN, farthest_A = _neighbours(embedding_AD, max(k1 + 1, k2))
-    start, columns = _reciprocal(np.ascontiguousarray(nearest_AN[:, : k1 + 1]), round(k1 / 2) + 1)
-    encoding = _Sparse(start, columns, _weights(embedding_AD, farthest_A, start, columns))
-    if k2 > 1:
-        encoding = _average(encoding, np.ascontiguousarray(nearest_AN[:, :k2]))
-
-    distance_QG = np.empty((num_queries, len(gallery_GD)), np.float32)
-    for rows in row_blocks(num_queries, len(embedding_AD)):
-        original_QA = _original(embedding_AD, rows) / farthest_A[rows, None]
-        distance_QG[rows] = original_QA[:, num_queries:].cpu().numpy()
-    _mix_jaccard(distance_QG, encoding, _columns_of(encoding, num_queries), lambda_value)
-    return distance_QG
+    """All distances of a `Reranking`, of the same arguments: distance_QG, float32."""
+    return Reranking(query_embedding, gallery_embedding, k1=k1, k2=k2, lambda_value=lambda_value)[:]
 
 
 def _original(embedding_AD: Tensor, rows: slice) -> Tensor:
@@ -198,13 +222,14 @@ def _columns_of(encoding, first_row):
 
 
 @numba.njit(cache=True)
-def _mix_jaccard(distance_QG, encoding, transpose, lambda_value):
-    """Mix each query's Jaccard distances into its original ones, in place.
+def _mix_jaccard(distance_RG, first, encoding, transpose, lambda_value):
+    """Mix the Jaccard distances of the queries from `first` on into their original ones, in place.
 
     Encodings sum to 1, so the union of two is 2 minus their intersection.
     """
-    num_queries, num_gallery = distance_QG.shape
-    for query in range(num_queries):
+    num_rows, num_gallery = distance_RG.shape
+    for row in range(num_rows):
+        query = first + row
         intersection_G = np.zeros(num_gallery)
         for entry in range(encoding.start[query], encoding.start[query + 1]):
             column, value = encoding.columns[entry], encoding.values[entry]
@@ -212,4 +237,4 @@ def _mix_jaccard(distance_QG, encoding, transpose, lambda_value):
                 intersection_G[transpose.columns[other]] += min(value, transpose.values[other])
         jaccard_G = 1 - intersection_G / (2 - intersection_G)
         for g in range(num_gallery):
-            distance_QG[query, g] = (1 - lambda_value) * jaccard_G[g] + lambda_value * distance_QG[query, g]
+            distance_RG[row, g] = (1 - lambda_value) * jaccard_G[g] + lambda_value * distance_RG[row, g]

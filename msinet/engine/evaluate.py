@@ -15,7 +15,7 @@ from msinet.data.packed import ImageStore
 from msinet.data.records import Record
 from msinet.metrics import RankingResult, evaluate_distance, evaluate_ranking
 from msinet.models.deploy import deployed
-from msinet.reranking import rerank as k_reciprocal
+from msinet.reranking import Reranking
 
 SCORES = ("mAP", "rank1", "rank5", "rank10", "mINP")
 
@@ -96,7 +96,7 @@ def _rank(
     identities = [[record.pid for record in side] for side in sides]
     cameras = [[record.camid for record in side] for side in sides]
     if rerank:
-        return evaluate_distance(k_reciprocal(query_QD, gallery_GD), *identities, *cameras)
+        return evaluate_distance(Reranking(query_QD, gallery_GD), *identities, *cameras)
     return evaluate_ranking(query_QD, gallery_GD, *identities, *cameras)
 
 

@@ -6,7 +6,7 @@ from golden_retrieval import golden_inputs
 
 from msinet import metrics
 from msinet.metrics import evaluate_distance
-from msinet.reranking import rerank
+from msinet.reranking import Reranking, rerank
 
 GOLDEN = load("retrieval")["re_ranked_k1_20_k2_6_lambda_0.3"]
 
@@ -93,6 +93,26 @@ def test_blocks_do_not_matter(monkeypatch):
     expected = rerank(query, gallery)
     monkeypatch.setattr(metrics, "BLOCK", 1000)
     np.testing.assert_allclose(rerank(torch.from_numpy(query), torch.from_numpy(gallery)), expected, atol=1e-6)
+
+
+def test_scores_come_in_blocks_of_queries(monkeypatch):
+    query, gallery, *labels = golden_inputs()
+    expected = evaluate_distance(rerank(query, gallery), *labels)
+    monkeypatch.setattr(metrics, "BLOCK", 7 * len(gallery))
+    reranking, sizes = Reranking(query, gallery), []
+
+    class Counted:
+        shape = reranking.shape
+
+        def __getitem__(self, rows):
+            sizes.append(rows.stop - rows.start)
+            return reranking[rows]
+
+    result = evaluate_distance(Counted(), *labels)
+    assert max(sizes) == 7
+    assert sum(sizes) == len(query)
+    np.testing.assert_allclose(result.average_precision, expected.average_precision, atol=1e-6)
+    np.testing.assert_allclose(reranking[3:5], reranking[:][3:5], atol=1e-6)
 
 
 def test_settings_out_of_range():
