@@ -34,7 +34,7 @@ from msinet.data.transforms import (
     LEFT,
     MEAN,
     ORDER,
-    ORDERS,
+    ORDERS_63,
     STD,
     TOP,
     Augmentation,
@@ -85,7 +85,7 @@ def jittered(image: Image.Image, row: np.ndarray, augmentation: Augmentation) ->
     if not any(strength_3):
         return image
     factor_3 = (1 + np.array(strength_3) * (2 * row[COLOURS] - 1)).astype(np.float32)
-    for operation in ORDERS[int(row[ORDER] * len(ORDERS))]:
+    for operation in ORDERS_63[int(row[ORDER] * len(ORDERS_63))].tolist():
         image = ENHANCE[operation](image).enhance(float(factor_3[operation]))
     return image
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from msinet.data.packed import ImageStore
 from msinet.data.samplers import IdentityBatches
-from msinet.data.transforms import Augmentation, augment, normalise, random_table
+from msinet.data.transforms import Augmentation, Choices, augment, choose, normalise, random_table
 from msinet.engine.ranks import ALONE, Ranks
 
 PREFETCH = 2  # batches that wait for the network
@@ -114,7 +114,7 @@ class TrainBatches:
         return self._augmented(self._gathered(epoch, itertools.count(), start))
 
     def _gathered(self, epoch: int, cycles: Iterable[int], start: int) -> Iterator[tuple[Tensor, ...]]:
-        """(pixels, random numbers, labels, indices) of each batch but the first `start`, on the device."""
+        """(pixels, labels, indices, choices) of each batch but the first `start`, on the device."""
         for cycle in cycles:
             batches = self.sampler.epoch(epoch, cycle)
             left_out = min(start, len(batches))
@@ -122,18 +122,21 @@ class TrainBatches:
             if left_out == len(batches):
                 continue
             table = random_table(self.seed, epoch, self.stream, batches.size, cycle)
-            rows = table.reshape(*batches.shape, -1)
+            choices = choose(table, self.store.size_HW, self.augmentation)
             own = self.ranks.share(self.sampler.batch_size)  # the K of an identity stand together
-            for indices, random in zip(batches[left_out:, own], rows[left_out:, own], strict=True):
+            for number in range(left_out, len(batches)):
+                indices = batches[number, own]
+                rows = np.arange(self.sampler.batch_size)[own] + number * self.sampler.batch_size
                 host = (
                     self.store.gather(indices),
-                    *map(torch.from_numpy, (random, self.labels[indices], indices)),
+                    *map(torch.from_numpy, (self.labels[indices], indices)),
+                    *(choice[rows] for choice in choices),
                 )
                 yield tuple(_to_device(tensor, self.device) for tensor in host)
 
     def _augmented(self, gathered: Iterator[tuple[Tensor, ...]]) -> Iterator[Batch]:
-        for images_BHWC, random_BR, labels_B, indices_B in prefetched(gathered):
-            yield Batch(augment(images_BHWC, random_BR, self.augmentation), labels_B, indices_B)
+        for images_BHWC, labels_B, indices_B, *choices in prefetched(gathered):
+            yield Batch(augment(images_BHWC, Choices(*choices)), labels_B, indices_B)
 
 
 def eval_batches(store: ImageStore, batch_size: int, device: torch.device | str) -> Iterator[Tensor]:

@@ -28,13 +28,15 @@ ERASING_ASPECT = (0.3, 1 / 0.3)  # height : width
 ERASING_FILL = (0.4914, 0.4822, 0.4465)  # after normalisation
 ERASING_ATTEMPTS = 10  # rectangles drawn before a picture is left whole
 
+Array = NDArray[Any]
+
 # What the columns of a row are for.
 FLIP, TOP, LEFT, _, _, _, ORDER, ERASE, ATTEMPTS = range(9)
 COLOURS = slice(3, 6)  # brightness, contrast, saturation
 NUM_RANDOM = ATTEMPTS + 4 * ERASING_ATTEMPTS  # R; an attempt needs area, aspect, top and left
 
 # Colour operations in each of their orders.
-ORDERS = tuple(permutations((BRIGHTEN, CONTRAST, SATURATE)))
+ORDERS_63 = np.array(list(permutations((BRIGHTEN, CONTRAST, SATURATE))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,16 +99,18 @@ class Choices(NamedTuple):
     erased_B4: Tensor
 
 
-def choose(random_BR: Tensor, size_HW: tuple[int, int], augmentation: Augmentation) -> Choices:
-    """Read the rows of `random_table`, for pictures of (height, width) pixels."""
-    flipped_B = random_BR[:, FLIP] < augmentation.flip
-    shift_B2 = (random_BR[:, [TOP, LEFT]] * (2 * augmentation.pad + 1)).long() - augmentation.pad
-    return Choices(
-        flipped_B, shift_B2, *_colours(random_BR, augmentation), _rectangles(random_BR, size_HW, augmentation)
+def choose(random_BR: NDArray[np.float64], size_HW: tuple[int, int], augmentation: Augmentation) -> Choices:
+    """Read rows of `random_table`, for pictures of (height, width) pixels."""
+    arrays = (
+        random_BR[:, FLIP] < augmentation.flip,
+        (random_BR[:, [TOP, LEFT]] * (2 * augmentation.pad + 1)).astype(np.int64) - augmentation.pad,
+        *_colours(random_BR, augmentation),
+        _rectangles(random_BR, size_HW, augmentation),
     )
+    return Choices(*map(torch.from_numpy, arrays))
 
 
-def augment(images_BHWC: Tensor, random_BR: Tensor, augmentation: Augmentation) -> Tensor:
+def augment(images_BHWC: Tensor, choices: Choices) -> Tensor:
     """Augmented, normalised pictures: images_BCHW, float32, in channels-last memory.
 
     Flip, pad, crop, colour jitter in a random order (on whole grey levels, as torchvision does it on Pillow's
@@ -114,11 +118,8 @@ def augment(images_BHWC: Tensor, random_BR: Tensor, augmentation: Augmentation) 
 
     Args:
         images_BHWC: uint8, RGB.
-        random_BR: Rows of `random_table`, float64, on the same device.
-        augmentation: What to do.
+        choices: What to do with each, on the same device.
     """
-    _, H, W, _ = images_BHWC.shape
-    choices = choose(random_BR, (H, W), augmentation)
     if images_BHWC.device.type == "cpu":
         return augment_on_cpu(images_BHWC, choices, _normalised_levels(), np.array(ERASING_FILL, np.float32))
     return augment_on_device(images_BHWC, choices)
@@ -151,39 +152,37 @@ def _normalised_levels() -> NDArray[np.float32]:
 
 
 @cache
-def _constant(values: tuple[Any, ...], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Sent to the device once: a copy in every step would wait for it."""
-    return torch.tensor(values, device=device, dtype=dtype)
+    return torch.tensor(values, device=device)
 
 
-def _colours(random_BR: Tensor, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
+def _colours(random_BR: Array, augmentation: Augmentation) -> tuple[Array, Array]:
     """Colour operations and their factors, each B×3, or B×0 where the colours stay."""
-    strengths = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
-    order_B = (random_BR[:, ORDER] * len(ORDERS)).long()
-    operations_BN = _constant(ORDERS, random_BR.device)[order_B, : 3 if any(strengths) else 0]
-    strength_3 = _constant(strengths, random_BR.device, random_BR.dtype)
-    factors_B3 = (1 + strength_3 * (2 * random_BR[:, COLOURS] - 1)).float()
-    return operations_BN, factors_B3.gather(1, operations_BN)
+    strength_3 = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
+    order_B = (random_BR[:, ORDER] * len(ORDERS_63)).astype(np.int64)
+    operations_BN = ORDERS_63[order_B, : 3 if any(strength_3) else 0]
+    factors_B3 = (1 + np.array(strength_3) * (2 * random_BR[:, COLOURS] - 1)).astype(np.float32)
+    return operations_BN, np.take_along_axis(factors_B3, operations_BN, 1)
 
 
-def _rectangles(random_BR: Tensor, size_HW: tuple[int, int], augmentation: Augmentation) -> Tensor:
+def _rectangles(random_BR: Array, size_HW: tuple[int, int], augmentation: Augmentation) -> Array:
     """The first drawn rectangle that fits, in the pictures that are drawn for it, B×4."""
     B, (H, W) = len(random_BR), size_HW
-    area_BA, aspect_BA, top_BA, left_BA = random_BR[:, ATTEMPTS:].reshape(B, ERASING_ATTEMPTS, 4).unbind(2)
+    area_BA, aspect_BA, top_BA, left_BA = np.moveaxis(random_BR[:, ATTEMPTS:].reshape(B, ERASING_ATTEMPTS, 4), 2, 0)
     area_BA = _between(ERASING_AREA, area_BA) * (H * W)
     aspect_BA = _between(ERASING_ASPECT, aspect_BA)
-    height_BA = (area_BA * aspect_BA).sqrt().round()
-    width_BA = (area_BA / aspect_BA).sqrt().round()
-    top_BA = (top_BA * (H - height_BA + 1)).floor()
-    left_BA = (left_BA * (W - width_BA + 1)).floor()
+    height_BA = np.sqrt(area_BA * aspect_BA).round().astype(np.int64)
+    width_BA = np.sqrt(area_BA / aspect_BA).round().astype(np.int64)
+    top_BA = (top_BA * (H - height_BA + 1)).astype(np.int64)
+    left_BA = (left_BA * (W - width_BA + 1)).astype(np.int64)
     fits_BA = (height_BA < H) & (width_BA < W)
     erased_BA = fits_BA & (random_BR[:, ERASE, None] < augmentation.erasing)
-    sides_BA4 = torch.stack([top_BA, top_BA + height_BA, left_BA, left_BA + width_BA], 2) * erased_BA[:, :, None]
-    first_B = fits_BA.int().argmax(1)
-    return sides_BA4[torch.arange(B, device=first_B.device), first_B].long()
+    sides_BA4 = np.stack([top_BA, top_BA + height_BA, left_BA, left_BA + width_BA], 2) * erased_BA[:, :, None]
+    return sides_BA4[np.arange(B), fits_BA.argmax(1)]
 
 
-def _between(bounds: tuple[float, float], random: Tensor) -> Tensor:
+def _between(bounds: tuple[float, float], random: Array) -> Array:
     return bounds[0] + (bounds[1] - bounds[0]) * random
 
 

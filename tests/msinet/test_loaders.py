@@ -12,7 +12,7 @@ from msinet.data.loaders import Batch, TrainBatches, eval_batches, prefetched
 from msinet.data.packed import ImageStore, PackedDataset, write_shards
 from msinet.data.records import label_of
 from msinet.data.samplers import IdentityBatches
-from msinet.data.transforms import CROSS_DOMAIN, augment, normalise, random_table
+from msinet.data.transforms import CROSS_DOMAIN, augment, choose, normalise, random_table
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +44,12 @@ def threads() -> list[threading.Thread]:
 def test_an_epoch_equals_a_loop_without_prefetching(batches: TrainBatches) -> None:
     result = list(batches.epoch(3))
     order = batches.sampler.epoch(3)
-    table = torch.from_numpy(random_table(4, 3, "train", order.size))
+    table = random_table(4, 3, "train", order.size)
     assert len(result) == len(order) == 5
     assert batches.num_classes == 5
     for number, (batch, indices) in enumerate(zip(result, order, strict=True)):
-        rows = table[4 * number : 4 * number + 4]
-        assert batch.images_BCHW.equal(augment(batches.store.gather(indices), rows, CROSS_DOMAIN))
+        choices = choose(table[4 * number : 4 * number + 4], batches.store.size_HW, CROSS_DOMAIN)
+        assert batch.images_BCHW.equal(augment(batches.store.gather(indices), choices))
         assert batch.indices_B.tolist() == indices.tolist()
         assert batch.labels_B.tolist() == [index // 4 for index in indices]
 
