@@ -26,6 +26,7 @@ from msinet.data.loaders import TrainBatches
 from msinet.data.packed import ImageStore
 from msinet.data.samplers import IdentityBatches
 from msinet.engine.measure import device_name
+from msinet.engine.memory import kept_memory
 from msinet.engine.recipes import BatchRecipe
 
 HEADER = ["what", "items", "median ms", "fastest to slowest", "items/s", "GMAC", "peak MB", "time of ours"]
@@ -41,6 +42,7 @@ class Contender:
         items: How many images (or queries) a run goes through.
         run: One run.
         macs: Multiply-accumulates of one image's forward pass, where there is one.
+        keeps_memory: Runs as in the middle of a loop of ours: in `kept_memory`, after a run that is not timed.
         seconds: Of each timed run.
         peak: Bytes that the first run needed at a time, beyond what was held before it; None where nobody tells.
     """
@@ -49,6 +51,7 @@ class Contender:
     items: int
     run: Callable[[], Any]
     macs: float | None = None
+    keeps_memory: bool = False
     seconds: list[float] = field(default_factory=list)
     peak: int | None = None
 
@@ -153,19 +156,31 @@ def apart(ours: Tensor, theirs: Tensor) -> float:
 
 
 def race(contenders: Sequence[Contender], args: argparse.Namespace, device: torch.device) -> None:
-    """Run all of them in turn, as often as `args` say; the first run of each tells the memory."""
-    for turn in range(args.warm_up + args.repeats):
-        for contender in contenders:
-            held = _reset_peak(device) if turn == 0 else None
-            _wait(device)
-            started = time.perf_counter()
+    """Run all of them in turn, as often as `args` say; the first run of each tells the memory.
+
+    Those that keep memory come after the others, who would else find theirs: the C library has no way back.
+    """
+    for keeps_memory in (False, True):
+        group = [contender for contender in contenders if contender.keeps_memory == keeps_memory]
+        for turn in range(args.warm_up + args.repeats if group else 0):
+            for contender in group:
+                _run(contender, device, first=turn == 0, timed=turn >= args.warm_up)
+
+
+def _run(contender: Contender, device: torch.device, *, first: bool, timed: bool) -> None:
+    held = _reset_peak(device) if first else None
+    with kept_memory() if contender.keeps_memory else contextlib.nullcontext():
+        if contender.keeps_memory:
             contender.run()
-            _wait(device)
-            seconds = time.perf_counter() - started
-            if held is not None:
-                contender.peak = max(0, _peak(device) - held)
-            if turn >= args.warm_up:
-                contender.seconds.append(seconds)
+        _wait(device)
+        started = time.perf_counter()
+        contender.run()
+        _wait(device)
+        seconds = time.perf_counter() - started
+    if held is not None:
+        contender.peak = max(0, _peak(device) - held)
+    if timed:
+        contender.seconds.append(seconds)
 
 
 def print_table(*groups: Sequence[Contender]) -> None:

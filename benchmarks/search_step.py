@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     macs = forward_macs(search.supernet, args.image_size)
     search.supernet.train()
     step = partial(search.step, (train_batch, valid_batch))
-    contenders = [Contender("search step: ours", 2 * args.batch_size, step, macs)]
+    contenders = [Contender("search step: ours", 2 * args.batch_size, step, macs, keeps_memory=True)]
     if args.reference:
         peer = ReleasedSearch(released(args.reference, device), recipe, train.num_classes, device)
         check_cell(search.supernet.backbone.cells[SHARED_CELL], peer.supernet.cells[SHARED_CELL], device)

@@ -109,7 +109,7 @@ def pair(args: Any, recipe: TrainRecipe, device: torch.device) -> list[Contender
     macs = forward_macs(training.model, args.image_size)
     training.model.train()
     name = "training step" + ("" if recipe.alignment == "none" else f", {recipe.alignment}")
-    contenders = [Contender(f"{name}: ours", args.batch_size, partial(training.step, batch), macs)]
+    contenders = [Contender(f"{name}: ours", args.batch_size, partial(training.step, batch), macs, keeps_memory=True)]
     if args.reference:
         load = released(args.reference, device)
 
@@ -127,17 +127,13 @@ def pair(args: Any, recipe: TrainRecipe, device: torch.device) -> list[Contender
 def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__)
     image_arguments(parser, batch_size=64)
-    parser.add_argument("--alignments", nargs="+", default=["none", "pos_neg"], choices=["none", "pos", "pos_neg"])
+    parser.add_argument("--alignment", default="none", choices=["none", "pos", "pos_neg"])
     parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of ours")
     args, device = begin(parser, argv)
-    groups = []
-    for alignment in args.alignments:
-        recipe = TrainRecipe(batch_size=args.batch_size, precision=args.precision, alignment=alignment)
-        groups.append(pair(args, recipe, device))
-        race(groups[-1], args, device)
-        for contender in groups[-1]:
-            contender.run = lambda: None  # networks and their gradients are no longer needed
-    print_table(*groups)
+    recipe = TrainRecipe(batch_size=args.batch_size, precision=args.precision, alignment=args.alignment)
+    contenders = pair(args, recipe, device)
+    race(contenders, args, device)
+    print_table(contenders)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from msinet.data.galleries import random_galleries
 from msinet.data.loaders import eval_batches
 from msinet.data.packed import ImageStore
 from msinet.data.records import Record
+from msinet.engine.memory import kept_memory
 from msinet.metrics import RankingResult, evaluate_distance, evaluate_ranking
 from msinet.models.deploy import deployed
 from msinet.reranking import Reranking
@@ -45,10 +46,11 @@ def embed(
         ValueError: An embedding is infinite or not a number.
     """
     model = deployed(model.to(device))
-    blocks = [
-        model.embed(images_BCHW, after_neck=after_neck).float().cpu()  # type: ignore[operator]
-        for images_BCHW in eval_batches(store, batch_size, device)
-    ]
+    with kept_memory():
+        blocks = [
+            model.embed(images_BCHW, after_neck=after_neck).float().cpu()  # type: ignore[operator]
+            for images_BCHW in eval_batches(store, batch_size, device)
+        ]
     embedding_ND = torch.cat(blocks)
     if not embedding_ND.isfinite().all():
         raise ValueError("embeddings must be finite, but this network gives others: its training has diverged (lr).")

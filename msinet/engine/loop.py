@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from msinet.data.loaders import TrainBatches
+from msinet.engine.memory import kept_memory
 from msinet.engine.optim import require_finite
 from msinet.engine.ranks import Ranks
 
@@ -59,10 +60,11 @@ class Loop:
             ValueError: A mean is no longer a number.
         """
         started = time.perf_counter() - self.seconds
-        for batch in _spaced(batches, after_step):
-            self.sums += step(batch)
-            self.next_step += 1
-            self.seconds = time.perf_counter() - started
+        with kept_memory():
+            for batch in _spaced(batches, after_step):
+                self.sums += step(batch)
+                self.next_step += 1
+                self.seconds = time.perf_counter() - started
         steps = self.next_step
         means = require_finite(self.sums / steps, self.next_epoch)
         seconds = time.perf_counter() - started  # only now the device is done
