@@ -105,7 +105,7 @@ def check_scores(result: RankingResult, peer: ReleasedEvaluation, device: torch.
     require("CMC of each one's distances", float(np.abs(own - cmc).max()), 2e-3)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__, repeats=3)
     retrieval_arguments(parser, 3368, 15913)
     parser.add_argument("--torchreid", type=Path, help="a checkout of KaiyangZhou/deep-person-reid, ranking compiled")
@@ -130,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         contenders.append(Contender("embeddings to scores: torchreid, compiled", args.queries, compiled.run))
     race(contenders, args, device)
     print_table(contenders)
+    return contenders
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def faiss_contenders(args: argparse.Namespace, queries: np.ndarray, gallery: np.
     return contenders
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__, repeats=3)
     retrieval_arguments(parser, 1000, 1_000_000)
     parser.add_argument("--k", type=int, default=50, help="images of each query")
@@ -88,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print("faiss is not installed (pip install faiss-cpu): ours runs alone")
         race(contenders, args, device)
     print_table(contenders)
+    return contenders
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def deployed_once(model: nn.Module) -> Any:
     return deployed(model)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__)
     image_arguments(parser, batch_size=128)
     args, device = begin(parser, argv)
@@ -82,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         require("embeddings", apart(contender.run(), run()), 1e-4)
     race(contenders, args, device)
     print_table(contenders)
+    return contenders
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ def pair(
     ]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__)
     image_arguments(parser, batch_size=64)
     parser.add_argument("--images", type=int, default=2048, help="an epoch's")
@@ -183,6 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for group in groups:
             race(group, args, device)
     print_table(*groups)
+    return [contender for group in groups for contender in group]
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def released_reranking(load: Load, data: Retrieval, device: torch.device) -> np.
     return load("reid.utils.rerank").re_ranking(*blocks)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__, repeats=3)
     retrieval_arguments(parser, 500, 2000)
     args, device = begin(parser, argv)
@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         contenders.append(Contender("embeddings to re-ranked distances: released", args.queries, peer))
     race(contenders, args, device)
     print_table(contenders)
+    return contenders
 
 
 if __name__ == "__main__":

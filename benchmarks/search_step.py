@@ -88,7 +88,7 @@ def check_memory(theirs: Any, recipe: SearchRecipe, labels_B: torch.Tensor) -> N
     require("memory after it", apart(memory_KD, theirs.features), 1e-5)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__)
     image_arguments(parser, batch_size=64)
     parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of ours")
@@ -120,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"\nours computes {wider:.2f} times as many multiply-accumulates; for each of them the released step takes "
             f"{wider * theirs.median / ours.median:.2f} times as long"
         )
+    return contenders
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def pair(args: Any, recipe: TrainRecipe, device: torch.device) -> list[Contender
     return contenders
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__)
     image_arguments(parser, batch_size=64)
     parser.add_argument("--alignment", default="none", choices=["none", "pos", "pos_neg"])
@@ -134,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     contenders = pair(args, recipe, device)
     race(contenders, args, device)
     print_table(contenders)
+    return contenders
 
 
 if __name__ == "__main__":

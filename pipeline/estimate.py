@@ -58,11 +58,16 @@ def _rate(stage: Stage, finished: Sequence[Result]) -> float | None:
 def _pixels(plan: Plan, stage: Stage) -> float:
     """Pixels that a stage trains on, over all its epochs."""
     height, width = stage.settings["image_size"]
+    return float(images_seen(plan, stage) * height * width)
+
+
+def images_seen(plan: Plan, stage: Stage) -> int:
+    """Training images that a search (of its training side) or a retraining goes through, over all its epochs."""
     images = train_images(plan, str(stage.labels["source"]))
     if stage.kind == "search":
         # The images of shared identities are divided evenly between both sides.
         images = _split_images(stage, images)
-    return float(stage.settings["recipe"]["epochs"] * images * height * width)
+    return int(stage.settings["recipe"]["epochs"]) * images
 
 
 def _split_images(stage: Stage, images: int) -> int:
