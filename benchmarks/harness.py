@@ -99,7 +99,7 @@ def image_size(text: str) -> tuple[int, int]:
 def begin(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, torch.device]:
     """Parse, set threads and seed, and print what the figures will mean."""
     args = parser.parse_args(argv)
-    if args.repeats < 1 or args.warm_up < 0:
+    if "repeats" in args and (args.repeats < 1 or args.warm_up < 0):
         parser.error(f"`--repeats` must be at least 1 and `--warm-up` 0, but got {args.repeats} and {args.warm_up}.")
     if "batch_size" in args:
         try:

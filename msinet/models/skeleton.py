@@ -6,7 +6,6 @@ Letters: B batch, C channels, H×W map.
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
-from torch.nn.functional import relu
 
 from msinet.genotype import NUM_SLOTS
 from msinet.models.layers import ConvNorm, halve, light_chain
@@ -45,7 +44,8 @@ class Cell(nn.Module):
     def forward(self, x_BCHW: Tensor, mixture: Mixture) -> Tensor:
         """The cell's map; `mixture` holds the entries of its two slots."""
         a, b = self.branches(x_BCHW, mixture)
-        return relu(self.leave_a(a) + self.leave_b(b) + self.shortcut(x_BCHW), inplace=True)
+        # In place: these are the widest maps, and no gradient needs a sum before the last.
+        return self.leave_a(a).add_(self.leave_b(b)).add_(self.shortcut(x_BCHW)).relu_()
 
     def branches(self, x_BCHW: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
         """Both branches after the second interaction, a quarter as many channels each as the cell gives."""
