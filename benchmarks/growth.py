@@ -54,7 +54,7 @@ CURVES = (
     Curve(
         "inference, batch 32", inference.main, "--image-size", ["64x32", "128x64", "256x128"], ("--batch-size", "32")
     ),
-    Curve("training step", training_step.main, "--batch-size", ["8", "16", "32"]),
+    Curve("training step", training_step.main, "--batch-size", ["8", "16", "32"], ("--alignment", "none")),
     Curve("search step", search_step.main, "--batch-size", ["8", "16", "32"]),
     Curve("searches at once, 64×32", sharing.main, "--concurrent", ["1", "2", "4"], SMALL),
 )

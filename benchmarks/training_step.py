@@ -127,14 +127,16 @@ def pair(args: Any, recipe: TrainRecipe, device: torch.device) -> list[Contender
 def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__)
     image_arguments(parser, batch_size=64)
-    parser.add_argument("--alignment", default="none", choices=["none", "pos", "pos_neg"])
+    parser.add_argument("--alignment", nargs="+", default=["none", "pos_neg"], choices=["none", "pos", "pos_neg"])
     parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of ours")
     args, device = begin(parser, argv)
-    recipe = TrainRecipe(batch_size=args.batch_size, precision=args.precision, alignment=args.alignment)
-    contenders = pair(args, recipe, device)
-    race(contenders, args, device)
-    print_table(contenders)
-    return contenders
+    groups = []
+    for alignment in args.alignment:
+        recipe = TrainRecipe(batch_size=args.batch_size, precision=args.precision, alignment=alignment)
+        groups.append(pair(args, recipe, device))
+        race(groups[-1], args, device)
+    print_table(*groups)
+    return [contender for group in groups for contender in group]
 
 
 if __name__ == "__main__":

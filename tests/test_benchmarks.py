@@ -23,7 +23,11 @@ TINY = {
     ),
     "inference": (IMAGES, ["embed: MSINet", "embed: ResNet50"], ["embed: MSINet, released"]),
     "evaluation": (RETRIEVAL, ["embeddings to scores: ours"], ["embeddings to scores: released"]),
-    "reranking": (RETRIEVAL, ["re-ranking: ours"], ["re-ranking: released"]),
+    "reranking": (
+        RETRIEVAL,
+        ["embeddings to re-ranked scores: ours"],
+        ["embeddings to re-ranked distances: released"],
+    ),
     "input_pipeline": (
         [*IMAGES, "--images", "16", "--file-size", "20x12", "--workers", "1"],
         [

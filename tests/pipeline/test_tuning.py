@@ -515,7 +515,7 @@ def test_the_front_is_a_table_a_picture_and_experiments(tiny: dict[str, Any], wo
 
 
 def test_a_killed_driver_goes_on_to_exactly_its_trials(tiny: dict[str, Any], tmp_path: Path) -> None:
-    tiny["retrain"]["in_domain"]["epochs"] = 3
+    tiny["retrain"]["in_domain"]["epochs"] = 12  # long enough to be killed in the middle
     path, workspace = tmp_path / "experiment.yaml", Workspace(tmp_path / "workspace")
     assert workspace.root is not None
     resources = {"lease_seconds": 2}
