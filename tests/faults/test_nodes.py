@@ -10,6 +10,7 @@ import pytest
 import ray
 from disturbed import Watcher, attempts, slow_document, weights
 from ray.cluster_utils import Cluster
+from slow_steps import SLOW_STEPS
 
 from msinet.engine.state import load_state
 from pipeline.config import Experiment
@@ -26,7 +27,7 @@ def cluster() -> Iterator[Cluster]:
     """A head that runs no stage, and a node that does."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
     cluster.add_node(num_cpus=1, **SMALL)
-    ray.init(address=cluster.address, log_to_driver=False)
+    ray.init(address=cluster.address, log_to_driver=False, runtime_env=SLOW_STEPS)
     yield cluster
     ray.shutdown()
     cluster.shutdown()

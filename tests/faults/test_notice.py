@@ -9,6 +9,7 @@ import ray
 from grids import run_without_ray, tiny_document
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
+from slow_steps import SLOW_STEPS
 
 from pipeline.config import Experiment
 from pipeline.plan import Stage, plan
@@ -61,7 +62,7 @@ def test_a_stage_leaves_a_node_that_will_be_taken_away(tmp_path: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         cluster.add_node(**NODE)
-        ray.init(address=cluster.address, log_to_driver=False)
+        ray.init(address=cluster.address, log_to_driver=False, runtime_env=SLOW_STEPS)
         listener = Drain(cluster)
         outcome = run_plan(planned, workspace, [listener])
     finally:

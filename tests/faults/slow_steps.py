@@ -1,0 +1,27 @@
+"""In Ray's workers a step takes a tenth of a second, at least: there is time to disturb it, on any machine."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def install() -> None:
+    """Slow the loops of this process."""
+    from msinet.engine import loop
+
+    spaced = loop._spaced
+
+    def slowed(items: Any, between: Any) -> Iterator[Any]:
+        for item in spaced(items, between):
+            time.sleep(0.1)
+            yield item
+
+    loop._spaced = slowed
+
+
+SLOW_STEPS = {
+    "worker_process_setup_hook": "slow_steps.install",
+    "env_vars": {"PYTHONPATH": str(Path(__file__).parent)},
+}
+"""For `ray.init(runtime_env=…)`."""
