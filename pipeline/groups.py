@@ -7,10 +7,15 @@ from typing import Any
 
 import ray
 import ray.train
+from ray._raylet import PlacementGroupID
+from ray.experimental import internal_kv
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group
 
 from pipeline.stages import Ended, Report, Task, run_attempt
 from pipeline.workspace import Workspace
+
+HELD = "msinet-groups"  # the namespace of Ray's own store in which a stage's key leads to what its workers occupy
 
 
 def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]) -> Ended:
@@ -28,6 +33,7 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
         As `pipeline.stages.execute`.
     """
     relay: Any = ray.remote(num_cpus=0)(_Relay).remote(report)
+    _free(task.key)  # of an attempt whose own process was lost
     cpus, gpus = task.share["num_cpus"], task.share["num_gpus"]
     with tempfile.TemporaryDirectory() as folder:  # for Train's own notes; nothing is reported to it
         trainer = TorchTrainer(
@@ -41,13 +47,31 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
             run_config=ray.train.RunConfig(name=uuid.uuid4().hex, storage_path=folder),
         )
         try:
-            trainer.fit()
-        except ray.train.TrainingFailedError as error:
-            failure = ray.get(relay.failure.remote())
-            return {"failure": failure or {"message": f"a worker was lost: {_first_line(error)}", "retry": "again"}}
+            failure = _failure(trainer, relay)
+        except ray.exceptions.RayError as error:  # Train's controller has died, or the relay: neither is tried again
+            lost = str(error).splitlines()[0]
+            failure = {"message": f"Ray Train was lost: {lost}", "retry": "again"}
+        finally:
+            _free(task.key)
+    if failure is not None:
+        return {"failure": failure}
     published = workspace.result(task.kind, task.key)
     assert published is not None
     return {"result": published}
+
+
+def _failure(trainer: TorchTrainer, relay: Any) -> dict[str, Any] | None:
+    """Why the workers failed; None where they came to their end.
+
+    Raises:
+        RayError: A process that looks after them has died.
+    """
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        failure: dict[str, Any] | None = ray.get(relay.failure.remote())
+        return failure or {"message": f"a worker was lost: {_last_line(error)}", "retry": "again"}
+    return None
 
 
 class _Relay:
@@ -70,6 +94,24 @@ class _Relay:
         return self._failure
 
 
+def _hold(key: str) -> None:
+    """Note what the workers of a stage occupy."""
+    group = get_current_placement_group()
+    assert group is not None
+    internal_kv._internal_kv_put(key, group.id.binary(), namespace=HELD)
+
+
+def _free(key: str) -> None:
+    """Free what an attempt at a stage occupied, if it still does.
+
+    Train does so itself, unless its controller dies; what it has for that case needs Ray's dashboard.
+    """
+    held = internal_kv._internal_kv_get(key, namespace=HELD)
+    if held is not None:
+        remove_placement_group(PlacementGroup(PlacementGroupID(held)))
+        internal_kv._internal_kv_del(key, namespace=HELD)
+
+
 def _work(config: dict[str, Any]) -> None:
     """One rank, in a process that Ray Train started."""
     import torch
@@ -82,6 +124,8 @@ def _work(config: dict[str, Any]) -> None:
         torch.cuda.set_device(ray.train.torch.get_device())
     ranks = Ranks(distributed.get_rank(), distributed.get_world_size())
     relay = config["relay"]
+    if ranks.rank == 0:
+        _hold(config["task"].key)
 
     def report(values: Report) -> None:
         if ranks.rank == 0:
@@ -97,5 +141,5 @@ def _work(config: dict[str, Any]) -> None:
         raise RuntimeError(ended["failure"]["message"])  # ends the other ranks, which wait for this one
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

@@ -1,15 +1,15 @@
-"""Several workers share one stage under Ray Train; one is killed, and the stage ends with the same weights."""
+"""Several workers share one stage under Ray Train; one of its processes is killed, and the weights end up the same."""
 
-import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import ray
+from disturbed import command_of, family
 from grids import tiny_document
 
 from pipeline.config import Experiment
@@ -19,6 +19,7 @@ from pipeline.stages import GENOTYPE, HISTORY, WEIGHTS
 from pipeline.workspace import Workspace
 
 pytestmark = pytest.mark.faults
+WORKER, CONTROLLER = "RayTrainWorker", "TrainController"  # the actors of Ray Train, by which their processes are named
 
 
 def document() -> dict[str, Any]:
@@ -29,19 +30,22 @@ def document() -> dict[str, Any]:
 
 
 class Listener:
-    """Kills a worker in the first epoch of a retraining, if asked to."""
+    """Calls `disturb` with the process of the first rank, once, in the first epoch of a retraining."""
 
-    def __init__(self, kill: bool) -> None:
-        self.kill, self.reasons = kill, []  # type: ignore[var-annotated]
+    def __init__(self, disturb: Callable[[int], object] | None) -> None:
+        self.disturb = disturb
+        self.reasons: list[str] = []
         self.epochs: list[int] = []
         self.lost: list[str] = []
+        self.working: list[str] = []
 
     def reported(self, stage: Stage, reports: Any) -> None:
         if stage.kind == "retrain":
             self.epochs += [report["epoch"] for report in reports]
-            if self.kill:
-                self.kill = False
-                os.kill(reports[-1]["pid"], signal.SIGKILL)
+            self.working = self.working or processes(WORKER)
+            if self.disturb is not None:
+                disturb, self.disturb = self.disturb, None
+                disturb(reports[-1]["pid"])
 
     def started(self, stage: Stage) -> None: ...
     def finished(self, stage: Stage) -> None: ...
@@ -65,38 +69,86 @@ def cluster() -> Any:
     del os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"]
 
 
-def run(folder: Path, *, kill: bool) -> tuple[Plan, Workspace, Listener]:
-    planned, workspace, listener = plan(Experiment.model_validate(document())), Workspace(folder), Listener(kill)
+Run = tuple[Plan, Workspace, Listener]
+
+
+def run(folder: Path, disturb: Callable[[int], object] | None = None) -> Run:
+    planned, workspace = plan(Experiment.model_validate(document())), Workspace(folder)
+    listener = Listener(disturb)
     outcome = run_plan(planned, workspace, [listener])
     assert set(outcome.states.values()) == {DONE}, listener.lost
     return planned, workspace, listener
 
 
-def working() -> list[str]:
-    """The processes of Train's workers that are still there; one that ends while they are counted is not."""
-    names = []
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            names.append(child.name())
-    return [name for name in names if "ray::_work" in name]
+@pytest.fixture(scope="module")
+def calm(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that nothing disturbs."""
+    return run(tmp_path_factory.mktemp("calm"))
 
 
-@pytest.mark.timeout(420)
-def test_two_workers_and_one_that_is_killed(tmp_path: Path) -> None:
-    planned, calm, _ = run(tmp_path / "calm", kill=False)
-    again, fire, listener = run(tmp_path / "fire", kill=True)
-    assert len(listener.reasons) == 1, "tried again once"
-    assert listener.epochs == [0, 1], "the first epoch is not run again"
+def processes(name: str) -> list[int]:
+    """The processes of this Ray that run something of that name."""
+    return [pid for pid in family(os.getpid()) if command_of(pid).startswith(f"ray::{name}")]
+
+
+def require_equal(first_run: Run, second_run: Run) -> None:
+    """Both found the same, to the byte."""
+    (first_plan, first_place, _), (second_plan, second_place, _) = first_run, second_run
     for kind, names in (("search", (GENOTYPE, WEIGHTS)), ("retrain", (WEIGHTS,))):
-        first, second = (next(p.of_kind(kind)).result for p in (planned, again))
+        first, second = (next(p.of_kind(kind)).result for p in (first_plan, second_plan))
         assert first is not None
         assert second is not None
         assert first["spec"]["workers"] == 2
         assert first["metrics"] == second["metrics"]
         for name in names:
-            assert (calm.files(first) / name).read_bytes() == (fire.files(second) / name).read_bytes()
-        assert len((calm.files(first) / HISTORY).read_text().splitlines()) == 2
-    end = time.monotonic() + 10
-    while left := working():
-        assert time.monotonic() < end, f"processes of Train's workers outlive their stage: {left}"
+            assert (first_place.files(first) / name).read_bytes() == (second_place.files(second) / name).read_bytes()
+        assert len((first_place.files(first) / HISTORY).read_text().splitlines()) == 2
+
+
+def require_nothing_left(listener: Listener) -> None:
+    """Train's processes end with their stage, and what they occupied is free again."""
+    assert len(listener.working) == 2, "these are the names to look for"
+    end = time.monotonic() + 20
+    while processes(WORKER) or ray.available_resources().get("CPU") != 2:
+        left, free = processes(WORKER), ray.available_resources().get("CPU")
+        assert time.monotonic() < end, f"workers outlive their stage: {left}, or their share: {free} CPUs are free"
         time.sleep(0.1)
+
+
+@pytest.mark.timeout(420)
+def test_a_worker_that_is_killed(calm: Run, tmp_path: Path) -> None:
+    fire = run(tmp_path, lambda pid: os.kill(pid, signal.SIGKILL))
+    listener = fire[2]
+    assert len(listener.reasons) == 1, "tried again once"
+    assert listener.epochs == [0, 1], "the first epoch is not run again"
+    require_equal(calm, fire)
+    require_nothing_left(listener)
+
+
+@pytest.mark.timeout(420)
+def test_a_process_that_waits_for_the_workers_is_killed(calm: Run, tmp_path: Path) -> None:
+    def kill(pid: int) -> None:
+        (waiting,) = processes("retrain")
+        os.kill(waiting, signal.SIGKILL)
+
+    fire = run(tmp_path, kill)
+    listener = fire[2]
+    assert len(listener.reasons) == 1, "tried again once"
+    assert "the stage's worker was lost" in listener.reasons[0]
+    require_equal(calm, fire)
+    require_nothing_left(listener)
+
+
+@pytest.mark.timeout(420)
+def test_a_controller_that_is_killed(calm: Run, tmp_path: Path) -> None:
+    def kill(pid: int) -> None:
+        (controller,) = processes(CONTROLLER)
+        os.kill(controller, signal.SIGKILL)
+
+    fire = run(tmp_path, kill)
+    listener = fire[2]
+    assert len(listener.reasons) == 1, "tried again once"
+    assert "Ray Train was lost" in listener.reasons[0]
+    assert listener.epochs == [0, 1], "the first epoch is not run again"
+    require_equal(calm, fire)
+    require_nothing_left(listener)
