@@ -6,7 +6,9 @@ The driver may be killed at any time: the study knows which trials were under wa
 import contextlib
 import logging
 import os
+import signal
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -132,7 +134,10 @@ class Outer:
             self._prepare()
             self._require_device()
             searcher = StudySearcher(trials, self.tune.concurrent, alone=self.tune.measured)
-            self._run_tune(searcher, halving(self.experiment, self.study))
+            while searcher.fill():
+                self._run_tune(searcher, halving(self.experiment, self.study))
+                if searcher.busy or not self.tune.measured:
+                    break  # interrupted, or it has asked for trials until there were no more
             if searcher.problem is None and trials.ended < self.tune.trials:
                 return "interrupted"
             return searcher.problem
@@ -150,7 +155,7 @@ class Outer:
             address=self.workspace.address,
             rungs=asha.rungs(epochs) if asha else [],
         )
-        with tempfile.TemporaryDirectory(prefix="msinet-tune-") as folder:
+        with tempfile.TemporaryDirectory(prefix="msinet-tune-") as folder, _restored_sigint():
             ray_tune.run(
                 trainable,
                 name=self.experiment.name,
@@ -258,6 +263,17 @@ class Outer:
                     stage.labels["trial"] = trial.number
                 stages[stage.name] = stage
         return Plan(self.experiment, stages)
+
+
+@contextlib.contextmanager
+def _restored_sigint() -> Iterator[None]:
+    """Tune leaves its handler behind, which would swallow an interrupt of what follows."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 def with_trials(planned: Plan, workspace: Workspace, say: Say) -> Plan:

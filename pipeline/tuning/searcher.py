@@ -25,7 +25,8 @@ class StudySearcher(Searcher):
         trials: Of the study.
         concurrent: Trials at a time.
         alone: Whether looking at a trial must not be disturbed, as a measurement of time: trials then start together,
-            `concurrent` of them, when all before have ended.
+            `concurrent` of them, when all before have ended. Tune is told that there are no more, and runs again after
+            the next `fill`: while it runs, a trial that has ended may still occupy what a measurement waits for.
     """
 
     def __init__(self, trials: Trials, concurrent: int, *, alone: bool = False) -> None:
@@ -35,15 +36,26 @@ class StudySearcher(Searcher):
         self._live: dict[str, int] = {}
         self.problem: str | None = None
 
-    def suggest(self, trial_id: str) -> Any:
-        """`{"number", "values"}` of the next trial, None for none at the moment."""
+    @property
+    def busy(self) -> bool:
+        """Whether trials are under way, or about to be."""
+        return bool(self._live or self._ready)
+
+    def fill(self) -> bool:
+        """Look at the trials that start next, while there is room for any; whether some are ready to start."""
         if not self._ready and self.problem is None:
             self._fill()
+        return bool(self._ready)
+
+    def suggest(self, trial_id: str) -> Any:
+        """`{"number", "values"}` of the next trial, None for none at the moment."""
+        if not self._alone:
+            self.fill()
         if self._ready:
             trial = self._ready.pop(0)
             self._live[trial_id] = trial.number
             return {"number": trial.number, "values": trial.params}
-        return None if self._live else self.FINISHED
+        return None if self._live and not self._alone else self.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial goes on after a rung."""
@@ -60,6 +72,8 @@ class StudySearcher(Searcher):
             self._trials.fail(number, result["failure"], counts=True)
         elif result.get("published"):
             self._trials.complete(number, result["mAP"], result["seconds"])
+        elif result.get("stopped"):
+            self._trials.again(number)
         elif "epoch" in result:
             self._trials.stop(number, result["mAP"], result["epoch"])
         else:

@@ -211,6 +211,10 @@ class Trials:
         self.report(number, score, epoch)
         self._tell(number, TrialState.PRUNED, outcome=STOPPED, reason=f"mAP {100 * score:.1f} % after {epoch} epochs")
 
+    def again(self, number: int) -> None:
+        """It has saved its state and ended before its node does: it is handed out again."""
+        self._left.append(self._out.pop(number))
+
     def report(self, number: int, score: float, epoch: int) -> None:
         """Its score at a rung."""
         self._out[number].report(score, epoch)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.config import Experiment, Workers
 from pipeline.plan import Plan, Result, Stage, plan
+from pipeline.scheduling import Notice
 from pipeline.stages import Context, Ended, Report, Task, evaluate_held_out, execute
 from pipeline.tuning.section import SLOTS, Tune, genotype_of, recipe_of
 from pipeline.workspace import Workspace
@@ -78,7 +79,8 @@ def run_trial(
     """What Ray Tune runs: the trial's stages, and reports of mAP.
 
     A trial that is stopped at a rung leaves its state in the workspace, one that ends has published its stages. The
-    last report has `published`, or `failure` with the reason; those before have `epoch`.
+    last report has `published`, or `failure` with the reason, or `stopped` where the node is about to be taken away and
+    the state is saved; those before have `epoch`.
 
     Args:
         config: `values` of the space.
@@ -100,14 +102,18 @@ def run_trial(
     started = time.monotonic()
     workspace = Workspace(address)
     planned = plan_trial(base, config["values"], hold_out, fingerprints, workspace)
+    notice = Notice()
     for stage in planned.stages.values():
         if stage.kind == "measure" or stage.result:
             continue
-        ended = _execute(workspace, planned, stage, after_epoch)
+        ended = _execute(workspace, planned, stage, after_epoch, notice)
         if failure := ended.get("failure"):
             if failure["retry"]:
                 raise RuntimeError(failure["message"])
             tune.report({"mAP": 0.0, "failure": failure["message"]})
+            return
+        if "stopped" in ended:
+            tune.report({"mAP": 0.0, "stopped": True})  # an error would count against Tune's retries
             return
         planned.resolve(workspace.result)
     tune.report({"mAP": held_out_map(planned), "published": True, "seconds": time.monotonic() - started})
@@ -121,7 +127,7 @@ def held_out_map(planned: Plan) -> float:
     return score
 
 
-def _execute(workspace: Workspace, planned: Plan, stage: Stage, after_epoch: Any) -> Ended:
+def _execute(workspace: Workspace, planned: Plan, stage: Stage, after_epoch: Any, notice: Notice) -> Ended:
     """Run a stage as soon as no other trial does: two of the same values would do the work twice."""
     results = planned.results()
     spec = stage.bind(results)
@@ -137,7 +143,7 @@ def _execute(workspace: Workspace, planned: Plan, stage: Stage, after_epoch: Any
         lease_seconds=planned.experiment.resources.lease_seconds,
     )
     holder = uuid.uuid4().hex
-    while "held" in (ended := execute(workspace.address, task, _quiet, holder, after_epoch)):
+    while "held" in (ended := execute(workspace.address, task, _quiet, holder, after_epoch, notice)):
         time.sleep(POLL)
     return ended
 

@@ -203,6 +203,12 @@ def trial_of(experiment: Experiment, workspace: Workspace, lr: float, rungs: lis
     }
 
 
+@pytest.fixture(autouse=True)
+def no_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials that run in this process have no node that Ray could take away."""
+    monkeypatch.setattr("pipeline.tuning.trial.Notice", lambda: lambda: False)
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace whose dataset is prepared once."""
@@ -269,6 +275,21 @@ def test_a_stopped_trial_continues_and_judges_on_whom_it_never_saw(
     )
 
 
+def test_a_trial_whose_node_is_taken_away_saves_its_state_and_goes_on(
+    tiny: dict[str, Any], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = iter(range(100))
+    monkeypatch.setattr("pipeline.tuning.trial.Notice", lambda: lambda: next(asked) == 1)  # after the second step
+    reports = Reports()
+    monkeypatch.setattr("ray.tune.report", reports)
+    tiny["checkpoint_every"] = 3600
+    run_trial(**trial_of(tuned(tiny), workspace, 0.01, []))
+    assert [report.get("stopped") for report in reports.all] == [True]
+    assert len(list(workspace.root.glob(f"stages/retrain/*/attempts/*/{CHECKPOINT}"))) == 1  # type: ignore[union-attr]
+    run_trial(**trial_of(tuned(tiny), workspace, 0.01, []))
+    assert reports.all[-1]["published"] is True
+
+
 def test_a_training_that_diverges_is_a_trial_that_failed(
     tiny: dict[str, Any], shared: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,12 +321,12 @@ def score(values: dict[str, Any]) -> float:
 class Driver:
     """An outer loop without Ray: trials end as soon as they are told to."""
 
-    def __init__(self, tune: Tune, place: Path | str, look: Any = latency) -> None:
+    def __init__(self, tune: Tune, place: Path | str, look: Any = latency, *, alone: bool = False) -> None:
         mend(str(place))
         self.study = open_study("s", tune, open_storage(str(place)), {"space": "genotypes"})
         self.said: list[str] = []
         self.trials = Trials(self.study, tune, look, self.said.append)
-        self.searcher = StudySearcher(self.trials, tune.concurrent)
+        self.searcher = StudySearcher(self.trials, tune.concurrent, alone=alone)
         self.live: dict[str, dict[str, Any]] = {}
 
     def start(self) -> bool:
@@ -391,6 +412,27 @@ def test_after_a_kill_no_trial_is_lost_or_doubled(storage: str, sampler: str, tm
     assert Driver(tune, place).start() is False
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_trial_that_is_asked_to_end_is_handed_out_again(alone: bool, tmp_path: Path) -> None:
+    tune = genotypes(trials=2, concurrent=2, constraints={})
+    driver = Driver(tune, tmp_path / "journal.log", alone=alone)
+    driver.searcher.fill()
+    assert driver.start()
+    assert driver.start()
+    (name, config), _ = driver.live.items()
+    driver.searcher.on_trial_complete(name, {"mAP": 0.0, "stopped": True})
+    del driver.live[name]
+    if alone:
+        driver.end()
+        assert driver.searcher.fill()
+    assert driver.start()
+    assert config in driver.live.values(), "same number, same values"
+    while driver.live:
+        driver.end()
+    assert not driver.searcher.fill()
+    assert [trial.state.name for trial in driver.study.trials] == ["COMPLETE"] * 2
+
+
 def test_a_study_of_something_else_is_not_mixed_with(tmp_path: Path) -> None:
     place = str(tmp_path / "journal.log")
     open_study("s", genotypes(), open_storage(place), {"recipe": 1, "space": 2})
@@ -419,16 +461,21 @@ def test_a_device_that_cannot_measure_ends_the_loop(tmp_path: Path) -> None:
 
 
 def test_measured_trials_start_together_when_nothing_runs(tmp_path: Path) -> None:
-    driver = Driver(genotypes(concurrent=2, constraints={}), tmp_path / "journal.log")
-    driver.searcher._alone = True
-    assert driver.start()
-    assert driver.start()
+    driver = Driver(genotypes(concurrent=2, constraints={}, trials=3), tmp_path / "journal.log", alone=True)
+    assert driver.searcher.fill()
+    for _ in range(2):
+        assert driver.start()
+    assert driver.searcher.suggest("another") == StudySearcher.FINISHED, "Tune ends with them"
     asked = len(driver.study.trials)
     driver.end()
-    assert driver.start() is False, "a measurement is not taken beside a training"
-    assert len(driver.study.trials) == asked
+    assert not driver.searcher.fill(), "a measurement is not taken beside a training"
+    assert len(driver.study.trials) == asked == 2
     driver.end()
+    assert not driver.searcher.busy
+    assert driver.searcher.fill()
     assert driver.start()
+    driver.end()
+    assert not driver.searcher.fill()
 
 
 # Early stopping
@@ -512,6 +559,23 @@ def test_the_front_is_a_table_a_picture_and_experiments(tiny: dict[str, Any], wo
 
 
 # All of it
+
+
+@pytest.mark.timeout(150)
+def test_a_latency_is_measured_although_the_trial_before_took_the_whole_machine(
+    tiny: dict[str, Any], workspace: Workspace, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.tuning.outer.connect", lambda address, resources: None)
+    section = {"objectives": ["mAP", "latency_ms"], "space": {"genotype": True}, "trials": 2}
+    experiment = Experiment.model_validate({**document(tiny, **section), "resources": {"retrain": {"cpus": 2}}})
+    said: list[str] = []
+    outer = Outer(experiment, workspace, said.append)
+    outer.check()
+    before = signal.getsignal(signal.SIGINT)
+    assert outer.run(None) is None
+    assert [trial.state.name for trial in outer.study.trials] == ["COMPLETE"] * 2, said
+    assert [trial.values[1] > 0 for trial in outer.study.trials] == [True] * 2
+    assert signal.getsignal(signal.SIGINT) is before, "what Tune did to it does not outlast it"
 
 
 def test_a_killed_driver_goes_on_to_exactly_its_trials(tiny: dict[str, Any], tmp_path: Path) -> None:
