@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import yaml
@@ -26,7 +26,11 @@ from pipeline.scheduling import Failure
 from pipeline.stages import GENOTYPE, HISTORY, PER_QUERY, PICTURES, SPLIT, Report
 from pipeline.workspace import Workspace, study_place
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
 KEY_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG = "msinet.key", "msinet.spec", "msinet.synced", "msinet.files"
+EXPERIMENT_FILE = "experiment.yaml"  # the parent run's
 # Files of a result that its run shows, by kind; the others stay where `WEIGHTS_TAG` says.
 ARTIFACTS: dict[str, tuple[str, ...]] = {
     "prepare": (),
@@ -237,7 +241,8 @@ class _View:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         # Else it prints the addresses of runs, with the password that the server's may hold.
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        # Else a request that makes a run is sent again when its answer is late, and makes another.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         from mlflow import MlflowClient
 
@@ -249,11 +254,9 @@ class _View:
         experiment = self.plan.experiment
         found = self.client.get_experiment_by_name(experiment.name)
         self.experiment_id = found.experiment_id if found else self._create_experiment(experiment.name)
-        spec = content_hash(_specification(experiment))
-        self.parent = self._find(SPEC_TAG, spec)
-        if self.parent is None:
-            name = f"{experiment.name} {time.strftime('%Y-%m-%d %H:%M')}"
-            self.parent = self._claim(spec, self._create(name, {SPEC_TAG: spec}))
+        name = f"{experiment.name} {time.strftime('%Y-%m-%d %H:%M')}"
+        self.parent: str = self._only_run(SPEC_TAG, content_hash(_specification(experiment)), name).info.run_id
+        if all(artifact.path != EXPERIMENT_FILE for artifact in self.client.list_artifacts(self.parent)):
             self._log_experiment(experiment)
         if running:
             self.client.update_run(self.parent, status="RUNNING")
@@ -261,15 +264,12 @@ class _View:
     def start(self, stage: Stage) -> str:
         """Find or make the run of a stage."""
         assert stage.key is not None
-        run = self.runs.get(stage.key) or self._find(KEY_TAG, stage.key)
-        if run is None:
-            run = self._create(stage.name, {KEY_TAG: stage.key, "mlflow.parentRunId": str(self.parent)})
-            run = self._claim(stage.key, run)
-            self._describe(run, stage)
         if stage.key not in self.runs:
-            self.runs[stage.key] = run
-            self.client.update_run(run, status="RUNNING")
-        return run
+            run = self._only_run(KEY_TAG, stage.key, stage.name, {"mlflow.parentRunId": self.parent})
+            self._describe(run, stage)
+            self.client.update_run(run.info.run_id, status="RUNNING")
+            self.runs[stage.key] = run.info.run_id
+        return self.runs[stage.key]
 
     def log_epochs(self, stage: Stage, reports: Sequence[Report]) -> None:
         """Log the epochs that the run does not have yet."""
@@ -291,24 +291,24 @@ class _View:
 
     def sync(self, stage: Stage) -> None:
         """Write everything that a published result holds."""
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric, Param, RunTag
 
         assert stage.result is not None
         assert stage.key is not None
         if stage.key in self.synced:
             return
         run = self.start(stage)
+        ended = int(1000 * (stage.result["started"] + stage.result["seconds"]))  # the same each time: so is a score
         if SYNCED_TAG not in self.client.get_run(run).data.tags:
             if history := self.workspace.file(stage.result, HISTORY):
                 lines = history.read_text(encoding="utf-8").splitlines()
                 self.log_epochs(stage, [json.loads(line) for line in lines])
-            now = int(time.time() * 1000)
             if stage.kind in ("evaluate", "measure"):
                 scores = stage.result["metrics"].items()
-                self.client.log_batch(run, metrics=[Metric(name, float(value), now, 0) for name, value in scores])
-            if "genotype" in stage.result and "genotype" not in self.client.get_run(run).data.params:
-                self.client.log_param(run, "genotype", stage.result["genotype"])
-                self.client.set_tag(run, "genotype", stage.result["genotype"])
+                self.client.log_batch(run, metrics=[Metric(name, float(value), ended, 0) for name, value in scores])
+            if "genotype" in stage.result:
+                found = ("genotype", stage.result["genotype"])
+                self.client.log_batch(run, params=[Param(*found)], tags=[RunTag(*found)])
             self.client.set_tag(run, WEIGHTS_TAG, self.workspace.location(stage.result))
             for name in ARTIFACTS[stage.kind]:
                 if path := self.workspace.file(stage.result, name):
@@ -317,8 +317,7 @@ class _View:
                         for evaluation in self._runs_of(stage):
                             self.client.log_artifact(evaluation, str(path), f"beside/{stage.key}")
             self.client.set_tag(run, SYNCED_TAG, "true")
-        ended = stage.result["started"] + stage.result["seconds"]
-        self.client.set_terminated(run, "FINISHED", end_time=int(1000 * ended))
+        self.client.set_terminated(run, "FINISHED", end_time=ended)
         self.synced.add(stage.key)
 
     def fail(self, stage: Stage, failure: Failure) -> None:
@@ -345,7 +344,7 @@ class _View:
 
     def close(self, *, failed: bool) -> None:
         """End the parent run."""
-        self.client.set_terminated(str(self.parent), "FAILED" if failed else "FINISHED")
+        self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")
 
     def _runs_of(self, picture: Stage) -> list[str]:
         """The runs of the evaluations whose networks a picture shows."""
@@ -373,24 +372,38 @@ class _View:
             experiment_id = found.experiment_id
         return experiment_id
 
-    def _create(self, name: str, tags: dict[str, str]) -> str:
-        run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
-        run_id: str = run.info.run_id
-        return run_id
+    def _only_run(self, tag: str, value: str, name: str, tags: dict[str, str] | None = None) -> "Run":
+        """The run with a tag of this value, made under this name where there is none; others with it are deleted.
+
+        There are others where two drivers made one at the same moment, and where a server made one but its answer was
+        lost: then the request, or all of this, was repeated.
+        """
+        found = self._runs_with(tag, value)
+        if not found:
+            made = self.client.create_run(self.experiment_id, run_name=name, tags={tag: value, **(tags or {})})
+            found = {made.info.run_id: made, **self._runs_with(tag, value)}
+        counts = self._claim(value, min(found))
+        for other in found.keys() - {counts}:
+            self.client.delete_run(other)
+        return found.get(counts) or self.client.get_run(counts)
+
+    def _runs_with(self, tag: str, value: str) -> "dict[str, Run]":
+        """All runs with a tag of this value, but those that are deleted."""
+        found = self.client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'")
+        return {run.info.run_id: run for run in found}
 
     def _claim(self, value: str, run: str) -> str:
-        """The run that counts, where two drivers made one for the same thing at the same moment."""
+        """The run that counts: the first that was claimed for this value and is still there, else this one."""
+        store = self.workspace.store
         place = f"mlflow/{content_hash([_without_user(self.uri), self.experiment_id])}/{value}"
-        if self.workspace.store.create(place, run.encode()):
+        first = store.read(place)
+        if first is None and store.create(place, run.encode()):
             return run
-        first = (self.workspace.store.read(place) or b"").decode()
-        if first == run:
-            return run
-        if not first or not self._is_there(first):  # of a database that is gone
-            self.workspace.store.replace(place, run.encode())
-            return run
-        self.client.delete_run(run)
-        return first
+        claimed = (first or store.read(place) or b"").decode()
+        if claimed == run or (claimed and self._is_there(claimed)):
+            return claimed
+        store.replace(place, run.encode())  # it was of a database that is gone
+        return run
 
     def _is_there(self, run: str) -> bool:
         from mlflow.exceptions import MlflowException
@@ -403,19 +416,19 @@ class _View:
             return False
         return found
 
-    def _find(self, tag: str, value: str) -> str | None:
-        found = self.client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
-        return found[0].info.run_id if found else None
-
-    def _describe(self, run: str, stage: Stage) -> None:
-        """Parameters for the compare view, tags for the search filter."""
+    def _describe(self, run: "Run", stage: Stage) -> None:
+        """Parameters for the compare view, tags for the search filter, where a driver that made the run did not."""
         from mlflow.entities import Param, RunTag
 
+        if "kind" in run.data.tags:  # they are written last
+            return
         shown: dict[str, Any] = {"kind": stage.kind, **stage.labels}
         if "genotype" in stage.settings:
             shown["genotype"] = stage.settings["genotype"]
+        if "kind" in run.data.params:  # they never change, and a stage of the same key may have other labels
+            shown = run.data.params
         self.client.log_batch(
-            run,
+            run.info.run_id,
             params=[Param(name, str(value)) for name, value in shown.items()],
             tags=[RunTag(name, str(value)) for name, value in shown.items()],
         )
@@ -426,6 +439,6 @@ class _View:
     def _log_experiment(self, experiment: Experiment) -> None:
         text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "experiment.yaml"
+            path = Path(folder) / EXPERIMENT_FILE
             path.write_text(text, encoding="utf-8")
             self.client.log_artifact(self.parent, str(path))

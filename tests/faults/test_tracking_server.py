@@ -1,5 +1,8 @@
 """A real MLflow server that is down, stopped and started while a grid runs, and one that many write to at once."""
 
+import contextlib
+import http.client
+import http.server
 import json
 import threading
 import time
@@ -15,7 +18,7 @@ from mlflow_server import MlflowServer
 from pipeline.config import Experiment
 from pipeline.plan import Plan, Result, Stage, plan
 from pipeline.stages import HISTORY
-from pipeline.tracking import KEY_TAG, SPEC_TAG, Tracker, sync
+from pipeline.tracking import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG, Tracker, sync
 from pipeline.workspace import Workspace
 
 pytestmark = pytest.mark.faults
@@ -28,6 +31,53 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowSe
     server = MlflowServer(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts"), tmp_path)
     yield server
     server.stop()
+
+
+class Lossy(http.server.BaseHTTPRequestHandler):
+    """Passes requests on to a server, but every other answer about a run that it has made is lost."""
+
+    port: int
+    lost: list[str]  # the names of runs
+    protocol_version = "HTTP/1.1"
+    made = 0
+
+    def pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as server:
+            server.request(self.command, self.path, body, dict(self.headers))
+            answer = server.getresponse()
+            content = answer.read()
+        if self.path.endswith("/runs/create"):
+            type(self).made += 1
+            if self.made % 2:
+                self.lost.append(json.loads(body)["run_name"])
+                self.close_connection = True
+                return
+        self.send_response(answer.status)
+        for name in ("Content-Type", "Content-Disposition"):
+            if name in answer.headers:
+                self.send_header(name, answer.headers[name])
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on
+
+    def log_message(self, *arguments: Any) -> None: ...
+
+
+@contextlib.contextmanager
+def lossy(server: MlflowServer) -> Iterator[tuple[str, list[str]]]:
+    """The address of a server that loses answers, and the names of the runs whose answers were lost."""
+    handler = type("Handler", (Lossy,), {"port": server.port, "lost": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{proxy.server_port}", handler.lost
+        finally:
+            proxy.shutdown()
+            thread.join()
 
 
 @pytest.fixture
@@ -121,6 +171,31 @@ def test_everything_is_written_once_a_server_is_back(
         assert steps(client, runs[retrain.key], "loss") == [0, 1]
         for stage in planned.of_kind("evaluate"):
             assert runs[stage.key].data.metrics["mAP"] == pytest.approx(results[stage.name]["metrics"]["mAP"])
+
+
+@pytest.mark.parametrize("retries", [None, "2"])
+def test_a_run_whose_making_was_answered_to_nobody_is_there_once(
+    finished: tuple[Plan, Workspace], server: MlflowServer, monkeypatch: pytest.MonkeyPatch, retries: str | None
+) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    if retries:  # a user's own, of MLflow's client: it sends the request again
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
+    planned, workspace = finished
+    server.start()
+    with lossy(server) as (uri, lost):
+        tracker = Tracker(uri, planned, workspace, patience=0.2)
+        for stage in planned.stages.values():
+            tracker.started(stage)
+            tracker.finished(stage)
+        wait_until(lambda: len(tracker.view.synced) == len(planned.stages))
+        assert tracker.close(failed=False) is None
+    assert len(lost) >= len(planned.stages) // 2
+    client, runs = client_and_runs(server)
+    assert set(runs) == {None, *(stage.key for stage in planned.stages.values())}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert [artifact.path for artifact in client.list_artifacts(runs[None].info.run_id)] == [EXPERIMENT_FILE]
+    for stage in planned.stages.values():
+        assert runs[stage.key].data.params["kind"] == runs[stage.key].data.tags["kind"] == stage.kind
 
 
 def test_eight_who_write_at_once_lose_no_point(finished: tuple[Plan, Workspace], server: MlflowServer) -> None:

@@ -11,8 +11,12 @@ from pipeline.config import Experiment
 from pipeline.errors import RequestError
 from pipeline.plan import Plan, plan
 from pipeline.stages import HISTORY, SPLIT
-from pipeline.tracking import KEY_TAG, Tracker, _specification, _View, default_uri, sync
+from pipeline.tracking import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG, Tracker, _specification, _View, default_uri, sync
 from pipeline.workspace import Workspace
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
 
 
 def runs(uri: str, name: str) -> list[Any]:
@@ -49,6 +53,87 @@ def test_sync_writes_everything_once(finished: tuple[Plan, Workspace], tmp_path:
     assert math.isclose(run.data.metrics["mAP"], evaluation.result["metrics"]["mAP"])  # type: ignore[index]
     assert {"rank1", "rank5", "rank10", "mINP"} <= set(run.data.metrics)
     assert run.data.params["target"] == "street"
+
+
+def test_runs_that_were_doubled_are_one_again(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    planned, workspace = finished
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    sync(uri, planned, workspace)
+    claimed = runs(uri, "tiny")
+    client = MlflowClient(tracking_uri=uri)
+    for run in claimed:  # as after a request that was repeated since its answer was lost
+        tags = {name: run.data.tags[name] for name in (KEY_TAG, SPEC_TAG) if name in run.data.tags}
+        for _ in range(2):
+            client.create_run(run.info.experiment_id, tags=tags)
+    assert len(runs(uri, "tiny")) == 3 * len(claimed)
+    sync(uri, planned, workspace)
+    assert {run.info.run_id for run in runs(uri, "tiny")} == {run.info.run_id for run in claimed}
+
+
+def test_a_run_that_was_doubled_before_it_was_claimed_is_one(
+    finished: tuple[Plan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    planned, workspace = finished
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    create = MlflowClient.create_run
+
+    def repeated(self: Any, *args: Any, **kwargs: Any) -> Any:
+        create(self, *args, **kwargs)
+        return create(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_run", repeated)
+    shown = sync(uri, planned, workspace)
+    assert len(runs(uri, "tiny")) == shown + 1, "a run for each result, and the parent"
+
+
+@pytest.mark.parametrize(
+    ("call", "written"),
+    [("log_artifact", "nothing"), ("log_batch", "nothing"), ("log_batch", "parameters"), ("log_batch", "everything")],
+)
+def test_what_a_killed_driver_left_undone_is_done_once(
+    finished: tuple[Plan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, written: str
+) -> None:
+    from mlflow import MlflowClient
+
+    planned, workspace = finished
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    real, killed = getattr(MlflowClient, call), set()
+
+    def once(self: Any, run: str, *args: Any, **kwargs: Any) -> None:
+        what = (run, *(entry.key for kind in ("params", "metrics") for entry in kwargs.get(kind, ())))
+        if what in killed or written == "everything":
+            real(self, run, *args, **kwargs)
+        elif written == "parameters":  # the server writes them first
+            real(self, run, params=kwargs.get("params", ()))
+        if what not in killed:
+            killed.add(what)
+            raise Killed
+
+    monkeypatch.setattr(MlflowClient, call, once)
+    for _ in range(5 * len(planned.stages)):
+        try:
+            sync(uri, planned, workspace)
+            break
+        except Killed:
+            continue
+    found = {run.data.tags.get(KEY_TAG): run for run in runs(uri, "tiny")}
+    parent = found.pop(None).info.run_id
+    disturbed = {parent} if call == "log_artifact" else {run.info.run_id for run in found.values()}
+    assert disturbed <= {run for run, *_ in killed}
+    client = MlflowClient(tracking_uri=uri)
+    assert [artifact.path for artifact in client.list_artifacts(parent)] == [EXPERIMENT_FILE]
+    for stage in planned.stages.values():
+        shown = {"kind": stage.kind, **{name: str(value) for name, value in stage.labels.items()}}
+        if stage.kind == "search":
+            shown["genotype"] = stage.result["genotype"]  # type: ignore[index]
+        assert shown.items() <= found[stage.key].data.params.items()
+        assert shown.items() <= found[stage.key].data.tags.items()
+        if stage.kind == "evaluate":
+            assert len(client.get_metric_history(found[stage.key].info.run_id, "mAP")) == 1
 
 
 def test_live_epochs_and_a_restart_leave_each_point_once(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
@@ -185,9 +270,6 @@ def test_a_driver_killed_while_it_makes_the_database_leaves_none(
 
     planned, workspace = finished
     path = tmp_path / "mlflow.db"
-
-    class Killed(BaseException):
-        """Stands for SIGKILL."""
 
     def killed(*args: Any, **kwargs: Any) -> None:
         raise Killed
