@@ -25,7 +25,7 @@ from botocore.exceptions import (
 from s3transfer.exceptions import RetriesExceededError
 
 from pipeline.errors import RequestError
-from pipeline.stores import Entry, arriving, checked
+from pipeline.stores import Entry, UnreadableError, arriving, checked
 
 TRIES = 8
 
@@ -78,7 +78,8 @@ class S3Store:
         prefix: The prefix, without slashes around it; "" for the whole bucket.
 
     Raises:
-        RequestError: It cannot be read.
+        UnreadableError: It cannot be read.
+        RequestError: As of `new_client`.
     """
 
     def __init__(self, bucket: str, prefix: str) -> None:
@@ -90,7 +91,7 @@ class S3Store:
                 self._client = new_client()
                 self._client.list_objects_v2(Bucket=bucket, Prefix=self._prefix, MaxKeys=1)
         except OSError as error:
-            raise RequestError(f"the workspace must be readable, but {error}.") from None
+            raise UnreadableError(f"the workspace must be readable, but {error}.") from None
 
     def __repr__(self) -> str:
         return f"S3Store({self.address!r})"

@@ -19,6 +19,10 @@ from pipeline.errors import RequestError
 PARTIAL = ".partial"  # the folder of a LocalStore with what is not whole yet; no key starts with it
 
 
+class UnreadableError(RequestError, OSError):
+    """A store cannot be read: when a command starts it is a wrong request, in its course something that may pass."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A file in a store.
@@ -156,7 +160,8 @@ def open_store(address: str | Path) -> Store:
             endpoint, https://storage.googleapis.com, with HMAC keys.
 
     Raises:
-        RequestError: The address is neither, or what is there cannot be read.
+        RequestError: The address is neither.
+        UnreadableError: What is there cannot be read.
     """
     scheme, separator, rest = str(address).partition("://")
     if not separator:

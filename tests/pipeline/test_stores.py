@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -553,6 +554,9 @@ def test_opening_tells_what_is_wrong(
         open_store(s3_address)
     assert s3_address in str(caught.value)
     assert_no_secret(caught.value, caplog)
+    told = pickle.loads(pickle.dumps(caught.value))
+    assert isinstance(told, OSError), "a stage on another node that is told so is tried again"
+    assert str(told) == str(caught.value)
 
 
 def test_opening_without_a_bucket(s3_service: S3Service) -> None:
