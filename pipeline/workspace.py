@@ -70,7 +70,8 @@ class Workspace:
         cache: Copies on this machine, which any stage may reuse and anybody may delete.
 
     Raises:
-        RequestError: The address is neither, or what is there cannot be read.
+        RequestError: The address is neither.
+        UnreadableError: What is there cannot be read.
     """
 
     def __init__(self, address: str | Path) -> None:
@@ -131,8 +132,12 @@ class Workspace:
             for path in sorted(attempt.folder.rglob("*")):
                 if path.is_file() and path.name != CHECKPOINT:
                     self.store.upload(path, f"{attempt.place}/{path.relative_to(attempt.folder).as_posix()}")
+        else:
+            _write_through(attempt.folder, self.root)
         full = {**result, "kind": attempt.kind, "key": attempt.key, "attempt": attempt.id}
         self.store.create(f"{stage_place(attempt.kind, attempt.key)}/{RESULT}", _encoded(full))
+        if self.root is not None:
+            _sync(self.root / stage_place(attempt.kind, attempt.key))  # before the states are deleted
         self._leave(attempt)
         published = self.result(attempt.kind, attempt.key)
         assert published is not None
@@ -219,6 +224,22 @@ class Workspace:
             except OSError:  # another process of this machine was faster
                 shutil.rmtree(partial)
         return copy
+
+
+def _write_through(folder: Path, root: Path) -> None:
+    """Have all files below a folder on the disk, and the names that lead to them from `root`: power may fail then."""
+    above = [parent for parent in folder.parents if parent.is_relative_to(root)]
+    for path in [*folder.rglob("*"), folder, *above]:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Have a file's content, or a folder's names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _encoded(content: dict[str, Any]) -> bytes:

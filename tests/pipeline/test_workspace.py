@@ -1,5 +1,6 @@
 """What a workspace promises, in a folder and on S3: published once, whole, by whoever was first; attempts never mix."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -102,6 +103,31 @@ def test_an_upload_that_fails_publishes_nothing(workspace: Workspace, monkeypatc
     with pytest.raises(OSError, match="no route"):
         workspace.publish(attempt, {"value": 1})
     assert workspace.result("search", "k") is None
+
+
+def test_what_a_result_vouches_for_is_on_the_disk_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace(tmp_path / "here")
+    attempt = workspace.begin("search", "k")
+    (attempt.folder / "shards").mkdir()
+    for name in ("weights.safetensors", "shards/0.arrow"):
+        (attempt.folder / name).write_bytes(b"all of it")
+    synced: list[Path] = []
+    fsync, create = os.fsync, workspace.store.create
+
+    def remember(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").resolve())
+        fsync(descriptor)
+
+    def create_last(key: str, data: bytes) -> bool:
+        assert {attempt.folder, *attempt.folder.rglob("*"), *attempt.folder.parents[:5]} == set(synced)
+        assert attempt.folder.parents[4] == workspace.root
+        synced.clear()
+        return create(key, data)
+
+    monkeypatch.setattr(os, "fsync", remember)
+    monkeypatch.setattr(workspace.store, "create", create_last)
+    workspace.publish(attempt, {})
+    assert synced[-1] == attempt.folder.parents[1], "and then the result's own name"
 
 
 def test_the_newest_failure_is_the_last(workspace: Workspace) -> None:
