@@ -20,7 +20,7 @@ os.environ.update(
 for name in ("MLFLOW_TRACKING_URI", "MSINET_WORKSPACE", "RAY_ADDRESS"):
     os.environ.pop(name, None)
 
-USES_RAY = ("test_scheduling", "test_cli", "test_tuning", "test_security")
+USES_RAY = ("test_scheduling", "test_cli", "test_tuning", "test_security", "test_tracking_board")
 
 
 class FilesAndOneRay(LoadScopeScheduling):
