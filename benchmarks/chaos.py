@@ -2,7 +2,8 @@
 
 Runs an experiment undisturbed, then again in an empty workspace while workers, nodes and the driver are killed with
 SIGKILL on a seeded schedule, restarting whatever died; then compares every result of both. Ends with exit code 1 where
-anything differs, was published twice, or has two runs in MLflow. Ray runs on this machine, on nodes of one core.
+anything differs, was published twice, or has not one described run in MLflow. Ray runs on this machine, on nodes of one
+core.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from ray.cluster_utils import Cluster
 from pipeline.config import load_experiment
 from pipeline.plan import KINDS as STAGE_KINDS
 from pipeline.plan import Plan, plan
-from pipeline.tracking import KEY_TAG
+from pipeline.tracking import EXPERIMENT_FILE, KEY_TAG
 from pipeline.workspace import RESULT, Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -169,12 +170,26 @@ def _without(result: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name not in names}
 
 
-def doubled_runs(tracking: str, name: str, keys: set[str]) -> list[str]:
-    """Stages with more or less than one run in MLflow, and parents beyond the first."""
+def wrong_runs(tracking: str, name: str, kinds: dict[str, str]) -> list[str]:
+    """What MLflow shows otherwise than as one described run of each stage, and one parent; a line each.
+
+    Args:
+        tracking: MLflow's address.
+        name: The grid's.
+        kinds: Of the stages, by key.
+    """
     client = MlflowClient(tracking_uri=tracking)
     runs = client.search_runs([client.get_experiment_by_name(name).experiment_id], max_results=5000)
     count = Counter(run.data.tags.get(KEY_TAG, "parent") for run in runs)
-    return [f"{key}: {count[key]} runs" for key in (*keys, "parent") if count[key] != 1]
+    lines = [f"{key}: {count[key]} runs" for key in (*kinds, "parent") if count[key] != 1]
+    for run in runs:
+        key = run.data.tags.get(KEY_TAG)
+        if key is None:
+            if EXPERIMENT_FILE not in [artifact.path for artifact in client.list_artifacts(run.info.run_id)]:
+                lines.append(f"parent: its run has no {EXPERIMENT_FILE}")
+        elif key in kinds and {shown.get("kind") for shown in (run.data.params, run.data.tags)} != {kinds[key]}:
+            lines.append(f"{key}: its run must have `kind` {kinds[key]} as a parameter and as a tag")
+    return lines
 
 
 def main() -> None:
@@ -206,14 +221,14 @@ def main() -> None:
 
     loaded = load_experiment(experiment)
     expected, found = ((plan(loaded, lookup=Workspace(p).result), Workspace(p)) for p in (calm, fire))
-    keys = {str(stage.key) for stage in found[0].stages.values()}
+    kinds = {str(stage.key): stage.kind for stage in found[0].stages.values()}
     problems = [
         *differences(expected, found),
         *(f"published twice: {path}" for path in changed),
-        *doubled_runs(f"sqlite:///{fire}/mlflow.db", loaded.name, keys),
+        *wrong_runs(f"sqlite:///{fire}/mlflow.db", loaded.name, kinds),
     ]
     attempts = len(list(fire.glob("stages/*/*/attempts/*")))
-    print(f"{len(keys)} results, {attempts} attempts; {len(problems)} problems")
+    print(f"{len(kinds)} results, {attempts} attempts; {len(problems)} problems")
     for problem in problems:
         print(f"  {problem}")
     if done.total() < options.kills:

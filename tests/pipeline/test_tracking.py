@@ -1,6 +1,7 @@
 """MLflow as a view: one run per stage key, never doubled; without MLflow the grid does not notice."""
 
 import math
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,34 @@ def test_what_a_killed_driver_left_undone_is_done_once(
         assert shown.items() <= found[stage.key].data.tags.items()
         if stage.kind == "evaluate":
             assert len(client.get_metric_history(found[stage.key].info.run_id, "mAP")) == 1
+
+
+def test_a_grid_under_fire_is_told_of_runs_that_are_wrong(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    wrong_runs = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "chaos.py"))["wrong_runs"]
+    planned, workspace = finished
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    sync(uri, planned, workspace)
+    kinds = {str(stage.key): stage.kind for stage in planned.stages.values()}
+    assert wrong_runs(uri, "tiny", kinds) == []
+    client = MlflowClient(tracking_uri=uri)
+    first, second, third = list(kinds)[:3]
+    ids = {run.data.tags.get(KEY_TAG): run.info.run_id for run in runs(uri, "tiny")}
+    client.delete_tag(ids[first], "kind")
+    client.delete_run(ids[second])
+    client.create_run(client.get_run(ids[third]).info.experiment_id, tags={KEY_TAG: third, "kind": kinds[third]})
+    (tmp_path / "mlartifacts" / "tiny" / ids[None] / "artifacts" / EXPERIMENT_FILE).unlink()
+    undescribed = "its run must have `kind` {} as a parameter and as a tag"
+    assert sorted(wrong_runs(uri, "tiny", kinds)) == sorted(
+        [
+            f"{first}: {undescribed.format(kinds[first])}",
+            f"{second}: 0 runs",
+            f"{third}: 2 runs",
+            f"{third}: {undescribed.format(kinds[third])}",
+            f"parent: its run has no {EXPERIMENT_FILE}",
+        ]
+    )
 
 
 def test_live_epochs_and_a_restart_leave_each_point_once(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
