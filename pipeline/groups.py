@@ -38,30 +38,40 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
     with tempfile.TemporaryDirectory() as folder:  # for Train's own notes; nothing is reported to it
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"address": workspace.address, "task": task, "relay": relay},
+            train_loop_config={
+                "address": workspace.address,
+                "task": task,
+                "relay": relay,
+                "node": ray.get_runtime_context().get_node_id(),  # its loss ends the workers too
+            },
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=task.spec["workers"], use_gpu=gpus > 0, resources_per_worker={"CPU": cpus, "GPU": gpus}
             ),
             # A name of its own: Train would continue a run of the same name, or return its result.
-            run_config=ray.train.RunConfig(name=uuid.uuid4().hex, storage_path=folder),
+            run_config=ray.train.RunConfig(
+                name=uuid.uuid4().hex,
+                storage_path=folder,
+                # The driver tries again. (mypy knows the class of Train's older API only.)
+                failure_config=ray.train.FailureConfig(max_preemption_failures=0),  # type: ignore[call-arg]
+            ),
         )
         try:
-            failure = _failure(trainer, relay)
+            ended = _ended(trainer, relay)
         except ray.exceptions.RayError as error:  # Train's controller has died, or the relay: neither is tried again
             lost = str(error).splitlines()[0]
-            failure = {"message": f"Ray Train was lost: {lost}", "retry": "again"}
+            ended = {"failure": {"message": f"Ray Train was lost: {lost}", "retry": "again"}}
         finally:
             _free(task.key)
-    if failure is not None:
-        return {"failure": failure}
+    if ended is not None:
+        return ended
     published = workspace.result(task.kind, task.key)
     assert published is not None
     return {"result": published}
 
 
-def _failure(trainer: TorchTrainer, relay: Any) -> dict[str, Any] | None:
-    """Why the workers failed; None where they came to their end.
+def _ended(trainer: TorchTrainer, relay: Any) -> Ended | None:
+    """Why the workers ended too early; None where they came to their end.
 
     Raises:
         RayError: A process that looks after them has died.
@@ -69,29 +79,29 @@ def _failure(trainer: TorchTrainer, relay: Any) -> dict[str, Any] | None:
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
-        failure: dict[str, Any] | None = ray.get(relay.failure.remote())
-        return failure or {"message": f"a worker was lost: {_last_line(error)}", "retry": "again"}
+        ended: Ended | None = ray.get(relay.ended.remote())
+        return ended or {"failure": {"message": f"a worker was lost: {_last_line(error)}", "retry": "again"}}
     return None
 
 
 class _Relay:
-    """Takes what ranks say: reports, and why one failed, since what it raises arrives as text only."""
+    """Takes what ranks say: reports, and why one ended too early, since what it raises arrives as text only."""
 
     def __init__(self, report: Callable[[Report], None]) -> None:
         self._report = report
-        self._failure: dict[str, Any] | None = None
+        self._ended: Ended | None = None
 
     def report(self, report: Report) -> None:
         """Pass on an epoch's report."""
         self._report(report)
 
-    def fail(self, failure: dict[str, Any]) -> None:
-        """Keep the first failure: the others follow from it."""
-        self._failure = self._failure or failure
+    def end(self, ended: Ended) -> None:
+        """Keep the first: the others follow from it."""
+        self._ended = self._ended or ended
 
-    def failure(self) -> dict[str, Any] | None:
-        """The first failure, if any."""
-        return self._failure
+    def ended(self) -> Ended | None:
+        """The first to end too early, if any."""
+        return self._ended
 
 
 def _hold(key: str) -> None:
@@ -131,14 +141,17 @@ def _work(config: dict[str, Any]) -> None:
         if ranks.rank == 0:
             relay.report.remote(values)
 
+    nodes = [config["node"]] * ranks.world
+    distributed.all_gather_object(nodes, ray.get_runtime_context().get_node_id())
+    notice = Notice({config["node"], *nodes})
     # Train runs this in a thread, where SIGTERM does not arrive.
-    ended = run_attempt(Workspace(config["address"]), config["task"], report, Notice(), ranks=ranks)
-    if "failure" in ended:
-        failure = ended["failure"]
-        if "gloo" in failure["traceback"] or "NCCL" in failure["traceback"]:
-            failure["retry"] = "again"  # another rank has died; this one was told by its connection
-        ray.get(relay.fail.remote(failure))
-        raise RuntimeError(ended["failure"]["message"])  # ends the other ranks, which wait for this one
+    ended = run_attempt(Workspace(config["address"]), config["task"], report, notice, ranks=ranks)
+    failure = ended.get("failure")
+    if failure and ("gloo" in failure["traceback"] or "NCCL" in failure["traceback"]):
+        failure["retry"] = "again"  # another rank has died; this one was told by its connection
+    if failure or "stopped" in ended:
+        ray.get(relay.end.remote(ended))
+        raise RuntimeError("this rank has ended too early")  # ends the other ranks, which wait for this one
 
 
 def _last_line(error: Exception) -> str:

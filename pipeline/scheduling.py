@@ -5,10 +5,11 @@ from its last saved state.
 """
 
 import contextlib
+import logging
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,10 +34,14 @@ ELSEWHERE = "elsewhere"  # another driver on this workspace works at it
 FAILED, SKIPPED, LACKING = "failed", "skipped", "lacking"
 Failure = dict[str, Any]
 
+log = logging.getLogger(__name__)
+
 ATTEMPTS = 3  # of a stage, one after another, that bring it no further: then it has failed
 # Stages that wait for a place on the cluster: enough for any cluster to grow by, few enough that the longest path,
 # whose stages are ready last, does not queue behind all others.
 BACKLOG = 64
+# Seconds: between two tries of a workspace that does not answer, and how long a driver waits for it with nothing to do.
+AWAY_PAUSE, AWAY_LIMIT = 5.0, 3600.0
 
 
 class Watcher(Protocol):
@@ -94,10 +99,14 @@ class ClusterLost(RuntimeError):
 
 
 class Notice:
-    """Whether this process's node is about to be taken away, as Ray learns of spot machines; asks every two seconds."""
+    """Whether a node is about to be taken away, as Ray learns of spot machines; asks every two seconds.
 
-    def __init__(self) -> None:
-        self._node = ray.get_runtime_context().get_node_id()
+    Args:
+        nodes: Ray's ids of the nodes; by default this process's own.
+    """
+
+    def __init__(self, nodes: Collection[str] = ()) -> None:
+        self._nodes = frozenset(nodes or [ray.get_runtime_context().get_node_id()])
         self._next = 0.0
         self._leaving = False
 
@@ -106,7 +115,7 @@ class Notice:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + 2.0
             with contextlib.suppress(Exception):  # a courtesy of Ray's own internals: Ray Train asks so too
-                self._leaving = self._node in ray._private.state.state.get_draining_nodes()
+                self._leaving = not self._nodes.isdisjoint(ray._private.state.state.get_draining_nodes())
         return self._leaving
 
 
@@ -125,11 +134,24 @@ def connect(address: str | None, resources: Resources) -> None:
     """
     if address or os.environ.get("RAY_ADDRESS"):
         ray.init(address=address or "auto", log_to_driver=False)
+        _warn_without_gpu(resources)
     else:
         # Else Ray takes an address that other machines reach in the place of 127.0.0.1, and listens on all of them.
         ray_constants.ENABLE_RAY_CLUSTER = False
         ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
         _require_resources(resources)
+
+
+def _warn_without_gpu(resources: Resources) -> None:
+    """A cluster that grows by what is asked for gets no GPU from `auto`, which asks for one only where there is one."""
+    kinds = [kind for kind in KINDS if getattr(resources, kind).gpus == "auto"]
+    if kinds and not ray.cluster_resources().get("GPU"):
+        log.warning(
+            "the cluster has no GPU, and while it has none, stages with `gpus: auto` run on CPUs, on any machine "
+            "(%s): name their shares if it can grow by GPUs, such as resources.%s.gpus: 1.",
+            ", ".join(kinds),
+            kinds[0],
+        )
 
 
 def _require_resources(resources: Resources) -> None:
@@ -166,6 +188,10 @@ def run_plan(plan: Plan, workspace: Workspace, watchers: Sequence[Watcher], run:
 
     Returns:
         The state of each stage; failures do not stop stages that do not need them.
+
+    Raises:
+        RequestError: The workspace has not answered for an hour in which no stage ran.
+        ClusterLost: Ray has died on this machine.
     """
     return _Driver(plan, workspace, watchers, run).run()
 
@@ -186,6 +212,8 @@ class _Driver:
         self.specs: dict[str, dict[str, Any]] = {}  # by stage, as soon as they are known
         self.board = Board.remote()  # type: ignore[attr-defined]
         self.fetch: Any = None  # what the board was asked and has not answered
+        self.away_since: float | None = None  # when the workspace stopped answering, by this process's monotonic clock
+        self.next_release = 0.0  # by the same clock
         if any(plan.of_kind("measure")):
             probe = probe_device.options(**self._share("measure"))
             plan.name_device(ray.get(probe.remote()))
@@ -193,7 +221,7 @@ class _Driver:
     def run(self) -> Outcome:
         """Until nothing is running and nothing can be released."""
         while True:
-            self._release()
+            self._release_if_answered()
             self._tell("tick", dict(self.states))
             if self.running:
                 ended, _ = ray.wait(list(self.running), timeout=1.0)
@@ -211,6 +239,33 @@ class _Driver:
             state == ELSEWHERE or (state == WAITING and self.plan.stages[name].bind(self.results) is not None)
             for name, state in self.states.items()
         )
+
+    def _release_if_answered(self) -> None:
+        """`_release`, unless the workspace fails: what runs goes on, and the rest is looked at again later.
+
+        Raises:
+            RequestError: It has failed for too long.
+        """
+        if time.monotonic() < self.next_release:
+            return
+        try:
+            self._release()
+        except OSError as error:
+            self._wait_for_workspace(error)
+        else:
+            self.away_since = None
+
+    def _wait_for_workspace(self, error: OSError) -> None:
+        now = time.monotonic()
+        if self.away_since is None:
+            self.away_since = now
+            log.warning("the workspace does not answer (%s): running stages go on, others start when it does.", error)
+        elif not self.running and now - self.away_since > AWAY_LIMIT:
+            raise RequestError(
+                f"the workspace must answer, but has not for {AWAY_LIMIT / 60:.0f} minutes: {error}. "
+                "Run the same command again, it goes on (--workspace)."
+            ) from error
+        self.next_release = now + AWAY_PAUSE
 
     def _release(self) -> None:
         """Settle what is published, skip what can never run, submit what is ready, the longest path first."""
@@ -240,9 +295,10 @@ class _Driver:
             spec = stage.bind(self.results)
             if spec is None:
                 return False
-            self.specs[stage.name], stage.key = spec, content_key(stage.kind, spec)
+            stage.key = content_key(stage.kind, spec)
             self.attempts.setdefault(stage.key, _Attempts())
             stage.result = stage.result or self.workspace.result(stage.kind, stage.key)
+            self.specs[stage.name] = spec  # last: the workspace may not have answered
         return True
 
     def _has_room(self, stage: Stage) -> bool:
@@ -360,7 +416,12 @@ class _Driver:
 
     def _may_try_again(self, stage: Stage, attempts: "_Attempts") -> bool:
         """Only attempts that brought no newer checkpoint count."""
-        newest = self.workspace.newest_checkpoint(stage.kind, str(stage.key))
+        try:
+            newest = self.workspace.newest_checkpoint(stage.kind, str(stage.key))
+        except OSError:
+            # Nobody can tell how far it got. It starts again when the workspace answers, and counts from there.
+            attempts.newest = None
+            return True
         attempts.fruitless = 0 if newest > (attempts.newest or 0.0) else attempts.fruitless + 1
         attempts.newest = newest
         attempts.not_before = time.monotonic() + (2.0**attempts.fruitless - 1)

@@ -5,7 +5,9 @@
 
 import contextlib
 import json
+import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -29,6 +31,11 @@ SHARDS, WEIGHTS, HISTORY = "shards", "weights.safetensors", "history.jsonl"
 GENOTYPE, SPLIT = "genotype.json", "split.parquet"
 PER_QUERY, EMBEDDING = "per_query.parquet", "embedding.safetensors"
 PICTURES = ("ranked_lists.png", "activation_maps.png")
+
+log = logging.getLogger(__name__)
+
+# What CUDA and its libraries say where torch's own allocator was not asked, and so raises no OutOfMemoryError.
+NO_ROOM = re.compile(r"CUDA error: out of memory|CU[A-Z]+_STATUS_\w*ALLOC\w*_FAILED")
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,7 @@ def run_attempt(
     Returns:
         As `execute`; of ranks the first publishes, the others return `{}`.
     """
-    log = LogTail()
+    tail = LogTail()
     attempt = workspace.begin(task.kind, task.key)
     started = time.time()
     try:
@@ -170,7 +177,7 @@ def run_attempt(
         failure = {
             "message": f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}",
             "traceback": traceback.format_exc(),
-            "log": log.read(),
+            "log": tail.read(),
             "retry": _remedy(error),
             "time": time.time(),
         }
@@ -181,7 +188,8 @@ def run_attempt(
 
 def _remedy(error: Exception) -> str | None:
     """What may help against an error: nothing against a bug or bad data."""
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU; a host without memory kills the process
+    # A host without memory kills the process: these are of a GPU.
+    if type(error).__name__ == "OutOfMemoryError" or (isinstance(error, RuntimeError) and NO_ROOM.search(f"{error}")):
         return "alone"
     return "again" if isinstance(error, OSError) else None
 
@@ -541,13 +549,25 @@ def _run_epochs(
         context.workspace.save_checkpoint(context.attempt, lambda path: save_state(path, state))
         saved = time.monotonic()
 
+    def save_if_possible(ending: bool) -> None:
+        nonlocal saved
+        try:
+            save()
+        except OSError as error:
+            if ending:  # nothing is lost by starting again from the state before
+                raise
+            saved = time.monotonic()  # the next try is due as the next state would be
+            log.warning(
+                "the state of %s %s was not saved, training goes on: %s", context.task.kind, context.task.key, error
+            )
+
     def after_step() -> None:
         if context.ranks and context.ranks.rank > 0:
             return  # their states are equal
         ending = context.stop()
         if ending or time.monotonic() - saved >= context.task.checkpoint_every:
-            save()
-        if ending and not context.ranks:  # the others of several ranks would wait for this one
+            save_if_possible(ending)
+        if ending:
             raise Stopped
 
     for report in epochs(loop, after_step):

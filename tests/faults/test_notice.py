@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 from grids import run_without_ray, tiny_document
@@ -12,7 +13,7 @@ from ray.core.generated import autoscaler_pb2
 from slow_steps import SLOW_STEPS
 
 from pipeline.config import Experiment
-from pipeline.plan import Stage, plan
+from pipeline.plan import Plan, Stage, plan
 from pipeline.scheduling import DONE, run_plan
 from pipeline.stages import WEIGHTS
 from pipeline.workspace import Workspace
@@ -22,11 +23,26 @@ NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 
 
 class Drain:
-    """Tells Ray, once, that the node which trains will be gone in a minute; another one is there."""
+    """Tells Ray, once, that a node which trains will be gone in a minute; another one is there.
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster, self.told, self.reasons = cluster, False, []  # type: ignore[var-annotated]
+    Args:
+        cluster: A head that trains nothing, and nodes that do.
+        first: Whether it is the node of the first rank, or another.
+    """
+
+    def __init__(self, cluster: Cluster, *, first: bool = True) -> None:
+        self.cluster, self.first, self.told = cluster, first, False
+        self.reasons: list[str] = []
         self.epochs: list[int] = []
+
+    def node(self, pid: int) -> Any:
+        """The node to take away."""
+        raylet = psutil.Process(pid).ppid()
+        return next(
+            node
+            for node in self.cluster.worker_nodes
+            if (node.all_processes["raylet"][0].process.pid == raylet) == self.first
+        )
 
     def reported(self, stage: Stage, reports: Any) -> None:
         if stage.kind != "retrain":
@@ -35,13 +51,12 @@ class Drain:
         if self.told:
             return
         self.told = True
-        workers = [node for node in self.cluster.list_all_nodes() if node is not self.cluster.head_node]
+        node = self.node(reports[-1]["pid"])
         self.cluster.add_node(**NODE)
         deadline = int((time.time() + 60) * 1000)
         reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-        for node in workers:
-            gcs = ray._private.worker.global_worker.gcs_client
-            assert gcs.drain_node(node.node_id, reason, "taken away", deadline)[0]
+        gcs = ray._private.worker.global_worker.gcs_client
+        assert gcs.drain_node(node.node_id, reason, "taken away", deadline)[0]
 
     def started(self, stage: Stage) -> None: ...
     def finished(self, stage: Stage) -> None: ...
@@ -53,25 +68,44 @@ class Drain:
     def tick(self, states: Any) -> None: ...
 
 
-def test_a_stage_leaves_a_node_that_will_be_taken_away(tmp_path: Path) -> None:
-    tiny = tiny_document() | {"splits": [], "genotypes": ["MSINet"], "targets": ["street"], "checkpoint_every": 3600}
-    tiny["retrain"]["in_domain"]["epochs"] = 16
-    calm = Workspace(tmp_path / "calm")
-    expected = next(run_without_ray(tiny, calm).of_kind("retrain")).result
-    planned, workspace = plan(Experiment.model_validate(tiny)), Workspace(tmp_path / "workspace")
+def tiny(epochs: int) -> dict[str, Any]:
+    """One retraining, of which no state is saved unless it is asked to end."""
+    document = tiny_document() | {"splits": [], "genotypes": ["MSINet"], "targets": ["street"]}
+    document["retrain"]["in_domain"]["epochs"] = epochs
+    return document | {"checkpoint_every": 3600}
+
+
+def run(document: dict[str, Any], workspace: Workspace, nodes: int, *, first: bool) -> tuple[Plan, Drain]:
+    """Run a grid on so many nodes, of which one is taken away."""
+    planned = plan(Experiment.model_validate(document))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
-        cluster.add_node(**NODE)
+        for _ in range(nodes):
+            cluster.add_node(**NODE)
         ray.init(address=cluster.address, log_to_driver=False, runtime_env=SLOW_STEPS)
-        listener = Drain(cluster)
+        listener = Drain(cluster, first=first)
         outcome = run_plan(planned, workspace, [listener])
     finally:
         ray.shutdown()
         cluster.shutdown()
     assert set(outcome.states.values()) == {DONE}
     assert listener.reasons == ["asked to end: its state is saved"]
+    return planned, listener
+
+
+def test_a_stage_leaves_a_node_that_will_be_taken_away(tmp_path: Path) -> None:
+    calm, workspace = Workspace(tmp_path / "calm"), Workspace(tmp_path / "workspace")
+    expected = next(run_without_ray(tiny(16), calm).of_kind("retrain")).result
+    planned, listener = run(tiny(16), workspace, 1, first=True)
     assert listener.epochs == list(range(16)), "no epoch was run twice"
     found = next(planned.of_kind("retrain")).result
     assert expected is not None
     assert found is not None
     assert (workspace.files(found) / WEIGHTS).read_bytes() == (calm.files(expected) / WEIGHTS).read_bytes()
+
+
+@pytest.mark.timeout(420)
+def test_several_workers_leave_when_any_of_their_nodes_will_be_taken_away(tmp_path: Path) -> None:
+    document = tiny(24) | {"workers": {"retrain": 2}}
+    _, listener = run(document, Workspace(tmp_path), 2, first=False)
+    assert listener.epochs == list(range(24)), "no epoch was run twice"

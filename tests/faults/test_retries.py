@@ -16,6 +16,7 @@ from pipeline.config import Experiment
 from pipeline.plan import Plan, plan
 from pipeline.scheduling import ATTEMPTS, DONE, FAILED, SKIPPED, Outcome, run_plan
 from pipeline.stages import execute
+from pipeline.stores import UnreadableError
 from pipeline.workspace import CHECKPOINT, Workspace
 
 pytestmark = pytest.mark.faults
@@ -123,6 +124,18 @@ def test_a_stage_that_fits_a_whole_gpu_is_done(calls: Path, workspace: Workspace
     _, outcome, _ = run_grid(workspace, failing(calls, shared_is_too_small), gpus=0.25)
     assert set(outcome.states.values()) == {DONE}
     assert calls.read_text().split() == ["0.25", "1.0"]
+
+
+def test_a_store_that_cannot_be_opened_for_a_while_is_tried_again(calls: Path, workspace: Workspace) -> None:
+    def unreadable_at_first(address: str, task: Any, holder: str, call: int) -> Any:
+        if call == 1:
+            raise UnreadableError("the workspace must be readable, but its credentials were refused.")
+        return execute(address, task, lambda report: None, holder)
+
+    _, outcome, watcher = run_grid(workspace, failing(calls, unreadable_at_first))
+    assert set(outcome.states.values()) == {DONE}
+    (reason,) = watcher.reasons
+    assert reason.endswith("but its credentials were refused.")
 
 
 @pytest.mark.parametrize("fail", ["returns", "raises"])

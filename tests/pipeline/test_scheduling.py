@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private import ray_constants
 
 from pipeline import scheduling
-from pipeline.config import Experiment
-from pipeline.plan import Plan, Stage, plan
+from pipeline.config import Experiment, Resources
+from pipeline.plan import KINDS, Plan, Stage, plan
 from pipeline.scheduling import DONE, FAILED, SKIPPED, run_plan
 from pipeline.workspace import Workspace
 
@@ -145,3 +146,28 @@ def test_a_driver_without_its_ray_blames_no_stage(
         with pytest.raises(scheduling.ClusterLost, match="run the same command again"):
             run_plan(prepare_only(tiny), workspace, [listener])
     assert listener.lost == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "resources", "there", "told"),
+    [
+        ("auto", {}, {"CPU": 8.0}, True),
+        ("auto", {}, {"CPU": 8.0, "GPU": 1.0}, False),
+        ("auto", {kind: {"gpus": 1} for kind in KINDS}, {"CPU": 8.0}, False),
+        (None, {}, {"CPU": 8.0}, False),
+    ],
+)
+def test_joining_a_cluster_without_a_gpu_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    address: str | None,
+    resources: dict[str, Any],
+    there: dict[str, float],
+    told: bool,
+) -> None:
+    monkeypatch.setattr(scheduling.ray, "init", lambda **options: None)
+    monkeypatch.setattr(scheduling.ray, "cluster_resources", lambda: there)
+    monkeypatch.setattr(scheduling.ray_constants, "ENABLE_RAY_CLUSTER", ray_constants.ENABLE_RAY_CLUSTER)
+    scheduling.connect(address, Resources.model_validate(resources))
+    lines = [record.getMessage() for record in caplog.records if record.name == scheduling.__name__]
+    assert [("no GPU" in line, "search, retrain" in line) for line in lines] == [(True, True)] * told

@@ -1,12 +1,16 @@
-"""A driver on a workspace where another publishes at the same time."""
+"""A driver on a workspace where another publishes at the same time, and on one that does not answer for a while."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 from grids import tiny_document
 
+from pipeline import scheduling
 from pipeline.config import Experiment
+from pipeline.errors import RequestError
 from pipeline.plan import Plan, Result, plan
 from pipeline.scheduling import DONE, run_plan
 from pipeline.workspace import Workspace
@@ -39,3 +43,93 @@ def test_what_needs_a_result_that_appears_late_is_not_left_out(finished: tuple[P
     planned = plan(Experiment.model_validate(tiny_document()))
     outcome = run_plan(planned, JustPublished(workspace.address), [], never)
     assert set(outcome.states.values()) == {DONE}
+
+
+class Away(Workspace):
+    """Does not answer the driver's next `missing` questions."""
+
+    def __init__(self, address: str, missing: float) -> None:
+        super().__init__(address)
+        self.missing = missing
+
+    def _answer(self) -> None:
+        if self.missing > 0:
+            self.missing -= 1
+            raise OSError("s3://bucket failed: its endpoint cannot be reached")
+
+    def result(self, kind: str, key: str) -> Result | None:
+        self._answer()
+        return super().result(kind, key)
+
+    def newest_checkpoint(self, kind: str, key: str) -> float:
+        self._answer()
+        return super().newest_checkpoint(kind, key)
+
+
+class Leave:
+    """While a stage runs, makes its workspace miss the next two questions; remembers what comes of that."""
+
+    def __init__(self, workspace: Away) -> None:
+        self.workspace = workspace
+        self.again: list[str] = []
+        self.lost: list[str] = []
+
+    def tick(self, states: dict[str, str]) -> None:
+        if not {scheduling.QUEUED, scheduling.RUNNING}.isdisjoint(states.values()):
+            self.workspace.missing = 2
+
+    def retried(self, stage: Any, reason: str) -> None:
+        self.again.append(reason)
+
+    def failed(self, stage: Any, failure: Any) -> None:
+        self.lost.append(failure["message"])
+
+    def started(self, stage: Any) -> None: ...
+    def reported(self, stage: Any, reports: Any) -> None: ...
+    def finished(self, stage: Any) -> None: ...
+
+
+def test_a_driver_waits_for_a_workspace_that_does_not_answer(
+    finished: tuple[Plan, Workspace], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(scheduling, "AWAY_PAUSE", 0.01)
+    _, workspace = finished
+    planned = plan(Experiment.model_validate(tiny_document()))
+    with caplog.at_level(logging.WARNING):
+        outcome = run_plan(planned, Away(workspace.address, 5), [], never)
+    assert set(outcome.states.values()) == {DONE}
+    assert [record.message for record in caplog.records if record.name == scheduling.__name__] == [
+        "the workspace does not answer (s3://bucket failed: its endpoint cannot be reached): "
+        "running stages go on, others start when it does."
+    ]
+
+
+def test_a_driver_does_not_wait_for_ever(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduling, "AWAY_PAUSE", 0.01)
+    monkeypatch.setattr(scheduling, "AWAY_LIMIT", 0.1)
+    planned = plan(Experiment.model_validate(tiny_document()))
+    with pytest.raises(RequestError, match=r"must answer.*cannot be reached.*Run the same command again"):
+        run_plan(planned, Away(workspace.address, float("inf")), [], never)
+
+
+def test_a_stage_that_ends_while_the_workspace_is_away_starts_again(
+    finished: tuple[Plan, Workspace], workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduling, "AWAY_PAUSE", 0.01)
+    calls, prepared = tmp_path / "calls", finished[0].results()["prepare street"]
+    away = Away(workspace.address, 0)
+
+    @ray.remote
+    def run(*arguments: Any) -> Any:
+        with calls.open("a") as file:
+            file.write("called\n")
+        if len(calls.read_text().splitlines()) < 6:
+            return {"failure": {"message": "the workspace is away", "retry": "again"}}
+        return {"result": prepared}
+
+    planned = plan(Experiment.model_validate(tiny_document()))
+    planned.stages = {"prepare street": planned.stages["prepare street"]}
+    listener = Leave(away)
+    outcome = run_plan(planned, away, [listener], run)
+    assert set(outcome.states.values()) == {DONE}, listener.lost
+    assert listener.again == ["the workspace is away"] * 5, "more often than a stage may fail that gets no further"

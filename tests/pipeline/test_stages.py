@@ -115,6 +115,36 @@ def test_sigterm_saves_the_state_and_ends(finished: tuple[Plan, Workspace], tmp_
     require_equal(workspace, stage, other, ended)
 
 
+def test_states_that_cannot_be_saved_end_no_training(
+    finished: tuple[Plan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    planned, workspace = finished
+    stage, other = next(planned.of_kind("retrain")), beside(workspace, tmp_path)
+
+    def away(*arguments: Any) -> None:
+        raise OSError("s3://bucket failed: its endpoint cannot be reached")
+
+    monkeypatch.setattr(Workspace, "save_checkpoint", away)
+    ended = execute(other.address, replace(task_of(stage, planned), checkpoint_every=0), quiet)
+    require_equal(workspace, stage, other, ended)
+    assert "was not saved, training goes on: s3://bucket failed" in caplog.text
+
+
+def test_a_state_that_cannot_be_saved_before_the_end_is_a_failure(
+    finished: tuple[Plan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, workspace = finished
+    stage, other = next(planned.of_kind("retrain")), beside(workspace, tmp_path)
+
+    def away(*arguments: Any) -> None:
+        raise OSError("s3://bucket failed")
+
+    monkeypatch.setattr(Workspace, "save_checkpoint", away)
+    task = replace(task_of(stage, planned), checkpoint_every=3600)
+    ended = execute(other.address, task, lambda report: os.kill(os.getpid(), signal.SIGTERM))
+    assert ended["failure"]["retry"] == "again"
+
+
 def test_a_stage_that_another_driver_holds_is_left_alone(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
     planned, workspace = finished
     stage, other = next(planned.of_kind("search")), beside(workspace, tmp_path)
@@ -150,6 +180,12 @@ def test_a_failure_is_kept_and_returned(experiment: Experiment, workspace: Works
     ("error", "retry"),
     [
         (torch.OutOfMemoryError("CUDA out of memory"), "alone"),
+        (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be reported later"), "alone"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "alone"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "alone"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), "alone"),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), None),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), None),
         (OSError("the disk is full"), "again"),
         (TypeError("a bug"), None),
         (ValueError("bad data"), None),
