@@ -21,6 +21,7 @@ from pipeline.scheduling import DONE, connect, probe_device, run_plan  # first: 
 import optuna
 import ray
 from ray import tune as ray_tune
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.schedulers import TrialScheduler
 
 from msinet.data.splits import identity_split
@@ -146,6 +147,8 @@ class Outer:
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
         os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints whatever `verbose` is
         logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses the files that nobody reads
+        # It would hand on the driver's keys, by way of Ray's logs; trials find them where other stages do.
+        ENV_VARS_TO_PROPAGATE.difference_update([name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")])
         asha, epochs = self.tune.asha, self.base.retrain.in_domain.epochs
         trainable = partial(
             run_trial,

@@ -2,9 +2,12 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,7 @@ class Ran:
 
     Attributes:
         folder: Home, working directory and everything else that is not on S3.
+        ray: Where Ray keeps its logs.
         bucket, prefix: The workspace.
         outputs: What was printed, by command.
         codes: Exit codes, by command.
@@ -42,6 +46,7 @@ class Ran:
     """
 
     folder: Path
+    ray: Path
     bucket: str
     prefix: str = "some/prefix"
     outputs: dict[str, str] = field(default_factory=dict)
@@ -112,12 +117,14 @@ def ask(address: str, env: dict[str, str], mode: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def ran(s3_server: tuple[S3Service, str], s3_client: Any, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """A tiny grid on S3, from nothing to its report, with secrets in every place that takes one."""
+def ran(s3_server: tuple[S3Service, str], s3_client: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    """Tiny grids and an outer loop on S3, from nothing to the report, with secrets in every place that takes one."""
     service, endpoint = s3_server
     service.fault = lambda environ: None
-    ran = Ran(tmp_path_factory.mktemp("s3run"), f"secure-{os.getpid()}")
+    logs = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short, since Ray's sockets lie below
+    ran = Ran(tmp_path_factory.mktemp("s3run"), logs, f"secure-{os.getpid()}")
     s3_client.create_bucket(Bucket=ran.bucket)
+    database = f"postgresql://{USER}@127.0.0.1:9/study"
     env = environment(
         ran.folder,
         AWS_ENDPOINT_URL=endpoint,
@@ -129,30 +136,50 @@ def ran(s3_server: tuple[S3Service, str], s3_client: Any, tmp_path_factory: pyte
         AWS_SHARED_CREDENTIALS_FILE=str(ran.folder / "absent"),
         MLFLOW_TRACKING_PASSWORD=PASSWORD,
         MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
-        MSINET_TUNE_STORAGE=f"postgresql://{USER}@127.0.0.1:9/study",
+        MSINET_TUNE_STORAGE=database,
+        RAY_TMPDIR=str(ran.ray),
     )
-    document = tiny_document() | {"targets": ["street"]}
-    experiment = ran.folder / "experiment.yaml"
-    experiment.write_text(yaml.safe_dump(document))
+    journal = {"MSINET_TUNE_STORAGE": str(ran.folder / "journal.log")}
+    without_search = tiny_document() | {"targets": ["street"], "splits": [], "genotypes": ["MSINet"]}
+    loop = {"trials": 1, "genotype": "MSINet", "space": {"retrain": {"lr": [0.01, 0.02]}}, "storage": database}
+    documents = {
+        ran.folder / "experiment.yaml": tiny_document() | {"targets": ["street"]},
+        ran.folder / "live.yaml": without_search,
+        # The only file that may hold the password, so it lies elsewhere.
+        tmp_path_factory.mktemp("s3tune") / "tuned.yaml": without_search
+        | {"name": "tuned", "tune": {"source": "street", "hold_out": 30, **loop}},
+    }
+    for path, document in documents.items():
+        path.write_text(yaml.safe_dump(document))
+    experiment, live, tuned = map(str, documents)
     tracked = ["--tracking-uri", f"sqlite:///{ran.folder / 'mlflow' / 'mlflow.db'}"]
     away = ["--tracking-uri", f"http://{USER}@127.0.0.1:9"]  # the discard port: nobody listens
-    place = [str(experiment), "--workspace", ran.address]
+    place = [experiment, "--workspace", ran.address]
+    elsewhere = ["--workspace", f"{ran.address}-live"]
     commands = {
         "run": ["run", *place, *tracked],
         "again": ["run", *place, *tracked],
         "run untracked": ["run", *place, *away],
+        "run live untracked": ["run", live, *elsewhere, *away],
+        "tune": ["tune", tuned, *elsewhere, *away],
+        "tune by its file": ["tune", tuned, *elsewhere, *away],
+        "tune live": ["tune", tuned, *elsewhere, *away],
+        "sync a study": ["sync", tuned, *elsewhere, *tracked],
+        "sync a study that is away": ["sync", tuned, *elsewhere, *tracked],
         "sync": ["sync", *place, *away],
         "status": ["status", *place],
         "report": ["report", *place],
-        "password in the workspace": ["status", str(experiment), "--workspace", f"s3://{USER}@bucket/prefix"],
-        "password in another URL": ["status", str(experiment), "--workspace", f"gs://{USER}@bucket/prefix"],
+        "password in the workspace": ["status", experiment, "--workspace", f"s3://{USER}@bucket/prefix"],
+        "password in another URL": ["status", experiment, "--workspace", f"gs://{USER}@bucket/prefix"],
         "refused": ["status", *place],
     }
+    nameless = {name: value for name, value in env.items() if name not in journal}
+    environments = {"tune by its file": nameless, "tune live": env | journal, "sync a study": env | journal}
     for name, arguments in commands.items():
         if name == "refused":
             service.fault = lambda environ: "403 AccessDenied"  # with the secrets in its message
         out = ran.folder / f"{name}.txt"
-        process = start(arguments, ran.folder, env, out)
+        process = start(arguments, ran.folder, environments.get(name, env), out)
         try:
             if name == "run":
                 watch(process, ran, env)
@@ -161,7 +188,8 @@ def ran(s3_server: tuple[S3Service, str], s3_client: Any, tmp_path_factory: pyte
             kill(process)
         ran.outputs[name] = out.read_text()
     service.fault = lambda environ: None
-    return ran
+    yield ran
+    shutil.rmtree(ran.ray, ignore_errors=True)
 
 
 def test_a_grid_runs_on_s3_from_start_to_end(ran: Ran, s3_client: Any) -> None:
@@ -171,7 +199,7 @@ def test_a_grid_runs_on_s3_from_start_to_end(ran: Ran, s3_client: Any) -> None:
     assert "everything is done already" in ran.outputs["again"]
     assert "MLflow is behind" not in ran.outputs["run"] + ran.outputs["again"]
     assert ran.outputs["report"].strip() in ran.outputs["run"], "the same table from what lies on S3"
-    listed = s3_client.list_objects_v2(Bucket=ran.bucket)["Contents"]
+    listed = s3_client.list_objects_v2(Bucket=ran.bucket, Prefix=f"{ran.prefix}/")["Contents"]
     results = [entry["Key"] for entry in listed if entry["Key"].endswith(f"/{RESULT}")]
     kinds = sorted(key.removeprefix(f"{ran.prefix}/stages/").partition("/")[0] for key in results)
     assert kinds == ["evaluate", "prepare", "retrain", "search"]
@@ -205,13 +233,16 @@ def test_no_secret_gets_anywhere(ran: Ran, s3_client: Any) -> None:
     for name, output in ran.outputs.items():
         require_none(output.encode(), f"the output of `{name}`: {output}")
     keys = [entry["Key"] for entry in s3_client.list_objects_v2(Bucket=ran.bucket)["Contents"]]
-    assert len(keys) > 10
+    assert f"{ran.prefix}-live/tune/tuned/retrain.yaml" in keys
     for key in keys:
         require_none(key.encode() + s3_client.get_object(Bucket=ran.bucket, Key=key)["Body"].read(), key)
     files = [path for path in ran.folder.rglob("*") if path.is_file() and ".ray" not in path.parts]
     assert any(path.name == "mlflow.db" for path in files), "MLflow's tags, parameters and artifacts are among them"
     assert any(path.name == "history.jsonl" for path in files)
-    for path in files:
+    assert any(path.name == "journal.log" for path in files)
+    logs = [path for path in ran.ray.rglob("*") if path.is_file()]
+    assert any(path.name == "raylet.out" for path in logs)
+    for path in files + logs:
         require_none(str(path).encode() + path.read_bytes(), str(path))
 
 
@@ -222,6 +253,32 @@ def test_what_goes_wrong_is_one_sentence(ran: Ran) -> None:
         assert ran.codes[name] == 2, ran.outputs[name]
         assert ran.outputs[name].startswith("error: "), ran.outputs[name]
         assert ran.outputs[name].count("\n") == 1
+
+
+def test_a_grid_and_a_study_end_although_mlflow_is_away(ran: Ran) -> None:
+    for name, done in (("run live untracked", "3 done, 0 running, 0 pending, 0 failed"), ("tune live", "1/1  trial 0")):
+        assert ran.codes[name] == 0, ran.outputs[name]
+        assert done in ran.outputs[name]
+        assert "MLflow is behind" in ran.outputs[name]
+
+
+def test_a_study_that_cannot_be_opened_is_told_without_its_address(ran: Ran) -> None:
+    for name in ("tune", "tune by its file", "sync a study that is away"):
+        assert ran.codes[name] == 2, ran.outputs[name]
+        last = ran.outputs[name].splitlines()[-1]
+        assert last.startswith("error: a study must lie in a journal that can be written, or in a database"), last
+        assert "Traceback" not in ran.outputs[name]
+
+
+def test_mlflow_is_told_of_a_studys_address_without_its_password(ran: Ran) -> None:
+    from mlflow import MlflowClient
+
+    assert ran.codes["sync a study"] == 0, ran.outputs["sync a study"]
+    client = MlflowClient(tracking_uri=f"sqlite:///{ran.folder / 'mlflow' / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("tuned").experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    kept = Path(client.download_artifacts(parent.info.run_id, "experiment.yaml", str(ran.folder)))
+    assert yaml.safe_load(kept.read_text())["tune"]["storage"] == "**********"
 
 
 def test_a_local_run_listens_on_loopback_only(ran: Ran) -> None:
