@@ -1,5 +1,6 @@
 """Two drivers on one workspace: they share the work, one takes over from the other, and nothing counts twice."""
 
+import json
 import os
 import signal
 from collections import Counter
@@ -63,6 +64,10 @@ def test_two_drivers_share_the_work(workspace: Workspace, tmp_path: Path) -> Non
     planned = finished(document, workspace)
     for stage in planned.stages.values():
         assert len(attempts(workspace, stage)) == 1, f"{stage.name} ran twice although both drivers lived"
+    assert workspace.root is not None
+    leases = list(workspace.root.glob("stages/*/*/leases/1.json"))  # of those who ran the only attempts
+    assert len(leases) == len({stage.key for stage in planned.stages.values()})
+    assert len({json.loads(lease.read_text())["holder"] for lease in leases}) == 2, "one of the drivers ran nothing"
     require_one_run_each(planned, workspace)
 
 
