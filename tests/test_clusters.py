@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import botocore.client
+import botocore.exceptions
 import botocore.session
 import botocore.validate
 import jsonschema  # type: ignore[import-untyped]
@@ -24,13 +25,16 @@ import yaml
 from ray.autoscaler._private.aws import config as aws_config
 from ray.autoscaler._private.aws import node_provider as aws_nodes
 from ray.autoscaler._private.util import prepare_config, validate_config
+from s3 import s3_address, s3_client, s3_server, s3_service  # noqa: F401
 
 from pipeline.config import Resources, load_experiment
+from pipeline.s3_store import S3Store
 
 ROOT = Path(__file__).parents[1]
 CLUSTERS = ROOT / "clusters"
 README = (CLUSTERS / "README.md").read_text(encoding="utf-8")
 CONSTRAINTS = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+ROLE_OF_WORKERS = "# IamInstanceProfile: {Name: msinet-worker}"  # in aws.yaml, for a workspace in a bucket
 LAUNCHERS = ["aws.yaml", "gcp.yaml"]
 MANIFESTS = ["kuberay.yaml", "kuberay_base.yaml"]
 WORKER = [0, "spec", "rayClusterSpec", "workerGroupSpecs", 0, "template", "spec"]  # its pod in kuberay.yaml
@@ -358,6 +362,12 @@ def test_ray_asks_for_its_token_wherever_it_starts() -> None:
         assert {"name": "RAY_AUTH_MODE", "value": "token"} in template["spec"]["containers"][0]["env"]
 
 
+def test_nodes_know_the_region_of_their_bucket() -> None:
+    document = load("aws.yaml")
+    for line in ray_starts(document).values():
+        assert re.search(rf"\bAWS_REGION={document['provider']['region']}\b.*\bray start\b", line), line
+
+
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_servers_stay_on_loopback(name: str) -> None:
     config = prepared(load(name))
@@ -543,6 +553,20 @@ def granted(statements: list[dict[str, Any]]) -> set[str]:
     return {action for statement in statements for action in statement["Action"]}
 
 
+def with_role_of_workers() -> Any:
+    """`aws.yaml` as the page changes it for a workspace in a bucket."""
+    text = (CLUSTERS / "aws.yaml").read_text(encoding="utf-8")
+    assert text.count(ROLE_OF_WORKERS) == 1
+    return yaml.safe_load(text.replace(ROLE_OF_WORKERS, ROLE_OF_WORKERS.removeprefix("# ")))
+
+
+def permission(operation: str) -> str:
+    """What S3 asks for an operation, by its service authorization reference."""
+    parts = {"CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"}
+    asked = {"ListObjectsV2": "ListBucket", "HeadObject": "GetObject", **dict.fromkeys(parts, "PutObject")}
+    return f"s3:{asked.get(operation, operation)}"
+
+
 @pytest.mark.parametrize("name", ["aws-launcher.json", "aws-head.json"])
 def test_amazons_policies_are_narrow(name: str) -> None:
     config = load("aws.yaml")
@@ -568,8 +592,9 @@ def test_amazons_policies_are_narrow(name: str) -> None:
         elif "ec2:CreateTags" in statement["Action"]:
             assert condition == {"ec2:CreateAction": "RunInstances"}
         elif "iam:PassRole" in statement["Action"]:
-            role = config["available_node_types"]["head"]["node_config"]["IamInstanceProfile"]["Name"]
+            role = with_role_of_workers()["available_node_types"][launches]["node_config"]["IamInstanceProfile"]["Name"]
             assert statement["Resource"] == [f"arn:aws:iam::*:role/{role}"]
+            assert condition == {"iam:PassedToService": "ec2.amazonaws.com"}
         elif "ssm:GetParameters" in statement["Action"]:
             parameter = machine["ImageId"].removeprefix("resolve:ssm:")
             (arn,) = statement["Resource"]
@@ -577,6 +602,66 @@ def test_amazons_policies_are_narrow(name: str) -> None:
     (trust,) = policy("aws-head-trust.json")
     assert trust["Principal"] == {"Service": "ec2.amazonaws.com"}
     assert trust["Action"] == "sts:AssumeRole"
+
+
+def test_a_workspace_in_a_bucket_may_do_what_it_does_and_no_more(
+    s3_address: str,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listing, objects = policy("aws-workspace.json")
+    assert [statement["Effect"] for statement in (listing, objects)] == ["Allow"] * 2
+    bucket, prefix = "my-bucket", "msinet"
+    assert listing["Resource"] == [f"arn:aws:s3:::{bucket}"]
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": [f"{prefix}/*"]}}
+    assert objects["Resource"] == [f"arn:aws:s3:::{bucket}/{prefix}/*"]
+    assert f"s3://BUCKET/{prefix}" in section("AWS")
+    assert ["sed", "-i", f"s/{bucket}/BUCKET/", "clusters/iam/aws-workspace.json"] in commands(section("AWS"))
+
+    calls: list[tuple[str, dict[str, Any]]] = []
+    whole = botocore.client.BaseClient._make_api_call
+
+    def spy(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        calls.append((operation, parameters))
+        if parameters.get("PartNumber") == 2:
+            raise botocore.exceptions.ClientError({"Error": {"Code": "AccessDenied"}}, operation)
+        return whole(client, operation, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", spy)
+    store = S3Store(*s3_address.removeprefix("s3://").split("/", 1))
+    assert store.create("stages/result.json", b"{}")
+    store.replace("stages/leases", b"{}")
+    assert store.read("stages/absent") is None
+    large = tmp_path / "large"
+    large.write_bytes(bytes(2**24))  # two parts
+    with pytest.raises(OSError, match="access was denied"):
+        store.upload(large, "stages/large")
+    large.write_bytes(b"small")
+    store.upload(large, "stages/small")
+    store.download("stages/small", tmp_path / "small")
+    assert len(store.entries("stages")) == 3
+    assert len(store.entries("")) == 3
+    store.delete("stages/small")
+
+    asked = {permission(operation) for operation, _ in calls}
+    assert asked == granted([listing, objects])
+    for operation, parameters in calls:
+        assert parameters.get("Prefix", parameters.get("Key", "")).startswith("some/prefix/"), (operation, parameters)
+        assert (permission(operation) in listing["Action"]) == ("Prefix" in parameters)
+
+
+def test_head_and_workers_get_their_roles_on_a_bucket() -> None:
+    assert not problems("aws.yaml", with_role_of_workers())
+    lines = commands(section("AWS"))
+    assert ["sed", "-i", "s/# IamInstanceProfile/IamInstanceProfile/", "clusters/aws.yaml"] in lines
+    given = "for ROLE in msinet-head msinet-worker; do\n  aws iam put-role-policy --role-name $ROLE "
+    assert given in section("AWS")
+    for kind, node in with_role_of_workers()["available_node_types"].items():
+        role = node["node_config"]["IamInstanceProfile"]["Name"]
+        assert role == {"head": "msinet-head", "gpu": "msinet-worker"}[kind]
+        profile = ["--instance-profile-name", role]
+        assert ["aws", "iam", "create-instance-profile", *profile] in lines
+        assert ["aws", "iam", "add-role-to-instance-profile", *profile, "--role-name", role] in lines
 
 
 def test_googles_roles_are_lists_of_single_rights() -> None:
@@ -644,7 +729,10 @@ class Amazon:
         return {"InstanceId": "i-1", "State": {"Name": "running"}, "Tags": []}
 
 
-def test_what_ray_asks_of_aws_is_what_the_policies_grant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bucket", [False, True])
+def test_what_ray_asks_of_aws_is_what_the_policies_grant(
+    bucket: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     amazon = Amazon()
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", lambda *arguments: amazon(*arguments))
     monkeypatch.setattr(aws_nodes, "TAG_BATCH_DELAY", 0)
@@ -662,7 +750,9 @@ def test_what_ray_asks_of_aws_is_what_the_policies_grant(tmp_path: Path, monkeyp
         (request,) = [parameters for operation, parameters in amazon.calls if operation == "RunInstances"]
         return request
 
-    config = provider_class.fillout_available_node_types_resources(prepared(load("aws.yaml")))
+    config = provider_class.fillout_available_node_types_resources(
+        prepared(with_role_of_workers() if bucket else load("aws.yaml"))
+    )
     config = provider_class.bootstrap_config(config)
     provider = provider_class(config["provider"], config["cluster_name"])
     assert [path.name for path in (tmp_path / ".ssh").iterdir()] == ["msinet.pem"]
@@ -672,9 +762,9 @@ def test_what_ray_asks_of_aws_is_what_the_policies_grant(tmp_path: Path, monkeyp
 
     worker = one_life("gpu")
     asked = {f"ec2:{operation}" for operation, _ in amazon.take()}
-    assert asked | {"ssm:GetParameters"} == granted(policy("aws-head.json"))
+    assert asked | {"iam:PassRole", "ssm:GetParameters"} == granted(policy("aws-head.json"))
     assert head["IamInstanceProfile"] == {"Name": "msinet-head"}
-    assert "IamInstanceProfile" not in worker
+    assert worker.get("IamInstanceProfile") == ({"Name": "msinet-worker"} if bucket else None)
     for request in (head, worker):
         assert request["SecurityGroupIds"] == ["sg-1"]
         assert not amazon_problems(request)
