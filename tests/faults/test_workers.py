@@ -19,7 +19,8 @@ from pipeline.stages import GENOTYPE, HISTORY, WEIGHTS
 from pipeline.workspace import Workspace
 
 pytestmark = pytest.mark.faults
-WORKER, CONTROLLER = "RayTrainWorker", "TrainController"  # the actors of Ray Train, by which their processes are named
+# Actors of Ray Train, and one of ours, by which their processes are named.
+WORKER, CONTROLLER, RELAY = "RayTrainWorker", "TrainController", "_Relay"
 
 
 def document() -> dict[str, Any]:
@@ -140,10 +141,14 @@ def test_a_process_that_waits_for_the_workers_is_killed(calm: Run, tmp_path: Pat
 
 
 @pytest.mark.timeout(420)
-def test_a_controller_that_is_killed(calm: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [[CONTROLLER], [RELAY, WORKER]], ids=["controller", "relay and workers"])
+def test_what_looks_after_the_workers_is_killed(calm: Run, tmp_path: Path, names: list[str]) -> None:
     def kill(pid: int) -> None:
-        (controller,) = processes(CONTROLLER)
-        os.kill(controller, signal.SIGKILL)
+        for name in names:
+            found = processes(name)
+            assert found, name
+            for process in found:
+                os.kill(process, signal.SIGKILL)
 
     fire = run(tmp_path, kill)
     listener = fire[2]
