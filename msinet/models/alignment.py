@@ -1,9 +1,15 @@
 """The spatial alignment module. Letters: B batch, C channels, H×W map, M = H·W positions."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding_bag
 
 from msinet.models.layers import initialise
+
+TOGETHER = 8  # images whose products with all others are held at a time: 33 MB at batch 64, 256×128
 
 
 class SpatialAlignment(nn.Module):
@@ -43,7 +49,53 @@ def mutual_activation(feature_map_BCHW: Tensor) -> Tensor:
     Returns:
         activation_BBM: [g, p, m] is the maximum over image g's positions of their products with position m of p.
     """
-    features_BCM = feature_map_BCHW.flatten(2)
-    features_BMC = features_BCM.transpose(1, 2)
-    # One image g at a time: the whole B×B×M×M table would take gigabytes.
-    return torch.stack([(features_BMC @ feature_CM).max(dim=-1).values for feature_CM in features_BCM])
+    return _MutualActivation.apply(feature_map_BCHW.flatten(2).transpose(1, 2))
+
+
+class _MutualActivation(torch.autograd.Function):
+    """The products of two images serve both of their maxima, and a gradient passes through the maxima alone.
+
+    N = B·M are the positions of all images.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features_BMC: Tensor) -> Tensor:
+        B, M, C = features_BMC.shape
+        features_NC = features_BMC.reshape(B * M, C)
+        activation_BBM = features_NC.new_empty(B, B, M)
+        source_BBM = torch.empty_like(activation_BBM, dtype=torch.int64)  # of N, the position that gave the maximum
+        first_B11 = M * torch.arange(B, device=features_NC.device)[:, None, None]
+        # Some images g at a time, with all p from the first of them on: all B×B×M×M products would take gigabytes.
+        for start in range(0, B, TOGETHER):
+            own, later = slice(start, start + TOGETHER), slice(start + TOGETHER, B)
+            products = features_NC[start * M :] @ features_NC[start * M : own.stop * M].T
+            products_PMGM = products.view(B - start, M, -1, M)
+            best_PMG, source_PMG = products_PMGM.max(3)
+            activation_BBM[own, start:] = best_PMG.permute(2, 0, 1)
+            source_BBM[own, start:] = source_PMG.permute(2, 0, 1) + first_B11[own]
+            if later.start < B:
+                best_PGM, source_PGM = products_PMGM[TOGETHER:].max(1)
+                activation_BBM[later, own] = best_PGM
+                source_BBM[later, own] = source_PGM + first_B11[later]
+        ctx.save_for_backward(features_NC, source_BBM)
+        return activation_BBM
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_BBM: Tensor) -> Tensor:
+        """Each entry is the product of two positions' features, and passes to each its share of the other."""
+        features_NC, source_BBM = ctx.saved_tensors
+        num_images, _, num_positions = gradient_BBM.shape
+        weight_NB, source_NB = (entries.permute(1, 2, 0).flatten(0, 1) for entries in (gradient_BBM, source_BBM))
+        to_responding_NC = embedding_bag(
+            source_NB.contiguous(), features_NC, per_sample_weights=weight_NB.contiguous(), mode="sum"
+        )
+        sorted_E, order_E = source_NB.flatten().sort(stable=True)  # E = N·B entries
+        to_source_NC = embedding_bag(
+            order_E // num_images,
+            features_NC,
+            torch.searchsorted(sorted_E, torch.arange(len(features_NC), device=sorted_E.device)),
+            per_sample_weights=weight_NB.flatten()[order_E],
+            mode="sum",
+        )
+        return (to_responding_NC + to_source_NC).view(num_images, num_positions, -1)

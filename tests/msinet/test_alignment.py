@@ -10,6 +10,7 @@ from golden_draw import draw
 from torch import Tensor
 
 from msinet.losses import activation_distribution, consistent_attention
+from msinet.models.alignment import TOGETHER, mutual_activation
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 SHAPES = ((6, 8, 12, 4), (6, 16, 6, 2), (6, 24, 3, 2))
@@ -71,6 +72,20 @@ def slow_activation_distribution(feature_map: Tensor, labels: list[int]) -> floa
         distributions.append([row / sum(rows) for row in rows])
     pairs = [(g, p) for g in images for p in images if g != p and labels[g] == labels[p]]
     return float(np.mean([1 - slow_cosine(distributions[g], distributions[p]) for g, p in pairs]))
+
+
+@pytest.mark.parametrize("num_images", [1, 5, TOGETHER, 2 * TOGETHER + 3])
+def test_mutual_activation_and_its_gradient_against_all_products(num_images):
+    feature_map = torch.from_numpy(draw("mutual", (num_images, 6, 3, 2))).double()
+    weight_BBM = torch.from_numpy(draw("weights", (num_images, num_images, 6))).double()
+    ours, theirs = (feature_map.clone().requires_grad_() for _ in range(2))
+    products_GNPM = torch.einsum("gcn,pcm->gnpm", theirs.flatten(2), theirs.flatten(2))
+    expected_BBM = products_GNPM.amax(1)
+    found_BBM = mutual_activation(ours)
+    torch.testing.assert_close(found_BBM, expected_BBM, rtol=1e-12, atol=1e-12)
+    for activation_BBM in (found_BBM, expected_BBM):
+        (activation_BBM * weight_BBM).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("shapes", [SHAPES, SHAPES[:2], ((2, 8, 11, 5), (2, 16, 6, 3), (2, 24, 5, 3))])
