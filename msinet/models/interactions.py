@@ -4,8 +4,11 @@ Letters: B batch, C channels of a branch, H×W map, N = H·W positions. Every in
 a and b, B×C×H×W both, and returns two maps of the same shape.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from msinet.models.layers import Gate
 
@@ -47,20 +50,26 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    def mixed(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Pair:
-        """attention·branch for both branches, before γ."""
-        energy_BCC = _energy(a_BCHW, b_BCHW)
+    def attention(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Pair:
+        """How much of each channel of a branch each of its channels receives: B×C×C for both branches."""
+        energy_BCC = _Energy.apply(a_BCHW, b_BCHW)
         # energy of b is that of a transposed; softmax(max − energy) over a row is softmax(−energy).
-        return _attend(energy_BCC, a_BCHW), _attend(energy_BCC.transpose(1, 2), b_BCHW)
+        return torch.softmax(-energy_BCC, dim=-1), torch.softmax(-energy_BCC.transpose(1, 2), dim=-1)
 
     def forward(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Pair:
-        mixed_a, mixed_b = self.mixed(a_BCHW, b_BCHW)
-        gamma = self.gamma.to(a_BCHW.dtype)
-        return a_BCHW + gamma * mixed_a, b_BCHW + gamma * mixed_b
+        attention_a, attention_b = self.attention(a_BCHW, b_BCHW)
+        itself_CC = torch.eye(a_BCHW.shape[1], device=a_BCHW.device)
+        return (
+            _mix_channels(self.gamma * attention_a + itself_CC, a_BCHW),
+            _mix_channels(self.gamma * attention_b + itself_CC, b_BCHW),
+        )
 
 
 class MixedInteraction(nn.Module):
     """The sum of all four operations, weighted by a slot's row of softmax(α).
+
+    None, the gate and the attention all mix a branch's own channels, so they are one matrix for each image, and its
+    product with the branch is the only map that is written besides the exchange.
 
     With a one-hot row it equals that one operation bit for bit: the other terms add exact zeros, and the one that
     is left goes through the same arithmetic.
@@ -75,18 +84,16 @@ class MixedInteraction(nn.Module):
         self, a_BCHW: Tensor, b_BCHW: Tensor, none: Tensor, gate: Tensor, attention: Tensor, exchange: Tensor
     ) -> Pair:
         """The weights are scalars, in the order of `OPERATIONS`."""
-        dtype = a_BCHW.dtype
-        mixed_a, mixed_b = self.cross_attention.mixed(a_BCHW, b_BCHW)
-        # None, the gate and the attention's residual all scale the branch itself: one factor for each channel.
-        kept = none + attention
-        attended = (attention * self.cross_attention.gamma).to(dtype)
-        swapped = exchange.to(dtype)
+        attention_a, attention_b = self.cross_attention.attention(a_BCHW, b_BCHW)
+        kept, attended = none + attention, attention * self.cross_attention.gamma
+        swapped = exchange.to(a_BCHW.dtype)
 
-        def branch(own: Tensor, other: Tensor, mixed_own: Tensor) -> Tensor:
-            scale_BC11 = (kept + gate * self.channel_gate.gate(own)).to(dtype)
-            return own * scale_BC11 + attended * mixed_own + swapped * other
+        def branch(own: Tensor, other: Tensor, attention_BCC: Tensor) -> Tensor:
+            scale_BC = (kept + gate * self.channel_gate.gate(own)).flatten(1)
+            mixed_BCHW = _mix_channels(attended * attention_BCC + scale_BC.diag_embed(), own)
+            return torch.addcmul(mixed_BCHW, other, swapped)
 
-        return branch(a_BCHW, b_BCHW, mixed_a), branch(b_BCHW, a_BCHW, mixed_b)
+        return branch(a_BCHW, b_BCHW, attention_a), branch(b_BCHW, a_BCHW, attention_b)
 
 
 def build_operation(operation: str, channels: int) -> nn.Module:
@@ -96,15 +103,38 @@ def build_operation(operation: str, channels: int) -> nn.Module:
     return {"none": NoInteraction, "cross_attention": CrossAttention, "exchange": Exchange}[operation]()
 
 
-def _energy(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
-    """a·bᵀ over all positions, B×C×C, in at least float32: a sum over thousands of positions, for a softmax."""
-    dtype = torch.promote_types(a_BCHW.dtype, torch.float32)
-    with torch.autocast(a_BCHW.device.type, enabled=False):
-        return a_BCHW.flatten(2).to(dtype) @ b_BCHW.flatten(2).to(dtype).transpose(1, 2)
+def _mix_channels(weight_BCC: Tensor, x_BCHW: Tensor) -> Tensor:
+    """weight·x at every position. Positions before channels, so that a channels-last map stays one."""
+    return _maps(_positions(x_BCHW) @ weight_BCC.to(x_BCHW.dtype).transpose(1, 2), x_BCHW)
 
 
-def _attend(energy_BCC: Tensor, x_BCHW: Tensor) -> Tensor:
-    """softmax(−energy)·x. Positions before channels, so that a channels-last map stays one."""
-    attention_BCC = torch.softmax(-energy_BCC, dim=-1).to(x_BCHW.dtype)
-    x_BNC = x_BCHW.flatten(2).transpose(1, 2)
-    return (x_BNC @ attention_BCC.transpose(1, 2)).transpose(1, 2).unflatten(2, x_BCHW.shape[2:])
+class _Energy(torch.autograd.Function):
+    """a·bᵀ over all positions, B×C×C, in at least float32: a sum over thousands of positions, for a softmax.
+
+    Of maps in channels-last memory the gradients lie so too; the products' own would have to be turned for every sum.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
+        ctx.save_for_backward(a_BCHW, b_BCHW)
+        dtype = torch.promote_types(a_BCHW.dtype, torch.float32)
+        with torch.autocast(a_BCHW.device.type, enabled=False):
+            return _positions(a_BCHW).to(dtype).transpose(1, 2) @ _positions(b_BCHW).to(dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, energy_BCC: Tensor) -> tuple[Tensor, Tensor]:
+        a_BCHW, b_BCHW = ctx.saved_tensors
+        energy_BCC = energy_BCC.to(a_BCHW.dtype)
+        a_BNC, b_BNC = _positions(b_BCHW) @ energy_BCC.transpose(1, 2), _positions(a_BCHW) @ energy_BCC
+        return _maps(a_BNC, a_BCHW), _maps(b_BNC, b_BCHW)
+
+
+def _positions(x_BCHW: Tensor) -> Tensor:
+    """Positions before channels, B×N×C."""
+    return x_BCHW.flatten(2).transpose(1, 2)
+
+
+def _maps(x_BNC: Tensor, like_BCHW: Tensor) -> Tensor:
+    """Back to B×C×H×W."""
+    return x_BNC.transpose(1, 2).unflatten(2, like_BCHW.shape[2:])

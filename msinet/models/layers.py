@@ -74,7 +74,7 @@ class Gate(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """The gate, B×C×1×1; the caller multiplies."""
-        mean_BC11 = x_BCHW.mean((2, 3), keepdim=True)
+        mean_BC11 = global_pool(x_BCHW)[:, :, None, None]
         return self.fc2(self.fc1(mean_BC11).relu()).sigmoid()
 
 
@@ -85,7 +85,8 @@ def halve(channels: int) -> nn.Sequential:
 
 def global_pool(x_BCHW: Tensor) -> Tensor:
     """The mean over all positions, B×C."""
-    return x_BCHW.mean((2, 3))
+    # Channels last, so that the gradient's memory is too: else every later sum of gradients would have to turn it.
+    return x_BCHW.permute(0, 2, 3, 1).mean((1, 2))
 
 
 def neck(dim: int) -> nn.BatchNorm1d:
