@@ -1,4 +1,4 @@
-"""The losses of search and retraining, in float32 whatever autocast says.
+"""The losses of search and retraining, in float32 whatever autocast says; only a bf16 map's products stay bf16.
 
 Shapes: B batch, D numbers of a feature, K identities of a memory, C channels, H×W map, M = H·W positions.
 """
@@ -121,9 +121,10 @@ def spatial_alignment(
     if mode not in ALIGNMENT_MODES:
         raise ValueError(f"the alignment's `mode` must be one of {', '.join(ALIGNMENT_MODES)}, but got {mode!r}.")
     with _float32(feature_map):
-        feature_map = feature_map.float()
         positive_BB = (labels[:, None] == labels).float()
-        activation_BBM = normalize(mutual_activation(feature_map), dim=2)
+        # The products of a bf16 map are sums in float32, and what they are rounded to is as exact as the map.
+        activation_BBM = normalize(mutual_activation(feature_map).float(), dim=2)
+        feature_map = feature_map.float()
         loss = feature_map.new_zeros(())
         if "pos" in mode:
             attention_BM = normalize(module(feature_map, softmax=sam_softmax))

@@ -85,6 +85,10 @@ class _MutualActivation(torch.autograd.Function):
     def backward(ctx: Any, gradient_BBM: Tensor) -> Tensor:
         """Each entry is the product of two positions' features, and passes to each its share of the other."""
         features_NC, source_BBM = ctx.saved_tensors
+        dtype = features_NC.dtype
+        features_NC, gradient_BBM = (
+            t.to(torch.promote_types(dtype, torch.float32)) for t in (features_NC, gradient_BBM)
+        )
         num_images, _, num_positions = gradient_BBM.shape
         weight_NB, source_NB = (entries.permute(1, 2, 0).flatten(0, 1) for entries in (gradient_BBM, source_BBM))
         to_responding_NC = embedding_bag(
@@ -98,4 +102,4 @@ class _MutualActivation(torch.autograd.Function):
             per_sample_weights=weight_NB.flatten()[order_E],
             mode="sum",
         )
-        return (to_responding_NC + to_source_NC).view(num_images, num_positions, -1)
+        return (to_responding_NC + to_source_NC).view(num_images, num_positions, -1).to(dtype)

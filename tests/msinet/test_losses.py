@@ -206,6 +206,18 @@ def test_alignment_gradients():
         assert tensor.grad.any()
 
 
+def test_alignment_of_a_bf16_map_differs_by_rounding_alone():
+    module = SpatialAlignment(16, 4)
+    found = drawn("small-map-16", (16, 16, 4, 2)).relu().bfloat16().requires_grad_()
+    expected = found.detach().float().requires_grad_()
+    losses = [spatial_alignment(feature_map, LABELS, module, "pos_neg") for feature_map in (found, expected)]
+    for loss in losses:
+        loss.backward()
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-3)
+    difference = (found.grad.float() - expected.grad).norm() / expected.grad.norm()
+    assert difference < 0.02  # bf16 has 8 bits, and may choose another of two nearly equal positions
+
+
 def test_alignment_of_an_unknown_mode():
     with pytest.raises(ValueError, match="pos, neg, pos_neg, but got 'positive'"):
         spatial_alignment(torch.ones(2, 16, 1, 1), torch.tensor([0, 1]), SpatialAlignment(16, 4), "positive")
