@@ -19,7 +19,7 @@ from pipeline.config import DiskData, Experiment, SearchSplit
 
 KINDS = ("prepare", "search", "retrain", "evaluate", "measure", "picture")
 # Raise a number when the same specification starts to mean another result.
-SCHEMA = {"prepare": 3, "search": 3, "retrain": 3, "evaluate": 3, "measure": 1, "picture": 2}
+SCHEMA = {"prepare": 3, "search": 4, "retrain": 4, "evaluate": 4, "measure": 2, "picture": 2}
 # What the result of a needed stage adds to a specification, by the role it is needed in.
 CONTRIBUTION: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "source_data": lambda result: result["train_fingerprint"],  # test images decide nothing about a training

@@ -27,7 +27,7 @@ def embed(
     store: ImageStore,
     device: torch.device,
     *,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     after_neck: bool = False,
 ) -> Tensor:
     """Embed every picture of `store`, in order.
@@ -36,7 +36,7 @@ def embed(
         model: Any network of `build_model`; it stays as it is, a copy in the form of `deployed` runs.
         store: N pictures, decoded and resized.
         device: Where the network runs.
-        batch_size: Pictures at a time.
+        batch_size: Pictures at a time; None for `embedding_batch`.
         after_neck: Take the embedding after the heads' batch norms.
 
     Returns:
@@ -49,12 +49,20 @@ def embed(
     with kept_memory():
         blocks = [
             model.embed(images_BCHW, after_neck=after_neck).float().cpu()  # type: ignore[operator]
-            for images_BCHW in eval_batches(store, batch_size, device)
+            for images_BCHW in eval_batches(store, batch_size or embedding_batch(device), device)
         ]
     embedding_ND = torch.cat(blocks)
     if not embedding_ND.isfinite().all():
         raise ValueError("embeddings must be finite, but this network gives others: its training has diverged (lr).")
     return embedding_ND
+
+
+def embedding_batch(device: torch.device) -> int:
+    """How many pictures are embedded at a time.
+
+    On a processor few, whose maps stay in its caches: MSINet takes a fifth less time than with 128.
+    """
+    return 16 if device.type == "cpu" else 128
 
 
 def rank_records(

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from msinet.engine.memory import kept_memory
 from msinet.models import count_parameters
+from msinet.models.deploy import deployed
 
 WARMUP, REPEATS = 3, 15
 
@@ -27,10 +29,10 @@ def device_name(device: torch.device) -> str:
 
 
 def measure(model: nn.Module, image_size: tuple[int, int], device: torch.device, batch_size: int) -> dict[str, float]:
-    """Parameters, multiply-accumulates and the time to embed a batch.
+    """Parameters, multiply-accumulates and the time to embed a batch, in the form in which evaluations embed.
 
     Args:
-        model: Any network of `build_model`.
+        model: Any network of `build_model`; a copy in the form of `deployed` is timed.
         image_size: (height, width) in pixels.
         device: Where to measure.
         batch_size: Pictures at a time.
@@ -39,12 +41,13 @@ def measure(model: nn.Module, image_size: tuple[int, int], device: torch.device,
         `parameters` (without classifiers), `gmacs` for one picture, `latency_ms` of one batch (median of 15 after 3 to
         warm up), `latency_ms_iqr` (between its quartiles), `images_per_second` at the median.
     """
-    model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    model = model.to(device).eval()
+    light = deployed(model)
     images_BCHW = torch.randn(batch_size, 3, *image_size, device=device).to(memory_format=torch.channels_last)
-    with torch.no_grad():
+    with torch.no_grad(), kept_memory():
         with FlopCounterMode(display=False) as counter:
             model.embed(images_BCHW[:1])  # type: ignore[operator]
-        seconds = [_seconds(model, images_BCHW) for _ in range(WARMUP + REPEATS)][WARMUP:]
+        seconds = [_seconds(light, images_BCHW) for _ in range(WARMUP + REPEATS)][WARMUP:]
     first, median, third = statistics.quantiles(seconds, n=4)
     return {
         "parameters": count_parameters(model),
