@@ -9,6 +9,7 @@ core.
 import argparse
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # the nodes below find none where Ray never ran before
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import psutil
