@@ -200,12 +200,15 @@ def main() -> None:
     parser.add_argument("--experiment", type=Path, default=ROOT / "configs" / "demo.yaml")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--every", type=float, default=8.0, help="seconds between kills, on average")
+    parser.add_argument("--longer", type=int, default=1, help="times as many epochs, for a fast machine")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="for workspaces and logs [default: a new temporary one]")
     options = parser.parse_args()
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="chaos-"))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     document = yaml.safe_load(options.experiment.read_text(encoding="utf-8"))
+    for recipe in (document["search"], document["retrain"]["in_domain"]):
+        recipe["epochs"] *= options.longer
     document |= {"checkpoint_every": 2, "resources": {**document.get("resources", {}), "lease_seconds": 6}}
     experiment = folder / "experiment.yaml"
     experiment.write_text(yaml.safe_dump(document), encoding="utf-8")
@@ -234,7 +237,7 @@ def main() -> None:
     for problem in problems:
         print(f"  {problem}")
     if done.total() < options.kills:
-        print(f"the grid ended after {done.total()} of {options.kills} kills: lower --every")
+        print(f"the grid ended after {done.total()} of {options.kills} kills: lower --every, or let it take --longer")
     sys.exit(bool(problems) or done.total() < options.kills)
 
 

@@ -54,18 +54,13 @@ def _augment(
     levels_NC = levels_HWC.reshape(H * W, C)
     for b in range(len(source_BHWC)):
         _flip_and_crop(source_BHWC[b], flipped_B[b], shift_B2[b], levels_HWC)
-        # Levels that stand for others: what changes each level alone waits for the next pass over the picture.
-        table_256 = np.arange(256).astype(np.uint8)
         for n in range(operations_BN.shape[1]):
             operation, factor = operations_BN[b, n], factors_BN[b, n]
             if operation == SATURATE:
-                _saturate(levels_NC, table_256, factor)
-                table_256 = np.arange(256).astype(np.uint8)
+                _saturate(levels_NC, factor)
             else:
-                dull = _mean_grey(levels_NC, table_256) if operation == CONTRAST else 0
-                for level in range(256):
-                    table_256[level] = _mixed(table_256[level], dull, factor)
-        _normalise(levels_NC, normalised_C256[:, table_256], result_BHWC[b].reshape(H * W, C))
+                _mix(levels_NC.reshape(-1), _mean_grey(levels_NC) if operation == CONTRAST else 0, factor)
+        _normalise(levels_NC, normalised_C256, result_BHWC[b].reshape(H * W, C))
         top, bottom, left, right = erased_B4[b]
         result_BHWC[b, top:bottom, left:right] = fill_C
 
@@ -86,25 +81,33 @@ def _flip_and_crop(source_HWC, flipped, shift_2, result_HWC):
                 for c in range(3):
                     target[x, c] = row[W - 1 - x - right, c]
         else:
-            target[low:high] = row[low + right : high + right]
+            target.reshape(-1)[3 * low : 3 * high] = row.reshape(-1)[3 * (low + right) : 3 * (high + right)]
 
 
 @numba.njit(cache=True, nogil=True)
-def _saturate(levels_NC, table_256, factor):
+def _mix(levels_S, dull, factor):
+    """Mix a picture with one grey. Plain arithmetic in one run of numbers, for the processor's vectors."""
+    for s in range(len(levels_S)):
+        levels_S[s] = _mixed(levels_S[s], dull, factor)
+
+
+@numba.njit(cache=True, nogil=True)
+def _saturate(levels_NC, factor):
     """Mix a picture with its grey version."""
+    grey_NC = np.empty_like(levels_NC)
     for n in range(len(levels_NC)):
-        red, green, blue = table_256[levels_NC[n, 0]], table_256[levels_NC[n, 1]], table_256[levels_NC[n, 2]]
-        grey = _grey(red, green, blue)
-        levels_NC[n, 0] = _mixed(red, grey, factor)
-        levels_NC[n, 1] = _mixed(green, grey, factor)
-        levels_NC[n, 2] = _mixed(blue, grey, factor)
+        grey = np.uint8(_grey(levels_NC[n, 0], levels_NC[n, 1], levels_NC[n, 2]))
+        grey_NC[n, 0] = grey_NC[n, 1] = grey_NC[n, 2] = grey
+    levels_S, grey_S = levels_NC.reshape(-1), grey_NC.reshape(-1)
+    for s in range(len(levels_S)):
+        levels_S[s] = _mixed(levels_S[s], grey_S[s], factor)
 
 
 @numba.njit(cache=True, nogil=True)
-def _mean_grey(levels_NC, table_256):
+def _mean_grey(levels_NC):
     total = 0
     for n in range(len(levels_NC)):
-        total += _grey(table_256[levels_NC[n, 0]], table_256[levels_NC[n, 1]], table_256[levels_NC[n, 2]])
+        total += _grey(levels_NC[n, 0], levels_NC[n, 1], levels_NC[n, 2])
     return int(total / len(levels_NC) + 0.5)  # rounded, as Pillow does it
 
 
