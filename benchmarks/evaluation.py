@@ -53,7 +53,7 @@ class ReleasedEvaluation:
 
 
 class CompiledRanking:
-    """torchreid's compiled scores of one matrix of distances, which is computed as ours, in one block."""
+    """torchreid's compiled scores of one matrix of distances."""
 
     def __init__(self, checkout: Path, data: Retrieval, device: torch.device) -> None:
         folder = checkout / "torchreid" / "metrics" / "rank_cylib"

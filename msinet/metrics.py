@@ -16,7 +16,7 @@ import numba
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import conv2d, normalize
 
 Array = np.ndarray
 Labels = Sequence[Any] | Array | Tensor
@@ -128,7 +128,7 @@ def evaluate_ranking(
         len(gallery_GD),
         remove_same_camera,
     )
-    return _evaluate(lambda rows: -query_QD[rows] @ gallery_GD.T, codes, max_rank)
+    return _evaluate(lambda rows: products(query_QD[rows], gallery_GD).neg_(), codes, max_rank)
 
 
 def evaluate_distance(
@@ -171,6 +171,14 @@ def unit_embeddings(query_embedding: Tensor | Array, gallery_embedding: Tensor |
             raise ValueError(f"embeddings must be finite, but the {name} side holds infinity or nan.")
     query, gallery = (normalize(side.float()) for side in sides)
     return query, gallery.to(query.device)
+
+
+def products(query_QD: Tensor, gallery_GD: Tensor) -> Tensor:
+    """query·galleryᵀ, (Q, G)."""
+    if query_QD.device.type != "cpu":
+        return query_QD @ gallery_GD.T
+    # As a 1×1 convolution over Q positions: oneDNN's are twice as fast as MKL's products where the maker is AMD.
+    return conv2d(query_QD[None, None].permute(0, 3, 1, 2), gallery_GD[:, :, None, None])[0, :, 0].T
 
 
 def row_blocks(num_rows: int, num_columns: int) -> Iterator[slice]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from msinet.metrics import ordering_key, row_blocks, unit_embeddings
+from msinet.metrics import ordering_key, products, row_blocks, unit_embeddings
 
 Array = np.ndarray
 
@@ -103,7 +103,7 @@ def rerank(
 
 def _original(embedding_AD: Tensor, rows: slice) -> Tensor:
     """Squared Euclidean distance, squared once more, of some images to all."""
-    return (2 - 2 * embedding_AD[rows] @ embedding_AD.T).clamp_(min=0).square_()
+    return (2 - 2 * products(embedding_AD[rows], embedding_AD)).clamp_(min=0).square_()
 
 
 def _neighbours(embedding_AD: Tensor, count: int) -> tuple[Array, Tensor]:

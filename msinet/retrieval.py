@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from msinet.metrics import BLOCK, Array, ordering_key, unit_embeddings
+from msinet.metrics import BLOCK, Array, ordering_key, products, unit_embeddings
 
 
 def nearest(query_embedding: Tensor | Array, gallery_embedding: Tensor | Array, k: int) -> tuple[Array, Array]:
@@ -41,7 +41,7 @@ def nearest(query_embedding: Tensor | Array, gallery_embedding: Tensor | Array, 
     step = max(1, BLOCK // max(num_queries, dim))
     for start in range(0, len(gallery_embedding), step):
         _, block_BD = unit_embeddings(query_QD, _rows(gallery_embedding, start, start + step))
-        update(similarity_QK, index_QK, query_QD @ block_BD.T, start)
+        update(similarity_QK, index_QK, products(query_QD, block_BD), start)
     return similarity_QK.cpu().numpy(), index_QK.cpu().numpy()
 
 
