@@ -23,7 +23,7 @@ from harness import (
 )
 from torch.nn.functional import normalize
 
-from msinet.metrics import RankingResult, evaluate_ranking
+from msinet.metrics import RankingResult, evaluate_distance, evaluate_ranking
 
 MAX_RANK = 50
 BYTES_OF_A_PAIR = 29  # distance, order, gathered identities, matches: what the released evaluation holds at a time
@@ -78,10 +78,9 @@ class CompiledRanking:
         return self.module.evaluate_cy(distance_QG, *pids, *camids, MAX_RANK)
 
 
-def ranks_of(data: Retrieval, device: torch.device) -> np.ndarray:
+def ranks_of(distance_QG: torch.Tensor) -> np.ndarray:
     """The place of each gallery image in each query's order; equal distances keep the gallery's order."""
-    query_QD, gallery_GD = (normalize(side.to(device)) for side in data.sides()[0])
-    order_QG = torch.argsort(-query_QD @ gallery_GD.T, dim=1, stable=True).cpu().numpy()
+    order_QG = torch.argsort(distance_QG, dim=1, stable=True).cpu().numpy()
     ranks_QG = np.empty(order_QG.shape, np.float32)
     np.put_along_axis(ranks_QG, order_QG, np.arange(order_QG.shape[1], dtype=np.float32)[None], axis=1)
     return ranks_QG
@@ -96,11 +95,16 @@ def check_compiled(result: RankingResult, peer: CompiledRanking) -> None:
 
 def check_scores(result: RankingResult, peer: ReleasedEvaluation, device: torch.device) -> None:
     """The released scores of the very same order, then of its own distances, whose last digits differ."""
-    cmc, mAP = peer.score(ranks_of(peer.data, device))
-    own = result.cmc[: len(cmc)]
-    require("mAP of one order", abs(result.mAP - mAP), 1e-9)
-    require("CMC of one order", float(np.abs(own - cmc).max()), 1e-6)
+    embeddings, pids, camids = peer.data.sides()
+    query_QD, gallery_GD = (normalize(side.to(device)) for side in embeddings)
+    distance_QG = -query_QD @ gallery_GD.T
+    ordered = evaluate_distance(distance_QG, *pids, *camids, max_rank=MAX_RANK)
+    cmc, mAP = peer.score(ranks_of(distance_QG))
+    require("mAP of one order", abs(ordered.mAP - mAP), 1e-9)
+    require("CMC of one order", float(np.abs(ordered.cmc[: len(cmc)] - cmc).max()), 1e-6)
+    del distance_QG
     cmc, mAP = peer.run()
+    own = result.cmc[: len(cmc)]
     require("mAP of each one's distances", abs(result.mAP - mAP), 1e-4)
     require("CMC of each one's distances", float(np.abs(own - cmc).max()), 2e-3)
 
