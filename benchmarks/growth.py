@@ -89,7 +89,7 @@ def draw(curves: Sequence[tuple[Curve, dict[str, list[Contender]]]], path: Path)
         axis.set_xticks(range(len(curve.sizes)), [f"{int(s):,}" if s.isdigit() else s for s in curve.sizes])
         axis.set_xlabel(curve.option.strip("-").replace("-", " "))
         axis.set_ylabel("queries a second" if "--queries" in curve.fixed else "images a second")
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.1 * axis.dataLim.ymax)
         axis.legend(fontsize=8)
     for axis in axes.flat[len(curves) :]:
         axis.remove()

@@ -50,15 +50,15 @@ def evaluating(embed: Callable[[Tensor], Tensor], images_BCHW: Tensor) -> Callab
     return run
 
 
-def ours(name: str, images_BCHW: Tensor, **options: Any) -> tuple[nn.Module, Contender]:
+def ours(name: str, images_BCHW: Tensor, dtype: torch.dtype, **options: Any) -> tuple[nn.Module, Contender]:
     """A network of this package as `msinet.engine.evaluate.embed` runs it."""
     model = build_model(name, num_classes=NUM_CLASSES, **options).to(images_BCHW.device)
-    last_BCHW = images_BCHW.to(memory_format=torch.channels_last)
+    last_BCHW = images_BCHW.to(dtype=dtype, memory_format=torch.channels_last)
     height, width = images_BCHW.shape[2:]
     macs = forward_macs(model, (height, width))
 
     def embed(images_BCHW: Tensor) -> Tensor:
-        light = deployed_once(model)  # not copied before the caller has loaded weights
+        light = deployed_once(model, dtype)  # not copied before the caller has loaded weights
         return torch.cat([light.embed(part_BCHW) for part_BCHW in images_BCHW.split(embedding_batch(last_BCHW.device))])
 
     run = evaluating(embed, last_BCHW)
@@ -66,25 +66,27 @@ def ours(name: str, images_BCHW: Tensor, **options: Any) -> tuple[nn.Module, Con
 
 
 @cache
-def deployed_once(model: nn.Module) -> Any:
+def deployed_once(model: nn.Module, dtype: torch.dtype) -> Any:
     """The form in which a network is timed, made when it is first asked for."""
-    return deployed(model)
+    return deployed(model, dtype)
 
 
 def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__)
     image_arguments(parser, batch_size=128)
+    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of ours")
     args, device = begin(parser, argv)
+    dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
     images_BCHW = torch.randn(args.batch_size, 3, *args.image_size, device=device)
-    network, contender = ours("msinet", images_BCHW, genotype="MSINet")
-    contenders = [contender, ours("resnet50", images_BCHW)[1]]
+    network, contender = ours("msinet", images_BCHW, dtype, genotype="MSINet")
+    contenders = [contender, ours("resnet50", images_BCHW, dtype)[1]]
     if args.reference:
         peer = released_network(released(args.reference, device), images_BCHW[:8])
         network.load_state_dict(from_released_names(peer.state_dict()))
         run = evaluating(peer, images_BCHW)
         macs = forward_macs(peer, args.image_size)
         contenders.append(Contender("embed: MSINet, released", args.batch_size, run, macs))
-        require("embeddings", apart(contender.run(), run()), 1e-4)
+        require("embeddings", apart(contender.run().float(), run()), 1e-4 if args.precision == "float32" else 0.1)
     race(contenders, args, device)
     print_table(contenders)
     return contenders

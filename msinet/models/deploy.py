@@ -15,7 +15,7 @@ from msinet.models.skeleton import Backbone, Cell, Mixture
 
 
 @torch.no_grad()
-def deployed(model: nn.Module) -> nn.Module:
+def deployed(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A copy of a trained network for `embed` alone, the same up to rounding.
 
     Batch norms are folded into the convolutions before them, the convolutions that a cell sums become one,
@@ -23,6 +23,8 @@ def deployed(model: nn.Module) -> nn.Module:
 
     Args:
         model: Any network of `build_model`; it stays as it is.
+        dtype: Of the weights, and of the images that `embed` takes: bfloat16 takes less time where the processor or
+            the GPU computes in it.
     """
     model = copy.deepcopy(model).eval()
     for module in list(model.modules()):
@@ -32,7 +34,7 @@ def deployed(model: nn.Module) -> nn.Module:
     for module in list(model.modules()):
         if isinstance(module, Backbone):
             module.cells = nn.ModuleList(DeployedCell(cell) for cell in module.cells if isinstance(cell, Cell))
-    return model.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+    return model.to(dtype=dtype, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
 
 
 class DeployedCell(nn.Module):
