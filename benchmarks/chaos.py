@@ -207,8 +207,10 @@ def main() -> None:
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="chaos-"))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     document = yaml.safe_load(options.experiment.read_text(encoding="utf-8"))
-    for recipe in (document["search"], document["retrain"]["in_domain"]):
-        recipe["epochs"] *= options.longer
+    planned = load_experiment(options.experiment)  # with what the file does not name
+    document.setdefault("search", {})["epochs"] = options.longer * planned.search.epochs
+    in_domain = document.setdefault("retrain", {}).setdefault("in_domain", {})
+    in_domain["epochs"] = options.longer * planned.retrain.in_domain.epochs
     document |= {"checkpoint_every": 2, "resources": {**document.get("resources", {}), "lease_seconds": 6}}
     experiment = folder / "experiment.yaml"
     experiment.write_text(yaml.safe_dump(document), encoding="utf-8")
