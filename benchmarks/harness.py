@@ -27,7 +27,7 @@ from msinet.data.packed import ImageStore
 from msinet.data.samplers import IdentityBatches
 from msinet.engine.measure import device_name
 from msinet.engine.memory import kept_memory
-from msinet.engine.recipes import BatchRecipe
+from msinet.recipes import BatchRecipe
 
 HEADER = ["what", "items", "median ms", "fastest to slowest", "items/s", "GMAC", "peak MB", "time of ours"]
 Load = Callable[[str], ModuleType]

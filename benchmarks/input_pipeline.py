@@ -24,22 +24,20 @@ from msinet.data.samplers import IdentityBatches
 from msinet.data.transforms import (
     ATTEMPTS,
     COLOURS,
-    CROSS_DOMAIN,
     ERASE,
     ERASING_AREA,
     ERASING_ASPECT,
     ERASING_FILL,
     FLIP,
-    IN_DOMAIN,
     LEFT,
     MEAN,
     ORDER,
     ORDERS_63,
     STD,
     TOP,
-    Augmentation,
     random_table,
 )
+from msinet.recipes import CROSS_DOMAIN, IN_DOMAIN, Augmentation
 
 SEED = 0
 NUM_INSTANCES = 4

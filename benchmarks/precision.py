@@ -17,10 +17,9 @@ from msinet.data.packed import ImageStore, PackedDataset, write_shards
 from msinet.data.records import label_of
 from msinet.data.samplers import IdentityBatches
 from msinet.data.splits import identity_split
-from msinet.data.transforms import Augmentation
-from msinet.engine.recipes import SearchRecipe
 from msinet.engine.search import Search, search_epochs
 from msinet.models.supernet import Supernet
+from msinet.recipes import Augmentation, SearchRecipe
 
 # The demo's source and search (configs/demo.yaml).
 SPEC = synthetic.SyntheticSpec(category="person", domain="street", train_ids=48, test_ids=32, seed=1)

@@ -25,10 +25,10 @@ from torch import nn
 
 from msinet.data.loaders import Batch
 from msinet.engine.optim import recipe_lr, set_lr
-from msinet.engine.recipes import SearchRecipe
 from msinet.engine.search import Search
 from msinet.losses import memory_contrastive, update_memory
 from msinet.models.supernet import Supernet
+from msinet.recipes import SearchRecipe
 
 SHARED_CELL = 1  # the released supernet is narrower than the derived network in cells that widen; this one does not
 

@@ -13,9 +13,9 @@ import torch
 from harness import Contender, arguments, begin, image_arguments, print_table, random_batches
 
 from msinet.engine.memory import kept_memory
-from msinet.engine.recipes import SearchRecipe
 from msinet.engine.search import Search
 from msinet.models.supernet import Supernet
+from msinet.recipes import SearchRecipe
 
 PATIENCE = 600  # seconds until all searches have warmed up
 

@@ -25,10 +25,10 @@ from torch import Tensor
 
 from msinet.data.loaders import Batch
 from msinet.engine.optim import recipe_lr, set_lr
-from msinet.engine.recipes import TrainRecipe
 from msinet.engine.train import Training
 from msinet.interop.released import from_released_names
 from msinet.models import build_model
+from msinet.recipes import TrainRecipe
 
 TOTAL_STRIDE = 16  # of the map that is aligned
 

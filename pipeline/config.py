@@ -1,6 +1,6 @@
 """An experiment as a YAML file: read safely, checked strictly.
 
-Every number of the method stands in `msinet.engine.recipes`; a file names only what differs from the paper.
+Every number of the method stands in `msinet.recipes`; a file names only what differs from the paper.
 """
 
 import os
@@ -22,8 +22,8 @@ from pydantic import (
 
 from msinet.data.splits import parse_split
 from msinet.data.synthetic import SyntheticSpec
-from msinet.engine.recipes import RECIPES, Alignment, BatchRecipe, SearchRecipe, Supervision, TrainRecipe
 from msinet.genotype import Genotype
+from msinet.recipes import RECIPES, Alignment, BatchRecipe, SearchRecipe, Supervision, TrainRecipe
 from pipeline.errors import RequestError
 from pipeline.errors import suggestion as _suggestion
 from pipeline.paths import JOB_VARIABLE, absolute

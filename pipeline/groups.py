@@ -1,4 +1,4 @@
-"""One stage on several workers, under Ray Train: each is a rank of `msinet.engine.ranks`."""
+"""One stage on several workers, under Ray Train: each is a rank of `msinet.ranks`."""
 
 import tempfile
 import uuid
@@ -127,7 +127,7 @@ def _work(config: dict[str, Any]) -> None:
     import torch
     from torch import distributed
 
-    from msinet.engine.ranks import Ranks
+    from msinet.ranks import Ranks
     from pipeline.scheduling import Notice
 
     if torch.cuda.is_available():

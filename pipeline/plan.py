@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from msinet.data.synthetic import RENDERER_VERSION
-from msinet.engine.recipes import Alignment
 from msinet.genotype import Genotype
+from msinet.recipes import Alignment
 from pipeline.config import DiskData, Experiment, SearchSplit
 
 KINDS = ("prepare", "search", "retrain", "evaluate", "measure", "picture")

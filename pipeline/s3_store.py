@@ -24,8 +24,9 @@ from botocore.exceptions import (
 )
 from s3transfer.exceptions import RetriesExceededError
 
+from msinet.files import written_whole
 from pipeline.errors import RequestError
-from pipeline.stores import Entry, UnreadableError, arriving, checked
+from pipeline.stores import Entry, UnreadableError, checked
 
 TRIES = 8
 
@@ -146,7 +147,7 @@ class S3Store:
             self._client.upload_file(str(path), **self._at(key), Config=TRANSFER)
 
     def download(self, key: str, path: Path) -> None:
-        with self._told(key), arriving(path) as file:
+        with self._told(key), written_whole(path) as file:
             self._client.download_fileobj(**self._at(key), Fileobj=file, Config=TRANSFER)
 
     def folder(self, folder: str) -> None:

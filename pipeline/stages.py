@@ -76,7 +76,7 @@ class Context:
         report: Called with each epoch's report.
         stop: Whether the process has to end: then the state is saved after the step that runs.
         after_epoch: As of `execute`.
-        ranks: This process among those that share the stage (`msinet.engine.ranks.Ranks`), None where it is alone.
+        ranks: This process among those that share the stage (`msinet.ranks.Ranks`), None where it is alone.
     """
 
     task: Task
@@ -261,9 +261,9 @@ def run_search(context: Context) -> Result:
 
     from msinet.data.records import label_of
     from msinet.data.splits import save_split
-    from msinet.engine.recipes import SearchRecipe
     from msinet.engine.search import Search, search_epochs
     from msinet.models.supernet import Supernet
+    from msinet.recipes import SearchRecipe
 
     spec, device = context.spec, _device(context.spec)
     recipe = _parse(SearchRecipe, spec["recipe"])
@@ -300,10 +300,10 @@ def run_retrain(context: Context) -> Result:
     """Train a network on all training identities of a source, or on those that are not held out."""
     import torch
 
-    from msinet.engine.recipes import TrainRecipe
     from msinet.engine.train import Training, train_epochs
     from msinet.interop import load_start, read_state_dict
     from msinet.models import build_model
+    from msinet.recipes import TrainRecipe
 
     spec, device = context.spec, _device(context.spec)
     recipe = _parse(TrainRecipe, spec["recipe"])
@@ -512,14 +512,14 @@ def _train_batches(
 
 
 def _ranks(context: Context) -> Any:
-    from msinet.engine.ranks import ALONE
+    from msinet.ranks import ALONE
 
     return context.ranks or ALONE
 
 
 def _synchronise(context: Context, network: Any, device: Any) -> None:
     """The option of several ranks that batch norms see the whole batch."""
-    from msinet.engine.ranks import synchronise_batch_norm
+    from msinet.ranks import synchronise_batch_norm
 
     if context.spec.get("sync_batch_norm"):
         synchronise_batch_norm(network, _ranks(context), device)

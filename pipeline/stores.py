@@ -9,11 +9,11 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
+from msinet.files import written_whole
 from pipeline.errors import RequestError
 
 PARTIAL = ".partial"  # the folder of a LocalStore with what is not whole yet; no key starts with it
@@ -110,14 +110,14 @@ class LocalStore:
     def create(self, key: str, data: bytes) -> bool:
         try:
             # A hard link fails where the name exists: creation and check are one step, also between nodes.
-            with arriving(self._path(key), self.root / PARTIAL, place=os.link) as file:
+            with written_whole(self._path(key), self.root / PARTIAL, place=os.link) as file:
                 file.write(data)
         except FileExistsError:
             return False
         return True
 
     def replace(self, key: str, data: bytes) -> None:
-        with arriving(self._path(key), self.root / PARTIAL) as file:
+        with written_whole(self._path(key), self.root / PARTIAL) as file:
             file.write(data)
 
     def delete(self, key: str) -> None:
@@ -137,11 +137,11 @@ class LocalStore:
         return sorted(found, key=lambda entry: entry.key)
 
     def upload(self, path: Path, key: str) -> None:
-        with path.open("rb") as source, arriving(self._path(key), self.root / PARTIAL) as file:
+        with path.open("rb") as source, written_whole(self._path(key), self.root / PARTIAL) as file:
             shutil.copyfileobj(source, file, 2**20)
 
     def download(self, key: str, path: Path) -> None:
-        with self._path(key).open("rb") as source, arriving(path) as file:
+        with self._path(key).open("rb") as source, written_whole(path) as file:
             shutil.copyfileobj(source, file, 2**20)
 
     def folder(self, folder: str) -> Path:
@@ -225,31 +225,6 @@ def checked(key: str) -> str:
     if not {"", ".", ".."}.isdisjoint(parts) or parts[0] == PARTIAL:
         raise ValueError(f"a key must be a plain relative path such as stages/search/result.json, but got {key!r}.")
     return key
-
-
-@contextlib.contextmanager
-def arriving(
-    path: Path, partials: Path | None = None, *, place: Callable[[Path, Path], None] = os.replace
-) -> Iterator[BinaryIO]:
-    """A file to write to that gets its name when all is written; otherwise nothing is left of it.
-
-    Args:
-        path: Its name; its folder is made.
-        partials: Where it lies until then, on the same file system; beside `path` by default.
-        place: What gives it its name.
-    """
-    partials = partials or path.parent
-    partial = partials / f"{uuid.uuid4().hex}.partial"
-    partials.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with partial.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        place(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _raise_unless_absent(error: OSError) -> None:

@@ -9,7 +9,7 @@ from msinet.data.packed import ImageStore, PackedDataset
 from msinet.data.records import Record, label_of
 from msinet.data.samplers import IdentityBatches
 from msinet.data.splits import identity_split
-from msinet.engine.recipes import BatchRecipe
+from msinet.recipes import BatchRecipe
 
 
 @dataclass(frozen=True)

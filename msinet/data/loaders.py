@@ -18,8 +18,9 @@ from torch import Tensor
 
 from msinet.data.packed import ImageStore
 from msinet.data.samplers import IdentityBatches
-from msinet.data.transforms import Augmentation, Choices, augment, choose, normalise, random_table
-from msinet.engine.ranks import ALONE, Ranks
+from msinet.data.transforms import Choices, augment, choose, normalise, random_table
+from msinet.ranks import ALONE, Ranks
+from msinet.recipes import Augmentation
 
 PREFETCH = 2  # batches that wait for the network
 

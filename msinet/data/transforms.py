@@ -7,7 +7,6 @@ Legend: B pictures, H×W pixels, C = 3 channels, S = W·C, R random numbers for 
 N colour operations (3 or none), A attempts at a rectangle.
 """
 
-from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from msinet.data.streams import generator
 from msinet.data.transforms_cpu import BRIGHTEN, CONTRAST, GREY_WEIGHTS, SATURATE, augment_on_cpu
+from msinet.recipes import Augmentation
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in [0, 1]
 
@@ -37,38 +37,6 @@ NUM_RANDOM = ATTEMPTS + 4 * ERASING_ATTEMPTS  # R; an attempt needs area, aspect
 
 # Colour operations in each of their orders.
 ORDERS_63 = np.array(list(permutations((BRIGHTEN, CONTRAST, SATURATE))))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """What happens to a training picture between resizing and normalisation, and erasing after it.
-
-    Attributes:
-        flip: Probability of a horizontal flip.
-        pad: Black pixels added on every side before a crop of the original size at a random place.
-        brightness, contrast, saturation: x draws a factor from [1 - x, 1 + x]; 0 changes nothing.
-        erasing: Probability of filling a random rectangle.
-    """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, which this package does not import)
-
-    flip: float = 0.5
-    pad: int = 10
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    erasing: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("flip", "brightness", "contrast", "saturation", "erasing"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` must be 0 to 1, but got {getattr(self, name)} (augmentation.{name}).")
-        if self.pad < 0:
-            raise ValueError(f"`pad` must not be negative, but got {self.pad} (augmentation.pad).")
-
-
-IN_DOMAIN = Augmentation(erasing=0.5)
-CROSS_DOMAIN = Augmentation(brightness=0.4, contrast=0.4, saturation=0.3)
 
 
 def random_table(seed: int, epoch: int, stream: str, num_samples: int, cycle: int = 0) -> NDArray[np.float64]:

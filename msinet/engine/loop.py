@@ -11,7 +11,7 @@ from torch import Tensor
 from msinet.data.loaders import TrainBatches
 from msinet.engine.memory import kept_memory
 from msinet.engine.optim import require_finite
-from msinet.engine.ranks import Ranks
+from msinet.ranks import Ranks
 
 T = TypeVar("T")
 

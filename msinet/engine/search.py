@@ -15,11 +15,11 @@ from torch.nn.functional import cross_entropy
 from msinet.data.loaders import Batch, TrainBatches
 from msinet.engine.loop import Loop
 from msinet.engine.optim import build_optimizer, lr_factor, recipe_lr, set_lr
-from msinet.engine.ranks import ALONE, Ranks
-from msinet.engine.recipes import SearchRecipe, Supervision
 from msinet.genotype import Genotype
 from msinet.losses import memory_contrastive, update_memory
 from msinet.models.supernet import Supernet
+from msinet.ranks import ALONE, Ranks
+from msinet.recipes import SearchRecipe, Supervision
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from torch.nn.functional import cross_entropy
 from msinet.data.loaders import Batch, TrainBatches
 from msinet.engine.loop import Loop
 from msinet.engine.optim import build_optimizer, recipe_lr, set_lr
-from msinet.engine.ranks import ALONE, Ranks
-from msinet.engine.recipes import TrainRecipe
 from msinet.losses import (
     ALIGNMENT_MODES,
     activation_distribution,
@@ -22,6 +20,8 @@ from msinet.losses import (
 )
 from msinet.models.alignment import SpatialAlignment
 from msinet.models.layers import Outputs
+from msinet.ranks import ALONE, Ranks
+from msinet.recipes import TrainRecipe
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from msinet.engine.recipes import TrainRecipe
 from msinet.genotype import Genotype
+from msinet.recipes import TrainRecipe
 from pipeline.errors import suggestion
 
 Objective = Literal["mAP", "latency_ms", "parameters"]

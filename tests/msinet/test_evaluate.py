@@ -9,9 +9,9 @@ from tiny_data import Tiny
 from msinet.data.packed import ImageStore
 from msinet.data.transforms import normalise
 from msinet.engine.evaluate import embed
-from msinet.engine.recipes import TrainRecipe
 from msinet.metrics import evaluate_ranking
 from msinet.models import build_model
+from msinet.recipes import TrainRecipe
 
 CPU = torch.device("cpu")
 

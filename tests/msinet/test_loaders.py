@@ -12,7 +12,8 @@ from msinet.data.loaders import Batch, TrainBatches, eval_batches, prefetched
 from msinet.data.packed import ImageStore, PackedDataset, write_shards
 from msinet.data.records import label_of
 from msinet.data.samplers import IdentityBatches
-from msinet.data.transforms import CROSS_DOMAIN, augment, choose, normalise, random_table
+from msinet.data.transforms import augment, choose, normalise, random_table
+from msinet.recipes import CROSS_DOMAIN
 
 
 @pytest.fixture(scope="module")

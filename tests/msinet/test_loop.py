@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from msinet.engine.loop import Loop
-from msinet.engine.ranks import Ranks
+from msinet.ranks import Ranks
 
 CPU = torch.device("cpu")
 

@@ -14,12 +14,12 @@ from torch import Tensor, distributed, multiprocessing, nn
 from msinet.data.loaders import TrainBatches
 from msinet.data.packed import ImageStore
 from msinet.data.samplers import IdentityBatches
-from msinet.engine.ranks import ALONE, Ranks, synchronise_batch_norm
-from msinet.engine.recipes import Alignment, BatchRecipe, SearchRecipe, TrainRecipe
 from msinet.engine.search import Search, search_epochs
 from msinet.engine.state import load_state, save_state
 from msinet.engine.train import Training, train_epochs
 from msinet.models import Outputs, Supernet, build_model
+from msinet.ranks import ALONE, Ranks, synchronise_batch_norm
+from msinet.recipes import Alignment, BatchRecipe, SearchRecipe, TrainRecipe
 
 CPU = torch.device("cpu")
 WORLD = 2

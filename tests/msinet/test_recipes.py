@@ -5,8 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from msinet.data.transforms import Augmentation
-from msinet.engine.recipes import RECIPES, SearchRecipe, TrainRecipe
+from msinet.recipes import RECIPES, Augmentation, SearchRecipe, TrainRecipe
 
 SHARED = {
     "batch_size": 64,

@@ -19,11 +19,11 @@ from msinet.data.loaders import TrainBatches
 from msinet.data.records import label_of
 from msinet.data.samplers import IdentityBatches
 from msinet.data.splits import identity_split
-from msinet.engine.recipes import SearchRecipe
 from msinet.engine.search import Search, SearchReport, search_epochs
 from msinet.engine.state import load_state, save_state
 from msinet.losses import memory_contrastive, update_memory
 from msinet.models import Supernet
+from msinet.recipes import SearchRecipe
 
 CPU = torch.device("cpu")
 RECIPE = SearchRecipe(

@@ -11,12 +11,11 @@ import torch
 from tiny_data import Tiny
 from torch import Tensor
 
-from msinet.data.transforms import Augmentation
-from msinet.engine.recipes import RECIPES, Alignment, TrainRecipe
 from msinet.engine.state import load_state, save_state
 from msinet.engine.train import Training, TrainReport, train_epochs
 from msinet.losses import activation_distribution, consistent_attention, spatial_alignment
 from msinet.models import Outputs, SpatialAlignment, build_model
+from msinet.recipes import RECIPES, Alignment, Augmentation, TrainRecipe
 
 CPU = torch.device("cpu")
 RECIPE = TrainRecipe(epochs=3, batch_size=8, num_instances=2, warmup_epochs=2, milestones=(2,), alignment="pos_neg")

@@ -7,7 +7,8 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from msinet.data import transforms
-from msinet.data.transforms import CROSS_DOMAIN, IN_DOMAIN, Augmentation, Choices, choose, normalise, random_table
+from msinet.data.transforms import Choices, choose, normalise, random_table
+from msinet.recipes import CROSS_DOMAIN, IN_DOMAIN, Augmentation
 
 PLAIN = Augmentation(flip=0, pad=0)
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from msinet.engine.recipes import RECIPES
+from msinet.recipes import RECIPES
 from pipeline.config import Experiment, load_experiment
 from pipeline.errors import RequestError
 

@@ -6,7 +6,39 @@ from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from msinet.data.samplers import IdentityBatches
-from msinet.data.transforms import CROSS_DOMAIN, IN_DOMAIN, Augmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What happens to a training picture between resizing and normalisation, and erasing after it.
+
+    Attributes:
+        flip: Probability of a horizontal flip.
+        pad: Black pixels added on every side before a crop of the original size at a random place.
+        brightness, contrast, saturation: x draws a factor from [1 - x, 1 + x]; 0 changes nothing.
+        erasing: Probability of filling a random rectangle.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, which this package does not import)
+
+    flip: float = 0.5
+    pad: int = 10
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    erasing: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "brightness", "contrast", "saturation", "erasing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` must be 0 to 1, but got {getattr(self, name)} (augmentation.{name}).")
+        if self.pad < 0:
+            raise ValueError(f"`pad` must not be negative, but got {self.pad} (augmentation.pad).")
+
+
+IN_DOMAIN = Augmentation(erasing=0.5)
+CROSS_DOMAIN = Augmentation(brightness=0.4, contrast=0.4, saturation=0.3)
+
 
 Precision = Literal["float32", "bf16"]
 Supervision = Literal["tcm", "softmax"]
