@@ -31,8 +31,8 @@ from ray.cluster_utils import Cluster
 from pipeline.config import load_experiment
 from pipeline.plan import KINDS as STAGE_KINDS
 from pipeline.plan import Plan, plan
+from pipeline.storage.workspace import RESULT, Workspace
 from pipeline.tracking import EXPERIMENT_FILE, KEY_TAG
-from pipeline.workspace import RESULT, Workspace
 
 ROOT = Path(__file__).parent.parent
 KINDS = {"worker": 0.76, "node": 0.12, "driver": 0.12}  # how often each is the victim

@@ -31,9 +31,10 @@ from ray.cluster_utils import Cluster
 
 from pipeline.config import Experiment
 from pipeline.plan import Plan, Stage, content_hash, plan
+from pipeline.results import Report
 from pipeline.scheduling import Outcome, run_plan
-from pipeline.stages import Report, Task
-from pipeline.workspace import Workspace
+from pipeline.stages import Task
+from pipeline.storage.workspace import Workspace
 
 # Mean seconds of a stage by kind; a grid of this shape has one search for each retraining and two evaluations.
 MEANS = {"prepare": 1.0, "search": 60.0, "retrain": 40.0, "evaluate": 10.0}

@@ -10,7 +10,7 @@ from pipeline.plan import content_key
 from pipeline.preflight import checked_fingerprint, read_dataset, require_evaluation
 from pipeline.report import aligned
 from pipeline.stages import SHARDS, Task, execute
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 COLUMNS = ("mAP", "rank1", "rank5", "rank10", "mINP")
 

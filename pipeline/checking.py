@@ -8,7 +8,7 @@ from pipeline.errors import RequestError
 from pipeline.plan import plan
 from pipeline.preflight import disk_data, preflight, read_dataset, require_fitting_weights, signature
 from pipeline.report import summary
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 
 def check_data(item: str) -> bool:

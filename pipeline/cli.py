@@ -16,7 +16,7 @@ from pipeline.errors import RequestError
 
 if TYPE_CHECKING:
     from pipeline.plan import Plan
-    from pipeline.workspace import Workspace
+    from pipeline.storage.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "configs" / "demo.yaml"
@@ -69,7 +69,7 @@ def run(
     from pipeline.plan import plan
     from pipeline.preflight import preflight, require_fitting_weights
     from pipeline.report import comparison, summary
-    from pipeline.stores import require_conditions
+    from pipeline.storage.open import require_conditions
 
     loaded, place = load_experiment(experiment, data or [], weights or []), _workspace(workspace)
     require_conditions(place.store)
@@ -346,7 +346,7 @@ def _sync_problem(tracking_uri: str | None, planned: "Plan", workspace: "Workspa
 
 
 def _workspace(option: str | None) -> "Workspace":
-    from pipeline.workspace import Workspace, locate
+    from pipeline.storage.workspace import Workspace, locate
 
     return Workspace(locate(option))
 

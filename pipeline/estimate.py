@@ -5,7 +5,8 @@ from typing import Any
 
 from msinet.data.splits import parse_split
 from pipeline.config import DiskData, Experiment
-from pipeline.plan import Plan, Result, Stage
+from pipeline.plan import Plan, Stage
+from pipeline.results import Result
 
 TRAIN = "train"
 # Seconds of one core of a 2 GHz AMD EPYC for a pixel of a training image, as measured in float32 with torch 2.13 on

@@ -16,6 +16,7 @@ from msinet.data.synthetic import RENDERER_VERSION
 from msinet.genotype import Genotype
 from msinet.recipes import Alignment
 from pipeline.config import DiskData, Experiment, SearchSplit
+from pipeline.results import Result
 
 KINDS = ("prepare", "search", "retrain", "evaluate", "measure", "picture")
 # Raise a number when the same specification starts to mean another result.
@@ -34,7 +35,7 @@ CONTRIBUTION: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 _UNKNOWN = None  # a fingerprint or a device that is not known yet
 
 Labels = dict[str, str | int]
-Result = dict[str, Any]
+
 Lookup = Callable[[str, str], Result | None]
 
 

@@ -8,7 +8,7 @@ from msinet.data.dataset import RANDOM_GALLERY, DataError, Dataset
 from pipeline.config import DiskData, Experiment, SyntheticData
 from pipeline.errors import RequestError
 from pipeline.plan import Plan, content_hash, network_options
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 
 def known_fingerprints(experiment: Experiment, workspace: Workspace) -> dict[str, str]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from pipeline.plan import Stage
-from pipeline.scheduling import DONE, ELSEWHERE, FAILED, LACKING, QUEUED, RUNNING, SKIPPED, WAITING, Failure
-from pipeline.stages import Report
+from pipeline.results import Failure, Report
+from pipeline.scheduling import DONE, ELSEWHERE, FAILED, LACKING, QUEUED, RUNNING, SKIPPED, WAITING
 
 
 class Progress:

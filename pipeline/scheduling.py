@@ -13,26 +13,28 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-# Explicit, since the default has changed between Ray's versions; before the import, since Ray reads it there.
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
 import ray
 from ray._private import ray_constants
 
 from pipeline.config import Resources, Share
 from pipeline.errors import RequestError
 from pipeline.estimate import longest_paths
-from pipeline.leases import holder_of
 from pipeline.plan import KINDS, Plan, Stage, content_key
-from pipeline.stages import Ended, Report, Task, execute
-from pipeline.workspace import Workspace, stage_place
+from pipeline.results import Ended, Failure, Report
+from pipeline.stages import Task, execute
+from pipeline.storage.leases import holder_of
+from pipeline.storage.workspace import Workspace, stage_place
+
+# Explicit, since the default has changed between Ray's versions; before the import, since Ray reads it there.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
 
 WAITING, QUEUED, RUNNING, DONE = "pending", "queued", "running", "done"
 ELSEWHERE = "elsewhere"  # another driver on this workspace works at it
 # `lacking` needs data or weights that the experiment does not give; it is no failure.
 FAILED, SKIPPED, LACKING = "failed", "skipped", "lacking"
-Failure = dict[str, Any]
+
 
 log = logging.getLogger(__name__)
 

@@ -20,13 +20,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline import leases
-from pipeline.plan import Plan, Result, content_of, network_options
-from pipeline.workspace import Attempt, Workspace, stage_place
+from pipeline.plan import Plan, content_of, network_options
+from pipeline.results import Ended, Report, Result
+from pipeline.storage import leases
+from pipeline.storage.workspace import Attempt, Workspace, stage_place
 
 T = TypeVar("T")
-Report = dict[str, Any]
-Ended = dict[str, Any]
+
+
 SHARDS, WEIGHTS, HISTORY = "shards", "weights.safetensors", "history.jsonl"
 GENOTYPE, SPLIT = "genotype.json", "split.parquet"
 PER_QUERY, EMBEDDING = "per_query.parquet", "embedding.safetensors"

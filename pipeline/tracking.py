@@ -22,9 +22,9 @@ import yaml
 from pipeline.config import Experiment
 from pipeline.errors import RequestError
 from pipeline.plan import Plan, Stage, content_hash
-from pipeline.scheduling import Failure
-from pipeline.stages import GENOTYPE, HISTORY, PER_QUERY, PICTURES, SPLIT, Report
-from pipeline.workspace import Workspace, study_place
+from pipeline.results import Failure, Report
+from pipeline.stages import GENOTYPE, HISTORY, PER_QUERY, PICTURES, SPLIT
+from pipeline.storage.workspace import Workspace, study_place
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

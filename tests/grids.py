@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.config import Experiment
 from pipeline.plan import Plan, Stage, plan
 from pipeline.stages import Task, execute
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 _DATA = {"kind": "synthetic", "train_ids": 10, "test_ids": 4, "height": 32, "cameras": 2}
 _SHORT = {"epochs": 2, "batch_size": 8, "num_instances": 2, "warmup_epochs": 0, "milestones": []}

@@ -28,7 +28,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from s3 import s3_address, s3_client, s3_server, s3_service  # noqa: F401
 
 from pipeline.config import Resources, load_experiment
-from pipeline.s3_store import S3Store
+from pipeline.storage.s3 import S3Store
 
 ROOT = Path(__file__).parents[1]
 CLUSTERS = ROOT / "clusters"

@@ -14,10 +14,10 @@ from msinet.visual.scatter import Panel, draw_panel
 from msinet.visual.sheet import MARGIN, beside, framed
 from pipeline.config import Experiment
 from pipeline.report import aligned
+from pipeline.storage.workspace import Workspace
 from pipeline.tuning.section import SLOTS, Tune, genotype_of, recipe_of
 from pipeline.tuning.studies import FIGURES, OUTCOME, show_values
 from pipeline.tuning.trial import settings
-from pipeline.workspace import Workspace
 
 BEST = 5  # trials that are shown where one objective orders them all
 UNITS = {

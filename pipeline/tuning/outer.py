@@ -26,17 +26,17 @@ from ray.tune.schedulers import TrialScheduler
 
 from msinet.data.splits import identity_split
 from msinet.engine.held_out import has_matches
-from pipeline import leases
 from pipeline.config import DiskData, Experiment, Share
 from pipeline.errors import RequestError
 from pipeline.plan import Plan, content_hash
 from pipeline.preflight import known_fingerprints, preflight, read_dataset
 from pipeline.progress import Progress
+from pipeline.storage import leases
+from pipeline.storage.workspace import Workspace, study_place
 from pipeline.tuning.searcher import Broken, StudySearcher, halving
 from pipeline.tuning.section import genotype_of, recipe_of
 from pipeline.tuning.studies import DEFINITION, DEVICE, Trials, mend, open_storage, open_study
 from pipeline.tuning.trial import base_of, plan_trial, run_trial, settings
-from pipeline.workspace import Workspace, study_place
 
 STORAGE_VARIABLE = "MSINET_TUNE_STORAGE"
 RETRIES = 2  # of a trial whose worker was lost

@@ -7,7 +7,7 @@ from disturbed import slow_document, weights
 from grids import run_without_ray, tiny_document
 
 from pipeline.plan import Plan
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 
 @pytest.fixture

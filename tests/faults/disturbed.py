@@ -16,7 +16,7 @@ from grids import tiny_document
 
 from pipeline.plan import Plan, Stage
 from pipeline.stages import WEIGHTS
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,7 +18,7 @@ from grids import tiny_document
 from pipeline.config import Experiment
 from pipeline.plan import plan
 from pipeline.scheduling import DONE, connect, run_plan
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.faults
 HEAD = "ray.head.default"

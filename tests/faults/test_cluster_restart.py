@@ -11,7 +11,7 @@ from grids import run_without_ray, tiny_document
 from pipeline.config import Experiment
 from pipeline.plan import Plan, plan
 from pipeline.stages import HISTORY
-from pipeline.workspace import CHECKPOINT, RESULT, Workspace
+from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 
 pytestmark = pytest.mark.faults
 

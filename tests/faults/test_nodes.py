@@ -16,7 +16,7 @@ from msinet.engine.state import load_state
 from pipeline.config import Experiment
 from pipeline.plan import Plan, plan
 from pipeline.scheduling import DONE, run_plan
-from pipeline.workspace import RESULT, Workspace
+from pipeline.storage.workspace import RESULT, Workspace
 
 pytestmark = pytest.mark.faults
 SMALL = {"object_store_memory": 80_000_000}

@@ -16,7 +16,7 @@ from pipeline.config import Experiment
 from pipeline.plan import Plan, Stage, plan
 from pipeline.scheduling import DONE, run_plan
 from pipeline.stages import WEIGHTS
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.faults
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}

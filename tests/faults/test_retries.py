@@ -16,8 +16,8 @@ from pipeline.config import Experiment
 from pipeline.plan import Plan, plan
 from pipeline.scheduling import ATTEMPTS, DONE, FAILED, SKIPPED, Outcome, run_plan
 from pipeline.stages import execute
-from pipeline.stores import UnreadableError
-from pipeline.workspace import CHECKPOINT, Workspace
+from pipeline.storage.store import UnreadableError
+from pipeline.storage.workspace import CHECKPOINT, Workspace
 
 pytestmark = pytest.mark.faults
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests

@@ -16,10 +16,11 @@ from grids import tiny_document
 from mlflow_server import MlflowServer
 
 from pipeline.config import Experiment
-from pipeline.plan import Plan, Result, Stage, plan
+from pipeline.plan import Plan, Stage, plan
+from pipeline.results import Result
 from pipeline.stages import HISTORY
+from pipeline.storage.workspace import Workspace
 from pipeline.tracking import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG, Tracker, sync
-from pipeline.workspace import Workspace
 
 pytestmark = pytest.mark.faults
 

@@ -14,8 +14,8 @@ from grids import tiny_document
 from pipeline.config import Experiment
 from pipeline.plan import Plan, plan
 from pipeline.stages import WEIGHTS
+from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 from pipeline.tracking import KEY_TAG, SPEC_TAG, default_uri
-from pipeline.workspace import CHECKPOINT, RESULT, Workspace
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

@@ -16,7 +16,7 @@ from pipeline.config import Experiment
 from pipeline.plan import Plan, Stage, plan
 from pipeline.scheduling import DONE, run_plan
 from pipeline.stages import GENOTYPE, HISTORY, WEIGHTS
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.faults
 # Actors of Ray Train, and one of ours, by which their processes are named.

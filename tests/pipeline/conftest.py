@@ -10,7 +10,7 @@ from s3 import s3_address, s3_client, s3_server, s3_service  # noqa: F401
 
 from pipeline.config import Experiment
 from pipeline.plan import Plan
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 
 @pytest.fixture

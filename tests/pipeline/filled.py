@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.config import Experiment
-from pipeline.plan import Plan, Result, Stage, plan
+from pipeline.plan import Plan, Stage, plan
+from pipeline.results import Result
 
 Answer = Callable[[Stage], Result | None]
 

@@ -21,7 +21,7 @@ from pipeline.estimate import device_hours
 from pipeline.plan import Plan, plan
 from pipeline.preflight import require_fitting_weights
 from pipeline.stages import EMBEDDING, PER_QUERY, PICTURES, SPLIT, execute
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 PAPER = sorted((Path(__file__).parents[2] / "configs" / "paper").glob("*.yaml"))
 

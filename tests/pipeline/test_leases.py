@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from grids import quiet, task_of
 
-from pipeline import leases
-from pipeline.leases import holder_of, take
 from pipeline.plan import Plan
 from pipeline.stages import execute
-from pipeline.stores import Store, open_store
-from pipeline.workspace import Workspace
+from pipeline.storage import leases
+from pipeline.storage.leases import holder_of, take
+from pipeline.storage.open import open_store
+from pipeline.storage.store import Store
+from pipeline.storage.workspace import Workspace
 
 PLACE = "stages/search/k/leases"
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from pipeline.config import Experiment
-from pipeline.plan import Plan, Result, plan
+from pipeline.plan import Plan, plan
+from pipeline.results import Result
 
 
 def run_on_paper(experiment: Experiment, genotype: str = "NNNNNNNNNNNN") -> Plan:

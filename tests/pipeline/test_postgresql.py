@@ -20,8 +20,8 @@ from s3 import S3Service
 
 from pipeline.plan import Plan
 from pipeline.stages import GENOTYPE, HISTORY, SPLIT
+from pipeline.storage.workspace import Workspace
 from pipeline.tracking import KEY_TAG, SPEC_TAG, sync
-from pipeline.workspace import Workspace
 
 PASSWORD = "planted-password"
 

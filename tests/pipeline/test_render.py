@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from filled import answer_all, filled, scores
 
-from pipeline.plan import Plan, Result, Stage
+from pipeline.plan import Plan, Stage
 from pipeline.render import CSV_HEADER, difference_text, to_csv, to_html, to_markdown, write_report
+from pipeline.results import Result
 from pipeline.tables import Cell, Column, Letters, Row, Table, build_tables
 
 COMMAND = "msinet run grid.yaml"

@@ -14,7 +14,7 @@ from pipeline import scheduling
 from pipeline.config import Experiment, Resources
 from pipeline.plan import KINDS, Plan, Stage, plan
 from pipeline.scheduling import DONE, FAILED, SKIPPED, run_plan
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

@@ -11,9 +11,10 @@ from grids import tiny_document
 from pipeline import scheduling
 from pipeline.config import Experiment
 from pipeline.errors import RequestError
-from pipeline.plan import Plan, Result, plan
+from pipeline.plan import Plan, plan
+from pipeline.results import Result
 from pipeline.scheduling import DONE, run_plan
-from pipeline.workspace import Workspace
+from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

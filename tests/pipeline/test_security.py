@@ -24,7 +24,7 @@ from msinet.engine.state import load_state
 from pipeline.config import Experiment
 from pipeline.plan import Plan, plan
 from pipeline.stages import WEIGHTS, execute
-from pipeline.workspace import CHECKPOINT, RESULT, Workspace
+from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "planted-password"

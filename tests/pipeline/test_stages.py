@@ -15,10 +15,10 @@ import torch
 from grids import quiet, run_without_ray, task_of, tiny_document
 
 from pipeline.config import Experiment
-from pipeline.leases import take
 from pipeline.plan import Plan, Stage
 from pipeline.stages import HISTORY, PER_QUERY, RUN, WEIGHTS, LogTail, Task, execute
-from pipeline.workspace import Workspace, stage_place
+from pipeline.storage.leases import take
+from pipeline.storage.workspace import Workspace, stage_place
 
 
 def test_every_stage_publishes_what_the_next_one_needs(finished: tuple[Plan, Workspace]) -> None:

@@ -21,7 +21,8 @@ import pytest
 from s3 import SECRETS, Environ, Fault, S3Service
 
 from pipeline.errors import RequestError
-from pipeline.stores import LocalStore, Store, open_store, require_conditions
+from pipeline.storage.open import open_store, require_conditions
+from pipeline.storage.store import LocalStore, Store
 
 MEBI = 2**20
 LARGE = 20 * MEBI  # three parts
@@ -277,7 +278,7 @@ def test_transfers_hold_little_in_memory(store: Store, tmp_path: Path) -> None:
     transfers = """
         import sys, tracemalloc
         from pathlib import Path
-        from pipeline.stores import open_store
+        from pipeline.storage.open import open_store
 
         store, path = open_store(sys.argv[1]), Path(sys.argv[2])
         tracemalloc.start()
@@ -354,7 +355,7 @@ def test_a_file_system_without_hard_links_is_refused(tmp_path: Path, monkeypatch
     def link(*args: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("pipeline.stores.os.link", link)
+    monkeypatch.setattr("pipeline.storage.store.os.link", link)
     with pytest.raises(RequestError, match=r"must be writable.*Operation not permitted"):
         require_conditions(LocalStore(tmp_path))
 
@@ -366,7 +367,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch:
     def scandir(path: str) -> None:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("pipeline.stores.os.scandir", scandir)
+    monkeypatch.setattr("pipeline.storage.store.os.scandir", scandir)
     with pytest.raises(PermissionError):
         store.entries("")
 

@@ -12,8 +12,8 @@ from pipeline.config import Experiment
 from pipeline.errors import RequestError
 from pipeline.plan import Plan, plan
 from pipeline.stages import HISTORY, SPLIT
+from pipeline.storage.workspace import Workspace
 from pipeline.tracking import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG, Tracker, _specification, _View, default_uri, sync
-from pipeline.workspace import Workspace
 
 
 class Killed(BaseException):

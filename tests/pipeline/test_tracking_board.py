@@ -13,8 +13,8 @@ from grids import tiny_document
 from pipeline.config import Experiment
 from pipeline.plan import Plan, Stage, plan
 from pipeline.scheduling import DONE, run_plan
+from pipeline.storage.workspace import Workspace
 from pipeline.tracking import KEY_TAG, Tracker
-from pipeline.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

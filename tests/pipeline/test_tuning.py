@@ -19,15 +19,16 @@ from pydantic import ValidationError
 from pipeline.cli import main
 from pipeline.config import Experiment, describe_errors, load_experiment
 from pipeline.errors import RequestError
-from pipeline.plan import Plan, Result, plan
+from pipeline.plan import Plan, plan
+from pipeline.results import Result
 from pipeline.stages import PER_QUERY, WEIGHTS
+from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 from pipeline.tuning import fronts, searcher, studies
 from pipeline.tuning.outer import Outer
 from pipeline.tuning.searcher import Broken, StudySearcher, halving
 from pipeline.tuning.section import Tune, slots_of
 from pipeline.tuning.studies import Trials, mend, open_storage, open_study
 from pipeline.tuning.trial import base_of, plan_trial, run_trial
-from pipeline.workspace import CHECKPOINT, RESULT, Workspace
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.xdist_group("ray")

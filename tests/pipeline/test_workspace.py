@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.workspace import RESULT, Attempt, Workspace, locate, stage_place
+from pipeline.storage.workspace import RESULT, Attempt, Workspace, locate, stage_place
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -26,7 +26,7 @@ from s3transfer.exceptions import RetriesExceededError
 
 from msinet.files import written_whole
 from pipeline.errors import RequestError
-from pipeline.stores import Entry, UnreadableError, checked
+from pipeline.storage.store import Entry, UnreadableError, checked
 
 TRIES = 8
 
@@ -88,7 +88,7 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         try:
-            with told(self.address):
+            with translated_errors(self.address):
                 self._client = new_client()
                 self._client.list_objects_v2(Bucket=bucket, Prefix=self._prefix, MaxKeys=1)
         except OSError as error:
@@ -132,7 +132,7 @@ class S3Store:
 
     def entries(self, folder: str) -> list[Entry]:
         prefix = self._prefix + (f"{checked(folder)}/" if folder else "")
-        with told(f"{self.address}/{folder}"):
+        with translated_errors(f"{self.address}/{folder}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
             found = [
                 Entry(item["Key"].removeprefix(self._prefix), item["Size"], item["LastModified"].timestamp())
@@ -160,7 +160,7 @@ class S3Store:
         return self._client.get_object(**self._at(key))["Body"]
 
     def _told(self, key: str) -> contextlib.AbstractContextManager[None]:
-        return told(f"{self.address}/{key}")
+        return translated_errors(f"{self.address}/{key}")
 
 
 def new_client() -> Any:
@@ -192,7 +192,7 @@ def new_client() -> Any:
 
 
 @contextlib.contextmanager
-def told(place: str) -> Iterator[None]:
+def translated_errors(place: str) -> Iterator[None]:
     """Tell what went wrong at a place as OSError, in words that hold no secret.
 
     The errors themselves are not passed on: they can hold addresses, and answers that repeat tokens.

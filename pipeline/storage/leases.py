@@ -12,7 +12,7 @@ import threading
 import time
 from types import TracebackType
 
-from pipeline.stores import Store
+from pipeline.storage.store import Store
 
 
 class Lease:

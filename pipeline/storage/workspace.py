@@ -1,11 +1,11 @@
 """Where results live: the truth about what is done.
 
     stages/<kind>/<key>/attempts/<id>/   what one attempt wrote: its own folder, so two writers never mix
-    stages/<kind>/<key>/leases/<n>.json  who works at it (`pipeline.leases`)
+    stages/<kind>/<key>/leases/<n>.json  who works at it (`pipeline.storage.leases`)
     stages/<kind>/<key>/result.json      names the attempt that counts; written last, whole, and only if absent
 
 A stage without `result.json` is not done, whatever else lies there; nothing published is ever overwritten. All of it
-lies in a store (`pipeline.stores`). Where that is no folder, an attempt writes to this machine and is uploaded.
+lies in a store (`pipeline.storage.store`). Where that is no folder, an attempt writes to this machine and is uploaded.
 """
 
 import contextlib
@@ -21,8 +21,9 @@ from typing import Any
 import platformdirs
 
 from pipeline.paths import absolute
-from pipeline.plan import Result
-from pipeline.stores import Entry, open_store
+from pipeline.results import Result
+from pipeline.storage.open import open_store
+from pipeline.storage.store import Entry
 
 RESULT, FAILURE, CHECKPOINT = "result.json", "failure.json", "checkpoint.pt"
 

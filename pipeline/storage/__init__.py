@@ -1,0 +1,1 @@
+"""Where results live: stores of files, leases, and the workspace in them."""

@@ -1,0 +1,72 @@
+"""Find the store that an address names, and prove that it can be used."""
+
+import re
+import uuid
+from pathlib import Path
+
+from pipeline.errors import RequestError
+from pipeline.storage.store import LocalStore, Store, checked
+
+
+def open_store(address: str | Path) -> Store:
+    """The store at an address.
+
+    Args:
+        address: A folder, or `s3://bucket/prefix`. Its endpoint, region and credentials come from the AWS environment:
+            AWS_ENDPOINT_URL, AWS_REGION, a profile, the machine's role. Google Cloud Storage is reached by its S3
+            endpoint, https://storage.googleapis.com, with HMAC keys.
+
+    Raises:
+        RequestError: The address is neither.
+        UnreadableError: What is there cannot be read.
+    """
+    scheme, separator, rest = str(address).partition("://")
+    if not separator:
+        return LocalStore(Path(address))
+    if scheme != "s3":
+        # Not repeated: an address may hold a password.
+        raise RequestError("a workspace must be a folder or s3://bucket/prefix, but got another URL (--workspace).")
+    from pipeline.storage.s3 import S3Store  # boto3 takes a third of a second to import
+
+    return S3Store(*split_address(rest))
+
+
+def split_address(rest: str) -> tuple[str, str]:
+    """Bucket and prefix of what follows `s3://`.
+
+    Raises:
+        RequestError: It is something else.
+    """
+    bucket, _, prefix = rest.partition("/")
+    prefix = prefix.rstrip("/")
+    try:
+        if not re.fullmatch("[A-Za-z0-9._-]+", bucket) or set(prefix) & set("?#"):
+            raise ValueError
+        return bucket, checked(prefix) if prefix else ""
+    except ValueError:
+        # Nor is this: it may be key:secret@bucket or bucket?secret=….
+        raise RequestError(
+            "an S3 workspace must be s3://bucket/prefix with a bucket's name and a plain prefix, but got something "
+            "else; credentials belong to the AWS environment (--workspace)."
+        ) from None
+
+
+def require_conditions(store: Store) -> None:
+    """Prove that a store can be written to and that `create` never replaces anything, which all else is built on.
+
+    Raises:
+        RequestError: It cannot, as on file systems without hard links and services that ignore `If-None-Match`.
+    """
+    key = f"probe-{uuid.uuid4().hex}"
+    try:
+        first = store.create(key, b"first")
+        second = store.create(key, b"second")
+        kept = store.read(key)
+        store.delete(key)
+    except OSError as error:
+        raise RequestError(f"the workspace {store.address} must be writable, but {error} (--workspace).") from None
+    if (first, second, kept) != (True, False, b"first"):
+        raise RequestError(
+            f"the workspace {store.address} must support conditional creation (If-None-Match), but it replaced a file "
+            "that was there: use a folder or another S3 service (--workspace)."
+        )
