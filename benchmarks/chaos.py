@@ -28,7 +28,7 @@ import yaml
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
-from pipeline.config import load_experiment
+from pipeline.config.load import load_experiment
 from pipeline.plan import KINDS as STAGE_KINDS
 from pipeline.plan import Plan, plan
 from pipeline.storage.workspace import RESULT, Workspace

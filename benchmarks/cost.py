@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config import load_experiment
+from pipeline.config.load import load_experiment
 from pipeline.estimate import images_seen
 from pipeline.plan import plan
 

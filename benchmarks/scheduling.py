@@ -29,7 +29,7 @@ import numpy as np
 import ray
 from ray.cluster_utils import Cluster
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, Stage, content_hash, plan
 from pipeline.results import Report
 from pipeline.scheduling import Outcome, run_plan

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.checking import kind_and_path
-from pipeline.config import DiskData
+from pipeline.config.load import kind_and_path
+from pipeline.config.parts import DiskData
 from pipeline.errors import RequestError
 from pipeline.plan import content_key
 from pipeline.preflight import checked_fingerprint, read_dataset, require_evaluation

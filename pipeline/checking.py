@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config import DiskData, load_experiment
-from pipeline.errors import RequestError
+from pipeline.config.load import kind_and_path, load_experiment
+from pipeline.config.parts import DiskData
 from pipeline.plan import plan
 from pipeline.preflight import disk_data, preflight, read_dataset, require_fitting_weights, signature
 from pipeline.report import summary
@@ -22,20 +22,6 @@ def check_data(item: str) -> bool:
     """
     kind, path = kind_and_path(item)
     return _print_check(kind, DiskData.model_validate({"kind": kind, "path": path}))
-
-
-def kind_and_path(item: str) -> tuple[str, str]:
-    """Both parts of `KIND=PATH`.
-
-    Raises:
-        RequestError: It has another form, or names no layout.
-    """
-    from msinet.data.readers import READERS
-
-    kind, separator, path = item.partition("=")
-    if not separator or kind not in READERS:
-        raise RequestError(f"`--data` must be KIND=PATH with one of {', '.join(READERS)}, but got {item!r}.")
-    return kind, path
 
 
 def check_experiment(path: Path, data: Sequence[str], weights: Sequence[str], workspace: Workspace) -> bool:

@@ -65,7 +65,7 @@ def run(
     address: AddressOption = None,
 ) -> None:
     """Run what is not done yet, then print the comparison."""
-    from pipeline.config import load_experiment
+    from pipeline.config.load import load_experiment
     from pipeline.plan import plan
     from pipeline.preflight import preflight, require_fitting_weights
     from pipeline.report import comparison, summary
@@ -107,7 +107,7 @@ def prepare(
     address: AddressOption = None,
 ) -> None:
     """Write the experiment's datasets into the workspace, and do nothing else."""
-    from pipeline.config import load_experiment
+    from pipeline.config.load import load_experiment
     from pipeline.plan import Plan, plan
     from pipeline.preflight import preflight
     from pipeline.report import summary
@@ -224,7 +224,7 @@ def tune(
     Run it again and it goes on where it was. The study lies in a journal in the workspace, or where `tune.storage` or
     MSINET_TUNE_STORAGE says: a journal's path, or a database's URL.
     """
-    from pipeline.config import load_experiment
+    from pipeline.config.load import load_experiment
     from pipeline.tuning.fronts import front_of, text, write
     from pipeline.tuning.outer import Outer
 
@@ -355,7 +355,7 @@ def _planned(
     experiment: Path, workspace: str | None, data: list[str] | None, weights: list[str] | None
 ) -> "tuple[Plan, Workspace]":
     """An experiment's plan with all that is known about it, nothing started."""
-    from pipeline.config import load_experiment
+    from pipeline.config.load import load_experiment
     from pipeline.plan import plan
     from pipeline.preflight import known_fingerprints
 

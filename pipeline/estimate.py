@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msinet.data.splits import parse_split
-from pipeline.config import DiskData, Experiment
+from pipeline.config.experiment import Experiment
+from pipeline.config.parts import DiskData
 from pipeline.plan import Plan, Stage
 from pipeline.results import Result
 

@@ -15,7 +15,8 @@ from typing import Any
 from msinet.data.synthetic import RENDERER_VERSION
 from msinet.genotype import Genotype
 from msinet.recipes import Alignment
-from pipeline.config import DiskData, Experiment, SearchSplit
+from pipeline.config.experiment import Experiment
+from pipeline.config.parts import DiskData, SearchSplit
 from pipeline.results import Result
 
 KINDS = ("prepare", "search", "retrain", "evaluate", "measure", "picture")

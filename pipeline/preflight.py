@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from msinet.data.dataset import RANDOM_GALLERY, DataError, Dataset
-from pipeline.config import DiskData, Experiment, SyntheticData
+from pipeline.config.experiment import Experiment
+from pipeline.config.parts import DiskData, SyntheticData
 from pipeline.errors import RequestError
 from pipeline.plan import Plan, content_hash, network_options
 from pipeline.storage.workspace import Workspace

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import ray
 from ray._private import ray_constants
 
-from pipeline.config import Resources, Share
+from pipeline.config.parts import Resources, Share
 from pipeline.errors import RequestError
 from pipeline.estimate import longest_paths
 from pipeline.plan import KINDS, Plan, Stage, content_key

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.errors import RequestError
 from pipeline.plan import Plan, Stage, content_hash
 from pipeline.results import Failure, Report

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, Stage, plan
 from pipeline.stages import Task, execute
 from pipeline.storage.workspace import Workspace

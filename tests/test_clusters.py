@@ -27,7 +27,8 @@ from ray.autoscaler._private.aws import node_provider as aws_nodes
 from ray.autoscaler._private.util import prepare_config, validate_config
 from s3 import s3_address, s3_client, s3_server, s3_service  # noqa: F401
 
-from pipeline.config import Resources, load_experiment
+from pipeline.config.load import load_experiment
+from pipeline.config.parts import Resources
 from pipeline.storage.s3 import S3Store
 
 ROOT = Path(__file__).parents[1]

@@ -12,10 +12,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from msinet.visual.scatter import Panel, draw_panel
 from msinet.visual.sheet import MARGIN, beside, framed
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
+from pipeline.config.tune import SLOTS, Tune, genotype_of, recipe_of
 from pipeline.report import aligned
 from pipeline.storage.workspace import Workspace
-from pipeline.tuning.section import SLOTS, Tune, genotype_of, recipe_of
 from pipeline.tuning.studies import FIGURES, OUTCOME, show_values
 from pipeline.tuning.trial import settings
 

@@ -26,7 +26,9 @@ from ray.tune.schedulers import TrialScheduler
 
 from msinet.data.splits import identity_split
 from msinet.engine.held_out import has_matches
-from pipeline.config import DiskData, Experiment, Share
+from pipeline.config.experiment import Experiment
+from pipeline.config.parts import DiskData, Share
+from pipeline.config.tune import genotype_of, recipe_of
 from pipeline.errors import RequestError
 from pipeline.plan import Plan, content_hash
 from pipeline.preflight import known_fingerprints, preflight, read_dataset
@@ -34,7 +36,6 @@ from pipeline.progress import Progress
 from pipeline.storage import leases
 from pipeline.storage.workspace import Workspace, study_place
 from pipeline.tuning.searcher import Broken, StudySearcher, halving
-from pipeline.tuning.section import genotype_of, recipe_of
 from pipeline.tuning.studies import DEFINITION, DEVICE, Trials, mend, open_storage, open_study
 from pipeline.tuning.trial import base_of, plan_trial, run_trial, settings
 

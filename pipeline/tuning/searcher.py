@@ -7,7 +7,7 @@ import optuna
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.tuning.studies import Trials, past_reports
 from pipeline.tuning.trial import settings
 

@@ -18,8 +18,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from msinet.genotype import LETTERS
+from pipeline.config.tune import SLOTS, Axis, Tune, slots_of
 from pipeline.errors import RequestError
-from pipeline.tuning.section import SLOTS, Axis, Tune, slots_of
 
 FIGURES, OUTCOME, REASON, SECONDS = "figures", "outcome", "reason", "seconds"  # of a trial
 DEFINITION, DEVICE = "definition", "device"  # of a study

@@ -8,13 +8,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.config import Experiment, Workers
+from pipeline.config.experiment import Experiment
+from pipeline.config.parts import Workers
+from pipeline.config.tune import SLOTS, Tune, genotype_of, recipe_of
 from pipeline.plan import Plan, Stage, plan
 from pipeline.results import Ended, Report, Result
 from pipeline.scheduling import Notice
 from pipeline.stages import Context, Task, evaluate_held_out, execute
 from pipeline.storage.workspace import Workspace
-from pipeline.tuning.section import SLOTS, Tune, genotype_of, recipe_of
 
 Values = Mapping[str, Any]
 POLL = 1.0  # seconds between two looks at a stage that another trial runs

@@ -15,7 +15,7 @@ import yaml
 from disturbed import Watcher, kill_family, wait_for
 from grids import tiny_document
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import plan
 from pipeline.scheduling import DONE, connect, run_plan
 from pipeline.storage.workspace import Workspace

@@ -8,7 +8,7 @@ import pytest
 from disturbed import Driver, attempts, family, wait_for, weights
 from grids import run_without_ray, tiny_document
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, plan
 from pipeline.stages import HISTORY
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace

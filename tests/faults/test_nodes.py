@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 from slow_steps import SLOW_STEPS
 
 from msinet.engine.state import load_state
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, plan
 from pipeline.scheduling import DONE, run_plan
 from pipeline.storage.workspace import RESULT, Workspace

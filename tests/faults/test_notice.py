@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 from slow_steps import SLOW_STEPS
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, Stage, plan
 from pipeline.scheduling import DONE, run_plan
 from pipeline.stages import WEIGHTS

@@ -12,7 +12,7 @@ import ray
 from disturbed import Watcher
 from grids import tiny_document
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, plan
 from pipeline.scheduling import ATTEMPTS, DONE, FAILED, SKIPPED, Outcome, run_plan
 from pipeline.stages import execute

@@ -15,7 +15,7 @@ import pytest
 from grids import tiny_document
 from mlflow_server import MlflowServer
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, Stage, plan
 from pipeline.results import Result
 from pipeline.stages import HISTORY

@@ -11,7 +11,7 @@ import pytest
 from disturbed import Driver, attempts, slow_document, wait_for, weights
 from grids import tiny_document
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, plan
 from pipeline.stages import WEIGHTS
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace

@@ -12,7 +12,7 @@ import ray
 from disturbed import command_of, family
 from grids import tiny_document
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, Stage, plan
 from pipeline.scheduling import DONE, run_plan
 from pipeline.stages import GENOTYPE, HISTORY, WEIGHTS

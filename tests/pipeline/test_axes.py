@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from msinet.engine.measure import device_name
 from msinet.models import build_model
-from pipeline.config import Experiment, load_experiment
+from pipeline.config.experiment import Experiment
+from pipeline.config.load import load_experiment
 from pipeline.errors import RequestError
 from pipeline.estimate import device_hours
 from pipeline.plan import Plan, plan

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from msinet.recipes import RECIPES
-from pipeline.config import Experiment, load_experiment
+from pipeline.config.experiment import Experiment
+from pipeline.config.load import load_experiment
 from pipeline.errors import RequestError
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, plan
 from pipeline.results import Result
 

@@ -11,7 +11,8 @@ import ray
 from ray._private import ray_constants
 
 from pipeline import scheduling
-from pipeline.config import Experiment, Resources
+from pipeline.config.experiment import Experiment
+from pipeline.config.parts import Resources
 from pipeline.plan import KINDS, Plan, Stage, plan
 from pipeline.scheduling import DONE, FAILED, SKIPPED, run_plan
 from pipeline.storage.workspace import Workspace

@@ -9,7 +9,7 @@ import ray
 from grids import tiny_document
 
 from pipeline import scheduling
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.errors import RequestError
 from pipeline.plan import Plan, plan
 from pipeline.results import Result

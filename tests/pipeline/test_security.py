@@ -21,7 +21,7 @@ from mlflow_server import free_port
 from s3 import ACCESS_KEY, SECRET_KEY, SECRETS, SESSION_TOKEN, S3Service
 
 from msinet.engine.state import load_state
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, plan
 from pipeline.stages import WEIGHTS, execute
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace

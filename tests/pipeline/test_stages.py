@@ -14,7 +14,7 @@ import pytest
 import torch
 from grids import quiet, run_without_ray, task_of, tiny_document
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, Stage
 from pipeline.stages import HISTORY, PER_QUERY, RUN, WEIGHTS, LogTail, Task, execute
 from pipeline.storage.leases import take

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from grids import tiny_document
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.errors import RequestError
 from pipeline.plan import Plan, plan
 from pipeline.stages import HISTORY, SPLIT

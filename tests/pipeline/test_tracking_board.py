@@ -10,7 +10,7 @@ import pytest
 import ray
 from grids import tiny_document
 
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
 from pipeline.plan import Plan, Stage, plan
 from pipeline.scheduling import DONE, run_plan
 from pipeline.storage.workspace import Workspace

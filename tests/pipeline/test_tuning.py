@@ -17,7 +17,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from pipeline.cli import main
-from pipeline.config import Experiment, describe_errors, load_experiment
+from pipeline.config.experiment import Experiment
+from pipeline.config.load import describe_errors, load_experiment
+from pipeline.config.tune import Tune, slots_of
 from pipeline.errors import RequestError
 from pipeline.plan import Plan, plan
 from pipeline.results import Result
@@ -26,7 +28,6 @@ from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 from pipeline.tuning import fronts, searcher, studies
 from pipeline.tuning.outer import Outer
 from pipeline.tuning.searcher import Broken, StudySearcher, halving
-from pipeline.tuning.section import Tune, slots_of
 from pipeline.tuning.studies import Trials, mend, open_storage, open_study
 from pipeline.tuning.trial import base_of, plan_trial, run_trial
 

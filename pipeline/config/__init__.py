@@ -1,0 +1,1 @@
+"""An experiment as a YAML file: read safely, checked strictly."""

@@ -1,0 +1,160 @@
+"""Read an experiment from its YAML file, and describe what is wrong with it."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from msinet.data.synthetic import SyntheticSpec
+from pipeline.config.experiment import Experiment
+from pipeline.config.parts import DiskData, SearchSplit, SyntheticData
+from pipeline.config.tune import absolute_storage
+from pipeline.errors import RequestError, suggestion
+from pipeline.paths import JOB_VARIABLE, absolute
+
+
+def load_experiment(path: Path, data: Sequence[str] = (), weights: Sequence[str] = ()) -> Experiment:
+    """Read an experiment.
+
+    Args:
+        path: A YAML file; relative paths in it start at its folder.
+        data: `NAME=PATH` for datasets of the file, in place of the path there.
+        weights: `NAME=PATH` for files with weights, beside those of the file.
+
+    Raises:
+        RequestError: The file is missing, is no YAML, or says something that does not hold; all of it is listed.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RequestError(f"an experiment must be a YAML file, but {path} does not exist.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RequestError(f"an experiment must be a YAML file, but {path} does not read: {error}") from error
+    if not isinstance(document, dict):
+        raise RequestError(f"an experiment must be a mapping of settings, but {path} holds {type(document).__name__}.")
+    try:
+        experiment = Experiment.model_validate(document)
+    except ValidationError as error:
+        raise RequestError("\n".join(f"{path}: {line}" for line in describe_errors(error))) from None
+    return _with_options(_with_absolute_paths(experiment, path.absolute().parent), data, weights)
+
+
+def _from_folder(path: Path, folder: Path, setting: str) -> Path:
+    # Relative paths start at the file; in a job that file lies in the copy, which holds no data.
+    return absolute(path, setting) if JOB_VARIABLE in os.environ else folder / path.expanduser()
+
+
+def _with_options(experiment: Experiment, data: Sequence[str], weights: Sequence[str]) -> Experiment:
+    datasets = dict(experiment.datasets)
+    for name, path in (_name_and_path(item, "--data") for item in data):
+        given = datasets.get(name)
+        if not isinstance(given, DiskData):
+            raise RequestError(f"`--data` must name a dataset on disk, but got {name!r}.{suggestion(name, datasets)}")
+        datasets[name] = given.model_copy(update={"path": path})
+    added = dict(_name_and_path(item, "--weights") for item in weights)
+    return experiment.model_copy(update={"datasets": datasets, "weights": {**experiment.weights, **added}})
+
+
+def _name_and_path(item: str, option: str) -> tuple[str, Path]:
+    name, separator, path = item.partition("=")
+    if not separator or not path:
+        raise RequestError(f"`{option}` must be NAME=PATH, but got {item!r}.")
+    return name, absolute(Path(path), f"{option} {name}")
+
+
+def _with_absolute_paths(experiment: Experiment, folder: Path) -> Experiment:
+    datasets: dict[str, DiskData | SyntheticData] = {
+        name: data.model_copy(update={"path": _from_folder(data.path, folder, f"datasets.{name}.path")})
+        if isinstance(data, DiskData) and data.path
+        else data
+        for name, data in experiment.datasets.items()
+    }
+    weights = {name: _from_folder(path, folder, f"weights.{name}") for name, path in experiment.weights.items()}
+
+    def absolute_file(entry: SearchSplit) -> SearchSplit:
+        file = entry.file and _from_folder(entry.file, folder, f"splits {entry.split} file")
+        return entry.model_copy(update={"file": file})
+
+    splits: Any = experiment.splits
+    if isinstance(splits, dict):
+        splits = {source: [absolute_file(entry) for entry in entries] for source, entries in splits.items()}
+    else:
+        splits = [absolute_file(entry) for entry in splits]
+    tune = experiment.tune
+    if tune:
+        storage = absolute_storage(tune.storage, lambda path: _from_folder(path, folder, "tune.storage"))
+        tune = tune.model_copy(update={"storage": storage})
+    return experiment.model_copy(update={"datasets": datasets, "weights": weights, "splits": splits, "tune": tune})
+
+
+def describe_errors(error: ValidationError) -> list[str]:
+    """One sentence for each thing that does not hold, with the setting's dotted name."""
+    details = error.errors()
+    # Of a setting that is `same` or a recipe pydantic tells what is wrong with either; a mapping was meant as a recipe.
+    told = [d for d in details if not (d["type"] == "literal_error" and isinstance(d["input"], dict))]
+    return [_describe(d) for d in told or details]
+
+
+def _describe(details: Any) -> str:
+    # Tags of unions (the kind of a dataset) and class names are pydantic's, not the user's.
+    location = [str(part) for part in details["loc"] if not _is_internal(str(part))]
+    setting = ".".join(location)
+    if details["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"unknown key `{setting}`.{suggestion(location[-1], _keys_at(location[:-1]))}"
+    if details["type"] == "missing":
+        return f"`{setting}` must be given, but is missing."
+    message = details["msg"].removeprefix("Value error, ").rstrip(".")
+    if details["type"] == "value_error":
+        return f"{message} ({setting})." if setting else f"{message}."
+    return f"`{setting}`: {message[0].lower()}{message[1:]}, but got {details['input']!r}."
+
+
+def _is_internal(part: str) -> bool:
+    return part in {"spec", "synthetic", "function-before", "literal['same']"} or "[" in part or part in _DISK_KINDS
+
+
+_DISK_KINDS = set(get_args(DiskData.model_fields["kind"].annotation))
+
+
+def _keys_at(location: list[str]) -> set[str]:
+    """The keys that may stand at a place of the file."""
+    if location[:1] == ["datasets"]:
+        return {field.name for field in fields(SyntheticSpec)} | set(DiskData.model_fields)
+    kind: Any = Experiment
+    for part in location:
+        kind = next((c for c in _classes(_annotation(kind, part))), None)
+        if kind is None:
+            return set()
+    return set(kind.model_fields) if hasattr(kind, "model_fields") else {field.name for field in fields(kind)}
+
+
+def _annotation(kind: Any, name: str) -> Any:
+    if hasattr(kind, "model_fields"):
+        return kind.model_fields[name].annotation if name in kind.model_fields else None
+    return next((field.type for field in fields(kind) if field.name == name), None)
+
+
+def _classes(annotation: Any) -> Iterable[Any]:
+    """The models and dataclasses within a type."""
+    if is_dataclass(annotation) or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _classes(part)
+
+
+def kind_and_path(item: str) -> tuple[str, str]:
+    """Both parts of `KIND=PATH`.
+
+    Raises:
+        RequestError: It has another form, or names no layout.
+    """
+    from msinet.data.readers import READERS
+
+    kind, separator, path = item.partition("=")
+    if not separator or kind not in READERS:
+        raise RequestError(f"`--data` must be KIND=PATH with one of {', '.join(READERS)}, but got {item!r}.")
+    return kind, path
