@@ -29,8 +29,9 @@ from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
 from pipeline.config.load import load_experiment
-from pipeline.plan import KINDS as STAGE_KINDS
-from pipeline.plan import Plan, plan
+from pipeline.plan.kinds import KINDS as STAGE_KINDS
+from pipeline.plan.stage import Plan
+from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import RESULT, Workspace
 from pipeline.tracking import EXPERIMENT_FILE, KEY_TAG
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.load import load_experiment
-from pipeline.estimate import images_seen
-from pipeline.plan import plan
+from pipeline.plan.estimate import images_seen
+from pipeline.plan.unfold import plan
 
 CODES = ("OURS", "RELEASED")
 IMAGES_OF_A_STEP = {"search": 2, "retrain": 1}  # a search updates α on a second image

@@ -30,7 +30,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, Stage, content_hash, plan
+from pipeline.plan.stage import Plan, Stage, content_hash
+from pipeline.plan.unfold import plan
 from pipeline.results import Report
 from pipeline.scheduling import Outcome, run_plan
 from pipeline.stages import Task

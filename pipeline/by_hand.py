@@ -6,10 +6,11 @@ from typing import Any
 from pipeline.config.load import kind_and_path
 from pipeline.config.parts import DiskData
 from pipeline.errors import RequestError
-from pipeline.plan import content_key
-from pipeline.preflight import checked_fingerprint, read_dataset, require_evaluation
+from pipeline.plan.kinds import SHARDS
+from pipeline.plan.preflight import checked_fingerprint, read_dataset, require_evaluation
+from pipeline.plan.stage import content_key
 from pipeline.report import aligned
-from pipeline.stages import SHARDS, Task, execute
+from pipeline.stages import Task, execute
 from pipeline.storage.workspace import Workspace
 
 COLUMNS = ("mAP", "rank1", "rank5", "rank10", "mINP")

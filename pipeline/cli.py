@@ -15,7 +15,7 @@ import typer
 from pipeline.errors import RequestError
 
 if TYPE_CHECKING:
-    from pipeline.plan import Plan
+    from pipeline.plan.stage import Plan
     from pipeline.storage.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -66,8 +66,8 @@ def run(
 ) -> None:
     """Run what is not done yet, then print the comparison."""
     from pipeline.config.load import load_experiment
-    from pipeline.plan import plan
-    from pipeline.preflight import preflight, require_fitting_weights
+    from pipeline.plan.preflight import preflight, require_fitting_weights
+    from pipeline.plan.unfold import plan
     from pipeline.report import comparison, summary
     from pipeline.storage.open import require_conditions
 
@@ -108,8 +108,9 @@ def prepare(
 ) -> None:
     """Write the experiment's datasets into the workspace, and do nothing else."""
     from pipeline.config.load import load_experiment
-    from pipeline.plan import Plan, plan
-    from pipeline.preflight import preflight
+    from pipeline.plan.preflight import preflight
+    from pipeline.plan.stage import Plan
+    from pipeline.plan.unfold import plan
     from pipeline.report import summary
 
     loaded, place = load_experiment(experiment, data or []), _workspace(workspace)
@@ -130,7 +131,7 @@ def plan_command(
     weights: WeightsOption = None,
 ) -> None:
     """Show the stages: done already, to run, or pending on what another stage finds; and how long they would take."""
-    from pipeline.estimate import device_hours
+    from pipeline.plan.estimate import device_hours
     from pipeline.report import overview, summary
 
     planned, place = _planned(experiment, workspace, data, weights)
@@ -356,8 +357,8 @@ def _planned(
 ) -> "tuple[Plan, Workspace]":
     """An experiment's plan with all that is known about it, nothing started."""
     from pipeline.config.load import load_experiment
-    from pipeline.plan import plan
-    from pipeline.preflight import known_fingerprints
+    from pipeline.plan.preflight import known_fingerprints
+    from pipeline.plan.unfold import plan
 
     loaded, place = load_experiment(experiment, data or [], weights or []), _workspace(workspace)
     planned = plan(loaded, known_fingerprints(loaded, place), place.result)

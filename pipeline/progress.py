@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
 
-from pipeline.plan import Stage
+from pipeline.plan.stage import Stage
 from pipeline.results import Failure, Report
 from pipeline.scheduling import DONE, ELSEWHERE, FAILED, LACKING, QUEUED, RUNNING, SKIPPED, WAITING
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 
 from msinet.visual.genotype_diagram import STYLES, genotype_svg
-from pipeline.plan import Plan
+from pipeline.plan.stage import Plan
 from pipeline.tables import Cell, Column, Letters, Row, Status, Table, build_tables
 
 CSV_HEADER = [

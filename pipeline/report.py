@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-from pipeline.plan import Plan, Stage
+from pipeline.plan.stage import Plan, Stage
 
 
 def comparison(plan: Plan) -> str:

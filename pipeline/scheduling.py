@@ -18,8 +18,9 @@ from ray._private import ray_constants
 
 from pipeline.config.parts import Resources, Share
 from pipeline.errors import RequestError
-from pipeline.estimate import longest_paths
-from pipeline.plan import KINDS, Plan, Stage, content_key
+from pipeline.plan.estimate import longest_paths
+from pipeline.plan.kinds import KINDS
+from pipeline.plan.stage import Plan, Stage, content_key
 from pipeline.results import Ended, Failure, Report
 from pipeline.stages import Task, execute
 from pipeline.storage.leases import holder_of

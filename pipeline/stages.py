@@ -20,18 +20,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.plan import Plan, content_of, network_options
+from pipeline.plan.kinds import EMBEDDING, GENOTYPE, HISTORY, PER_QUERY, PICTURES, SHARDS, SPLIT, WEIGHTS
+from pipeline.plan.stage import Plan, content_of, network_options
 from pipeline.results import Ended, Report, Result
 from pipeline.storage import leases
 from pipeline.storage.workspace import Attempt, Workspace, stage_place
 
 T = TypeVar("T")
 
-
-SHARDS, WEIGHTS, HISTORY = "shards", "weights.safetensors", "history.jsonl"
-GENOTYPE, SPLIT = "genotype.json", "split.parquet"
-PER_QUERY, EMBEDDING = "per_query.parquet", "embedding.safetensors"
-PICTURES = ("ranked_lists.png", "activation_maps.png")
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from msinet.data.splits import parse_split
 from msinet.genotype import PUBLISHED
-from pipeline.plan import Plan, Stage
+from pipeline.plan.stage import Plan, Stage
 
 Status = Literal["done", "to run", "pending", "lacks", "not planned"]
 

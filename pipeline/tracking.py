@@ -21,25 +21,19 @@ import yaml
 
 from pipeline.config.experiment import Experiment
 from pipeline.errors import RequestError
-from pipeline.plan import Plan, Stage, content_hash
+from pipeline.plan.kinds import ARTIFACTS, HISTORY
+from pipeline.plan.stage import Plan, Stage, content_hash
 from pipeline.results import Failure, Report
-from pipeline.stages import GENOTYPE, HISTORY, PER_QUERY, PICTURES, SPLIT
 from pipeline.storage.workspace import Workspace, study_place
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+
 KEY_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG = "msinet.key", "msinet.spec", "msinet.synced", "msinet.files"
 EXPERIMENT_FILE = "experiment.yaml"  # the parent run's
-# Files of a result that its run shows, by kind; the others stay where `WEIGHTS_TAG` says.
-ARTIFACTS: dict[str, tuple[str, ...]] = {
-    "prepare": (),
-    "search": (GENOTYPE, HISTORY, SPLIT),
-    "retrain": (HISTORY,),
-    "evaluate": (PER_QUERY,),
-    "measure": (),
-    "picture": PICTURES,
-}
+
+
 EPOCHS_PER_BATCH = 50  # the server takes 1000 numbers at a time; an epoch, of a dozen, is written whole or not at all
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@ import copy
 from typing import Any
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, Stage, plan
+from pipeline.plan.stage import Plan, Stage
+from pipeline.plan.unfold import plan
 from pipeline.stages import Task, execute
 from pipeline.storage.workspace import Workspace
 

@@ -30,8 +30,8 @@ from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, Share
 from pipeline.config.tune import genotype_of, recipe_of
 from pipeline.errors import RequestError
-from pipeline.plan import Plan, content_hash
-from pipeline.preflight import known_fingerprints, preflight, read_dataset
+from pipeline.plan.preflight import known_fingerprints, preflight, read_dataset
+from pipeline.plan.stage import Plan, content_hash
 from pipeline.progress import Progress
 from pipeline.storage import leases
 from pipeline.storage.workspace import Workspace, study_place

@@ -11,7 +11,8 @@ from typing import Any
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import Workers
 from pipeline.config.tune import SLOTS, Tune, genotype_of, recipe_of
-from pipeline.plan import Plan, Stage, plan
+from pipeline.plan.stage import Plan, Stage
+from pipeline.plan.unfold import plan
 from pipeline.results import Ended, Report, Result
 from pipeline.scheduling import Notice
 from pipeline.stages import Context, Task, evaluate_held_out, execute

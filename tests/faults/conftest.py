@@ -6,7 +6,7 @@ import pytest
 from disturbed import slow_document, weights
 from grids import run_without_ray, tiny_document
 
-from pipeline.plan import Plan
+from pipeline.plan.stage import Plan
 from pipeline.storage.workspace import Workspace
 
 

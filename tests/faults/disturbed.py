@@ -14,8 +14,8 @@ import psutil
 import yaml
 from grids import tiny_document
 
-from pipeline.plan import Plan, Stage
-from pipeline.stages import WEIGHTS
+from pipeline.plan.kinds import WEIGHTS
+from pipeline.plan.stage import Plan, Stage
 from pipeline.storage.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]

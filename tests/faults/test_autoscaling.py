@@ -16,7 +16,7 @@ from disturbed import Watcher, kill_family, wait_for
 from grids import tiny_document
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import plan
+from pipeline.plan.unfold import plan
 from pipeline.scheduling import DONE, connect, run_plan
 from pipeline.storage.workspace import Workspace
 

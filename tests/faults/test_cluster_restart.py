@@ -9,8 +9,9 @@ from disturbed import Driver, attempts, family, wait_for, weights
 from grids import run_without_ray, tiny_document
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, plan
-from pipeline.stages import HISTORY
+from pipeline.plan.kinds import HISTORY
+from pipeline.plan.stage import Plan
+from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 
 pytestmark = pytest.mark.faults

@@ -14,7 +14,8 @@ from slow_steps import SLOW_STEPS
 
 from msinet.engine.state import load_state
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, plan
+from pipeline.plan.stage import Plan
+from pipeline.plan.unfold import plan
 from pipeline.scheduling import DONE, run_plan
 from pipeline.storage.workspace import RESULT, Workspace
 

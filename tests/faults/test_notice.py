@@ -13,9 +13,10 @@ from ray.core.generated import autoscaler_pb2
 from slow_steps import SLOW_STEPS
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, Stage, plan
+from pipeline.plan.kinds import WEIGHTS
+from pipeline.plan.stage import Plan, Stage
+from pipeline.plan.unfold import plan
 from pipeline.scheduling import DONE, run_plan
-from pipeline.stages import WEIGHTS
 from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.faults

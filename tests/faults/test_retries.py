@@ -13,7 +13,8 @@ from disturbed import Watcher
 from grids import tiny_document
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, plan
+from pipeline.plan.stage import Plan
+from pipeline.plan.unfold import plan
 from pipeline.scheduling import ATTEMPTS, DONE, FAILED, SKIPPED, Outcome, run_plan
 from pipeline.stages import execute
 from pipeline.storage.store import UnreadableError

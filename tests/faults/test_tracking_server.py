@@ -16,9 +16,10 @@ from grids import tiny_document
 from mlflow_server import MlflowServer
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, Stage, plan
+from pipeline.plan.kinds import HISTORY
+from pipeline.plan.stage import Plan, Stage
+from pipeline.plan.unfold import plan
 from pipeline.results import Result
-from pipeline.stages import HISTORY
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG, Tracker, sync
 

@@ -12,8 +12,9 @@ from disturbed import Driver, attempts, slow_document, wait_for, weights
 from grids import tiny_document
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, plan
-from pipeline.stages import WEIGHTS
+from pipeline.plan.kinds import WEIGHTS
+from pipeline.plan.stage import Plan
+from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 from pipeline.tracking import KEY_TAG, SPEC_TAG, default_uri
 

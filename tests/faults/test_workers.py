@@ -13,9 +13,10 @@ from disturbed import command_of, family
 from grids import tiny_document
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, Stage, plan
+from pipeline.plan.kinds import GENOTYPE, HISTORY, WEIGHTS
+from pipeline.plan.stage import Plan, Stage
+from pipeline.plan.unfold import plan
 from pipeline.scheduling import DONE, run_plan
-from pipeline.stages import GENOTYPE, HISTORY, WEIGHTS
 from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.faults

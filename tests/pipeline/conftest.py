@@ -9,7 +9,7 @@ from grids import run_without_ray, tiny_document
 from s3 import s3_address, s3_client, s3_server, s3_service  # noqa: F401
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan
+from pipeline.plan.stage import Plan
 from pipeline.storage.workspace import Workspace
 
 

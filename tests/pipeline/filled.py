@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, Stage, plan
+from pipeline.plan.stage import Plan, Stage
+from pipeline.plan.unfold import plan
 from pipeline.results import Result
 
 Answer = Callable[[Stage], Result | None]

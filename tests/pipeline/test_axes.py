@@ -18,10 +18,12 @@ from msinet.models import build_model
 from pipeline.config.experiment import Experiment
 from pipeline.config.load import load_experiment
 from pipeline.errors import RequestError
-from pipeline.estimate import device_hours
-from pipeline.plan import Plan, plan
-from pipeline.preflight import require_fitting_weights
-from pipeline.stages import EMBEDDING, PER_QUERY, PICTURES, SPLIT, execute
+from pipeline.plan.estimate import device_hours
+from pipeline.plan.kinds import EMBEDDING, PER_QUERY, PICTURES, SPLIT
+from pipeline.plan.preflight import require_fitting_weights
+from pipeline.plan.stage import Plan
+from pipeline.plan.unfold import plan
+from pipeline.stages import execute
 from pipeline.storage.workspace import Workspace
 
 PAPER = sorted((Path(__file__).parents[2] / "configs" / "paper").glob("*.yaml"))

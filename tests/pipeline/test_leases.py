@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from grids import quiet, task_of
 
-from pipeline.plan import Plan
+from pipeline.plan.stage import Plan
 from pipeline.stages import execute
 from pipeline.storage import leases
 from pipeline.storage.leases import holder_of, take

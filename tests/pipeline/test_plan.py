@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, plan
+from pipeline.plan.stage import Plan
+from pipeline.plan.unfold import plan
 from pipeline.results import Result
 
 

@@ -18,8 +18,8 @@ import pytest
 from mlflow_server import MlflowServer, free_port
 from s3 import S3Service
 
-from pipeline.plan import Plan
-from pipeline.stages import GENOTYPE, HISTORY, SPLIT
+from pipeline.plan.kinds import GENOTYPE, HISTORY, SPLIT
+from pipeline.plan.stage import Plan
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking import KEY_TAG, SPEC_TAG, sync
 

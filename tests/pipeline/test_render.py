@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from filled import answer_all, filled, scores
 
-from pipeline.plan import Plan, Stage
+from pipeline.plan.stage import Plan, Stage
 from pipeline.render import CSV_HEADER, difference_text, to_csv, to_html, to_markdown, write_report
 from pipeline.results import Result
 from pipeline.tables import Cell, Column, Letters, Row, Table, build_tables

@@ -13,7 +13,9 @@ from ray._private import ray_constants
 from pipeline import scheduling
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import Resources
-from pipeline.plan import KINDS, Plan, Stage, plan
+from pipeline.plan.kinds import KINDS
+from pipeline.plan.stage import Plan, Stage
+from pipeline.plan.unfold import plan
 from pipeline.scheduling import DONE, FAILED, SKIPPED, run_plan
 from pipeline.storage.workspace import Workspace
 

@@ -11,7 +11,8 @@ from grids import tiny_document
 from pipeline import scheduling
 from pipeline.config.experiment import Experiment
 from pipeline.errors import RequestError
-from pipeline.plan import Plan, plan
+from pipeline.plan.stage import Plan
+from pipeline.plan.unfold import plan
 from pipeline.results import Result
 from pipeline.scheduling import DONE, run_plan
 from pipeline.storage.workspace import Workspace

@@ -22,8 +22,10 @@ from s3 import ACCESS_KEY, SECRET_KEY, SECRETS, SESSION_TOKEN, S3Service
 
 from msinet.engine.state import load_state
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, plan
-from pipeline.stages import WEIGHTS, execute
+from pipeline.plan.kinds import WEIGHTS
+from pipeline.plan.stage import Plan
+from pipeline.plan.unfold import plan
+from pipeline.stages import execute
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,9 @@ import torch
 from grids import quiet, run_without_ray, task_of, tiny_document
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, Stage
-from pipeline.stages import HISTORY, PER_QUERY, RUN, WEIGHTS, LogTail, Task, execute
+from pipeline.plan.kinds import HISTORY, PER_QUERY, WEIGHTS
+from pipeline.plan.stage import Plan, Stage
+from pipeline.stages import RUN, LogTail, Task, execute
 from pipeline.storage.leases import take
 from pipeline.storage.workspace import Workspace, stage_place
 

@@ -9,7 +9,7 @@ import pytest
 from filled import answer_all, filled, scores
 
 from msinet.genotype import PUBLISHED
-from pipeline.plan import Plan, Stage
+from pipeline.plan.stage import Plan, Stage
 from pipeline.results import Result
 from pipeline.tables import Cell, Letters, Table, build_tables, published
 

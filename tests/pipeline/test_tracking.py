@@ -10,8 +10,9 @@ from grids import tiny_document
 
 from pipeline.config.experiment import Experiment
 from pipeline.errors import RequestError
-from pipeline.plan import Plan, plan
-from pipeline.stages import HISTORY, SPLIT
+from pipeline.plan.kinds import HISTORY, SPLIT
+from pipeline.plan.stage import Plan
+from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG, Tracker, _specification, _View, default_uri, sync
 

@@ -11,7 +11,8 @@ import ray
 from grids import tiny_document
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan import Plan, Stage, plan
+from pipeline.plan.stage import Plan, Stage
+from pipeline.plan.unfold import plan
 from pipeline.scheduling import DONE, run_plan
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking import KEY_TAG, Tracker

@@ -21,9 +21,10 @@ from pipeline.config.experiment import Experiment
 from pipeline.config.load import describe_errors, load_experiment
 from pipeline.config.tune import Tune, slots_of
 from pipeline.errors import RequestError
-from pipeline.plan import Plan, plan
+from pipeline.plan.kinds import PER_QUERY, WEIGHTS
+from pipeline.plan.stage import Plan
+from pipeline.plan.unfold import plan
 from pipeline.results import Result
-from pipeline.stages import PER_QUERY, WEIGHTS
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 from pipeline.tuning import fronts, searcher, studies
 from pipeline.tuning.outer import Outer

@@ -8,7 +8,7 @@ from msinet.data.dataset import RANDOM_GALLERY, DataError, Dataset
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, SyntheticData
 from pipeline.errors import RequestError
-from pipeline.plan import Plan, content_hash, network_options
+from pipeline.plan.stage import Plan, content_hash, network_options
 from pipeline.storage.workspace import Workspace
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from msinet.data.splits import parse_split
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData
-from pipeline.plan import Plan, Stage
+from pipeline.plan.stage import Plan, Stage
 from pipeline.results import Result
 
 TRAIN = "train"
