@@ -34,7 +34,7 @@ from pipeline.plan.stage import Plan, Stage, content_hash
 from pipeline.plan.unfold import plan
 from pipeline.results import Report
 from pipeline.scheduling import Outcome, run_plan
-from pipeline.stages import Task
+from pipeline.stages.task import Task
 from pipeline.storage.workspace import Workspace
 
 # Mean seconds of a stage by kind; a grid of this shape has one search for each retraining and two evaluations.

@@ -10,7 +10,8 @@ from pipeline.plan.kinds import SHARDS
 from pipeline.plan.preflight import checked_fingerprint, read_dataset, require_evaluation
 from pipeline.plan.stage import content_key
 from pipeline.report import aligned
-from pipeline.stages import Task, execute
+from pipeline.stages.attempt import execute
+from pipeline.stages.task import Task
 from pipeline.storage.workspace import Workspace
 
 COLUMNS = ("mAP", "rank1", "rank5", "rank10", "mINP")

@@ -181,7 +181,7 @@ def report(
         print(comparison(planned))
         return
     from pipeline.render import write_report
-    from pipeline.stages import pictures
+    from pipeline.reports.write import pictures
 
     command = _command("run", experiment, _options(workspace, data, weights))
     for path in write_report(planned, out, command, pictures(planned, place)):

@@ -13,7 +13,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group
 
 from pipeline.results import Ended, Report
-from pipeline.stages import Task, run_attempt
+from pipeline.stages.attempt import run_attempt
+from pipeline.stages.task import Task
 from pipeline.storage.workspace import Workspace
 
 HELD = "msinet-groups"  # the namespace of Ray's own store in which a stage's key leads to what its workers occupy

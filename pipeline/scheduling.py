@@ -22,7 +22,8 @@ from pipeline.plan.estimate import longest_paths
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan, Stage, content_key
 from pipeline.results import Ended, Failure, Report
-from pipeline.stages import Task, execute
+from pipeline.stages.attempt import execute
+from pipeline.stages.task import Task
 from pipeline.storage.leases import holder_of
 from pipeline.storage.workspace import Workspace, stage_place
 

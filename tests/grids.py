@@ -6,7 +6,8 @@ from typing import Any
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
-from pipeline.stages import Task, execute
+from pipeline.stages.attempt import execute
+from pipeline.stages.task import Task
 from pipeline.storage.workspace import Workspace
 
 _DATA = {"kind": "synthetic", "train_ids": 10, "test_ids": 4, "height": 32, "cameras": 2}

@@ -15,7 +15,9 @@ from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
 from pipeline.results import Ended, Report, Result
 from pipeline.scheduling import Notice
-from pipeline.stages import Context, Task, evaluate_held_out, execute
+from pipeline.stages.attempt import execute
+from pipeline.stages.evaluate import evaluate_held_out
+from pipeline.stages.task import Context, Task
 from pipeline.storage.workspace import Workspace
 
 Values = Mapping[str, Any]

@@ -16,7 +16,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.scheduling import ATTEMPTS, DONE, FAILED, SKIPPED, Outcome, run_plan
-from pipeline.stages import execute
+from pipeline.stages.attempt import execute
 from pipeline.storage.store import UnreadableError
 from pipeline.storage.workspace import CHECKPOINT, Workspace
 

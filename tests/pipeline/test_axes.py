@@ -23,7 +23,7 @@ from pipeline.plan.kinds import EMBEDDING, PER_QUERY, PICTURES, SPLIT
 from pipeline.plan.preflight import require_fitting_weights
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
-from pipeline.stages import execute
+from pipeline.stages.attempt import execute
 from pipeline.storage.workspace import Workspace
 
 PAPER = sorted((Path(__file__).parents[2] / "configs" / "paper").glob("*.yaml"))

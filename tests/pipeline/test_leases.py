@@ -9,7 +9,7 @@ import pytest
 from grids import quiet, task_of
 
 from pipeline.plan.stage import Plan
-from pipeline.stages import execute
+from pipeline.stages.attempt import execute
 from pipeline.storage import leases
 from pipeline.storage.leases import holder_of, take
 from pipeline.storage.open import open_store

@@ -25,7 +25,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import WEIGHTS
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
-from pipeline.stages import execute
+from pipeline.stages.attempt import execute
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 
 ROOT = Path(__file__).parents[2]

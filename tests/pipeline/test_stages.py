@@ -17,7 +17,8 @@ from grids import quiet, run_without_ray, task_of, tiny_document
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import HISTORY, PER_QUERY, WEIGHTS
 from pipeline.plan.stage import Plan, Stage
-from pipeline.stages import RUN, LogTail, Task, execute
+from pipeline.stages.attempt import RUN, LogTail, execute
+from pipeline.stages.task import Task
 from pipeline.storage.leases import take
 from pipeline.storage.workspace import Workspace, stage_place
 

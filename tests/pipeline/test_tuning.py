@@ -231,7 +231,7 @@ def identities(paths: list[str], planned: Plan, workspace: Workspace) -> set[Any
 def test_a_stopped_trial_continues_and_judges_on_whom_it_never_saw(
     tiny: dict[str, Any], shared: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline import stages
+    from pipeline.stages import attempt as stages
 
     trained_on: list[str] = []
     whole = stages._train_batches

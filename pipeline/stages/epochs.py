@@ -1,0 +1,107 @@
+"""Run a search or a training to its end, from the newest state that any attempt saved."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from pipeline.plan.kinds import HISTORY, WEIGHTS
+from pipeline.results import Report, Result
+from pipeline.stages.task import Context, Stopped
+
+log = logging.getLogger(__name__)
+
+
+def run_epochs(
+    context: Context, loop: Any, epochs: Callable[[Any, Callable[[], None]], Iterator[Any]], total: int
+) -> list[Report]:
+    """Run a loop to its end, from the newest state that any attempt saved; the history of all its epochs."""
+    from msinet.engine.state import load_state, save_state
+
+    history: list[Report] = []
+    for place in _agreed(context, context.workspace.checkpoints(context.task.kind, context.task.key)):
+        try:
+            with context.workspace.checkpoint(place) as path:
+                state = load_state(path)
+        except (OSError, ValueError):
+            continue  # its attempt has just ended, or it is damaged: an older one does too
+        loop.load_state_dict(state["loop"])
+        history = [json.loads(line) for line in state["history"]]
+        break
+    saved = time.monotonic()
+
+    def save() -> None:
+        nonlocal saved
+        state = {"loop": loop.state_dict(), "history": [json.dumps(line) for line in history]}
+        context.workspace.save_checkpoint(context.attempt, lambda path: save_state(path, state))
+        saved = time.monotonic()
+
+    def save_if_possible(ending: bool) -> None:
+        nonlocal saved
+        try:
+            save()
+        except OSError as error:
+            if ending:  # nothing is lost by starting again from the state before
+                raise
+            saved = time.monotonic()  # the next try is due as the next state would be
+            log.warning(
+                "the state of %s %s was not saved, training goes on: %s", context.task.kind, context.task.key, error
+            )
+
+    def after_step() -> None:
+        if context.ranks and context.ranks.rank > 0:
+            return  # their states are equal
+        ending = context.stop()
+        if ending or time.monotonic() - saved >= context.task.checkpoint_every:
+            save_if_possible(ending)
+        if ending:
+            raise Stopped
+
+    for report in epochs(loop, after_step):
+        history.append(_plain(report))
+        context.report({**history[-1], "epochs": total, "pid": os.getpid()})
+        if context.after_epoch:
+            context.after_epoch(context, loop, save)
+        after_step()
+    text = "".join(json.dumps(line) + "\n" for line in history)
+    (context.attempt.folder / HISTORY).write_text(text, encoding="utf-8")
+    return history
+
+
+def _agreed(context: Context, places: list[str]) -> list[str]:
+    """What the first rank found: another may look a moment later."""
+    if not context.ranks:
+        return places
+    from torch import distributed
+
+    told = [places]
+    distributed.broadcast_object_list(told, src=0)
+    return told[0]
+
+
+def effort(history: list[Report], recipe: Any) -> Result:
+    """Training images seen and the seconds that took: what later plans estimate from."""
+    return {
+        "images": recipe.batch_size * sum(line["steps"] for line in history),
+        "train_seconds": sum(line["seconds"] for line in history),
+    }
+
+
+def _plain(report: Any) -> Report:
+    """A report as JSON holds it."""
+    values = asdict(report)
+    if "genotype" in values:
+        values["genotype"] = report.genotype.letters
+    return values
+
+
+def save_weights(context: Context, model: Any) -> None:
+    import safetensors.torch
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    partial = context.attempt.folder / f"{WEIGHTS}.{os.getpid()}.partial"
+    safetensors.torch.save_file(state, partial)
+    partial.replace(context.attempt.folder / WEIGHTS)

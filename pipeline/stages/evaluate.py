@@ -1,0 +1,55 @@
+"""The stage `evaluate`: scores of a network on a target."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.plan.kinds import EMBEDDING, PER_QUERY
+from pipeline.results import Result
+from pipeline.stages.inputs import device_of, divide_held_out, image_store, packed_dataset, records_of, trained_network
+from pipeline.stages.task import Context
+
+
+def run_evaluate(context: Context) -> Result:
+    """Rank a target's gallery for each of its queries; the embeddings stay, queries first, each side by path."""
+    import safetensors.torch
+
+    from msinet.engine.evaluate import embed, rank_records
+
+    spec, device = context.spec, device_of(context.spec)
+    trained = context.task.inputs["model"]
+    model = trained_network(context, "model")
+    if "hold_out" in spec:
+        scores, per_query = evaluate_held_out(context, model)
+        _save_per_query(context.attempt.folder / PER_QUERY, per_query)
+        return {"network": trained["network"], **trained["options"], "metrics": scores}
+    packed = packed_dataset(context, "target_data")
+    records = [*records_of(packed, "query"), *records_of(packed, "gallery")]
+    store = image_store(context, "target_data", packed, records)
+    embedding_ND = embed(model, store, device, after_neck=spec["after_neck"])
+    protocol = spec["target_data"]["protocol"]
+    scores, per_query = rank_records(records, embedding_ND, protocol, rerank=False)
+    if spec["rerank"]:
+        reranked, _ = rank_records(records, embedding_ND, protocol, rerank=True)
+        scores |= {f"reranked_{name}": value for name, value in reranked.items()}
+    _save_per_query(context.attempt.folder / PER_QUERY, per_query)
+    safetensors.torch.save_file({"embedding_ND": embedding_ND.contiguous()}, context.attempt.folder / EMBEDDING)
+    return {"network": trained["network"], **trained["options"], "metrics": scores}
+
+
+def evaluate_held_out(context: Context, model: Any) -> tuple[dict[str, float], dict[str, list[Any]]]:
+    """Rank all other held-out training pictures for each of them; scores and their table as of `rank_records`."""
+    from msinet.engine.evaluate import embed
+    from msinet.engine.held_out import rank_others
+
+    packed = packed_dataset(context, "source_data")
+    _, records = divide_held_out(context, packed)
+    store = image_store(context, "source_data", packed, records)
+    after_neck = context.spec.get("after_neck", False)
+    return rank_others(records, embed(model, store, device_of(context.spec), after_neck=after_neck))
+
+
+def _save_per_query(path: Path, per_query: dict[str, list[Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(per_query), path)

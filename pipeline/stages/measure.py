@@ -1,0 +1,20 @@
+"""The stage `measure`: size and speed of a network on one device."""
+
+from pipeline.plan.stage import network_options
+from pipeline.results import Result
+from pipeline.stages.inputs import device_of
+from pipeline.stages.task import Context
+
+
+def run_measure(context: Context) -> Result:
+    """Time a network on the device that the specification names."""
+    from msinet.engine.measure import device_name, measure
+    from msinet.models import build_model
+
+    spec, device = context.spec, device_of(context.spec)
+    if (found := device_name(device)) != spec["device"]:
+        raise ValueError(f"this measurement must run on {spec['device']!r}, but was placed on {found!r}.")
+    model = build_model(spec["network"], num_classes=0, **network_options(spec))
+    batch_size = spec.get("batch_size") or (64 if device.type == "cuda" else 8)
+    figures = measure(model, tuple(spec["image_size"]), device, batch_size)
+    return {"network": spec["network"], **network_options(spec), "metrics": {**figures, "batch_size": batch_size}}

@@ -1,0 +1,29 @@
+"""The stage `prepare`: a dataset in shards, with its fingerprint."""
+
+from pipeline.plan.kinds import SHARDS
+from pipeline.results import Result
+from pipeline.stages.task import Context
+
+
+def run_prepare(context: Context) -> Result:
+    """Write a dataset into shards of original bytes, with its fingerprint."""
+    from msinet.data import synthetic
+    from msinet.data.dataset import FIXED
+    from msinet.data.packed import gather_source, write_shards
+    from msinet.data.readers import read
+
+    dataset = dict(context.spec["dataset"])
+    kind = dataset.pop("kind")
+    if kind == "synthetic":
+        dataset.pop("renderer")
+        items, protocol = synthetic.render(synthetic.SyntheticSpec(**dataset)), FIXED
+    else:
+        found = read(kind, context.task.location["path"])
+        items, protocol = gather_source(found), found.protocol
+    summary = {**write_shards(items, context.attempt.folder / SHARDS), "protocol": protocol}
+    expected = dataset.get("fingerprint", summary["fingerprint"])
+    if summary["fingerprint"] != expected:
+        raise ValueError(
+            f"a dataset must not change while it is prepared, but {context.task.location['path']} did: run again."
+        )
+    return summary

@@ -1,0 +1,59 @@
+"""The stage `search`: α on one train/valid split of a source."""
+
+from dataclasses import asdict
+
+from pipeline.plan.kinds import GENOTYPE, SPLIT
+from pipeline.results import Result
+from pipeline.stages.epochs import effort, run_epochs, save_weights
+from pipeline.stages.inputs import (
+    device_of,
+    divide_by_split,
+    packed_dataset,
+    ranks_of,
+    recipe_of,
+    records_of,
+    synchronise,
+    train_batches,
+)
+from pipeline.stages.task import Context
+
+
+def run_search(context: Context) -> Result:
+    """Search α on one train/valid split of a source; ends in a genotype."""
+    import torch
+
+    from msinet.data.records import label_of
+    from msinet.data.splits import save_split
+    from msinet.engine.search import Search, search_epochs
+    from msinet.models.supernet import Supernet
+    from msinet.recipes import SearchRecipe
+
+    spec, device = context.spec, device_of(context.spec)
+    recipe = recipe_of(SearchRecipe, spec["recipe"])
+    packed = packed_dataset(context, "source_data")
+    train, valid, sizes = divide_by_split(context, records_of(packed, "train"))
+    save_split(context.attempt.folder / SPLIT, train, valid)
+    # One classifier serves both sides of the softmax supervision: their labels share one numbering.
+    label = label_of([*train, *valid]) if recipe.supervision == "softmax" else None
+    torch.manual_seed(spec["seed"])
+    supernet = Supernet(num_classes=len(label) if label else None)
+    synchronise(context, supernet, device)
+    search = Search(
+        supernet,
+        train_batches(context, packed, train, recipe, device, "train", label),
+        train_batches(context, packed, valid, recipe, device, "valid", label),
+        recipe,
+        device,
+        ranks_of(context),
+    )
+    history = run_epochs(context, search, search_epochs, recipe.epochs)
+    save_weights(context, search.supernet)
+    genotype = search.supernet.derive()
+    (context.attempt.folder / GENOTYPE).write_text(genotype.to_json(), encoding="utf-8")
+    return {
+        **effort(history, recipe),
+        "genotype": genotype.letters,
+        "alphas": history[-1]["alphas"],
+        "split": asdict(sizes),
+        "metrics": {"train_loss": history[-1]["train_loss"], "valid_loss": history[-1]["valid_loss"]},
+    }
