@@ -29,11 +29,12 @@ import numpy as np
 import ray
 from ray.cluster_utils import Cluster
 
+from pipeline.cluster.driver import run_plan
+from pipeline.cluster.watcher import Outcome
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan, Stage, content_hash
 from pipeline.plan.unfold import plan
 from pipeline.results import Report
-from pipeline.scheduling import Outcome, run_plan
 from pipeline.stages.task import Task
 from pipeline.storage.workspace import Workspace
 

@@ -317,8 +317,10 @@ def _run_on_ray(
     planned: "Plan", workspace: "Workspace", tracking_uri: str | None, address: str | None, *, tracked: bool = True
 ) -> tuple[bool, str | None]:
     """Whether a stage failed, and what went wrong with MLflow."""
+    from pipeline.cluster.connect import connect
+    from pipeline.cluster.driver import ClusterLost, run_plan
+    from pipeline.cluster.watcher import FAILED, SKIPPED
     from pipeline.progress import Progress
-    from pipeline.scheduling import FAILED, SKIPPED, ClusterLost, connect, run_plan
     from pipeline.tracking import Tracker
 
     connect(address, planned.experiment.resources)

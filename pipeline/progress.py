@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
 
+from pipeline.cluster.watcher import DONE, ELSEWHERE, FAILED, LACKING, QUEUED, RUNNING, SKIPPED, WAITING
 from pipeline.plan.stage import Stage
 from pipeline.results import Failure, Report
-from pipeline.scheduling import DONE, ELSEWHERE, FAILED, LACKING, QUEUED, RUNNING, SKIPPED, WAITING
 
 
 class Progress:

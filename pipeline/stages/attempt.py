@@ -66,7 +66,7 @@ def execute(
         if published is not None:
             return {"result": published}
         if task.spec.get("workers", 1) > 1:
-            from pipeline.groups import run_group
+            from pipeline.cluster.group import run_group
 
             return run_group(workspace, task, report)
         return run_attempt(workspace, task, report, lambda: stop.is_set() or notice(), after_epoch)

@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from pipeline.scheduling import DONE, connect, probe_device, run_plan  # first: it sets what Ray reads when imported
+from pipeline.cluster.connect import connect  # first: it sets what Ray reads when imported
+from pipeline.cluster.driver import run_plan  # first: it sets what Ray reads when imported
+from pipeline.cluster.watcher import DONE  # first: it sets what Ray reads when imported
+from pipeline.cluster.worker import probe_device  # first: it sets what Ray reads when imported
 
 # isort: split
 import optuna

@@ -8,13 +8,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.cluster.ray_private import Notice
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import Workers
 from pipeline.config.tune import SLOTS, Tune, genotype_of, recipe_of
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
 from pipeline.results import Ended, Report, Result
-from pipeline.scheduling import Notice
 from pipeline.stages.attempt import execute
 from pipeline.stages.evaluate import evaluate_held_out
 from pipeline.stages.task import Context, Task

@@ -15,9 +15,11 @@ import yaml
 from disturbed import Watcher, kill_family, wait_for
 from grids import tiny_document
 
+from pipeline.cluster.connect import connect
+from pipeline.cluster.driver import run_plan
+from pipeline.cluster.watcher import DONE
 from pipeline.config.experiment import Experiment
 from pipeline.plan.unfold import plan
-from pipeline.scheduling import DONE, connect, run_plan
 from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.faults

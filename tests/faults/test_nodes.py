@@ -13,10 +13,11 @@ from ray.cluster_utils import Cluster
 from slow_steps import SLOW_STEPS
 
 from msinet.engine.state import load_state
+from pipeline.cluster.driver import run_plan
+from pipeline.cluster.watcher import DONE
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
-from pipeline.scheduling import DONE, run_plan
 from pipeline.storage.workspace import RESULT, Workspace
 
 pytestmark = pytest.mark.faults

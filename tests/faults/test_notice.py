@@ -12,11 +12,12 @@ from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 from slow_steps import SLOW_STEPS
 
+from pipeline.cluster.driver import run_plan
+from pipeline.cluster.watcher import DONE
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import WEIGHTS
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
-from pipeline.scheduling import DONE, run_plan
 from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.faults

@@ -12,10 +12,11 @@ import ray
 from disturbed import Watcher
 from grids import tiny_document
 
+from pipeline.cluster.driver import ATTEMPTS, run_plan
+from pipeline.cluster.watcher import DONE, FAILED, SKIPPED, Outcome
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
-from pipeline.scheduling import ATTEMPTS, DONE, FAILED, SKIPPED, Outcome, run_plan
 from pipeline.stages.attempt import execute
 from pipeline.storage.store import UnreadableError
 from pipeline.storage.workspace import CHECKPOINT, Workspace

@@ -12,11 +12,12 @@ import ray
 from disturbed import command_of, family
 from grids import tiny_document
 
+from pipeline.cluster.driver import run_plan
+from pipeline.cluster.watcher import DONE
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import GENOTYPE, HISTORY, WEIGHTS
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
-from pipeline.scheduling import DONE, run_plan
 from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.faults

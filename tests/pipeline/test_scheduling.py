@@ -10,13 +10,14 @@ import pytest
 import ray
 from ray._private import ray_constants
 
-from pipeline import scheduling
+from pipeline.cluster import connect, driver
+from pipeline.cluster.driver import run_plan
+from pipeline.cluster.watcher import DONE, FAILED, SKIPPED
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import Resources
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
-from pipeline.scheduling import DONE, FAILED, SKIPPED, run_plan
 from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -132,7 +133,7 @@ def test_a_board_that_never_answers_stops_nothing(
         def fetch(self) -> None:
             time.sleep(3600)
 
-    monkeypatch.setattr(scheduling, "Board", ray.remote(num_cpus=0)(Mute))
+    monkeypatch.setattr(driver, "Board", ray.remote(num_cpus=0)(Mute))
     outcome = run_plan(prepare_only(tiny), workspace, [])
     assert set(outcome.states.values()) == {DONE}
 
@@ -145,8 +146,8 @@ def test_a_driver_without_its_ray_blames_no_stage(
 
     listener = Listener()
     with monkeypatch.context() as patch:
-        patch.setattr(scheduling.ray, "get", dead)
-        with pytest.raises(scheduling.ClusterLost, match="run the same command again"):
+        patch.setattr(driver.ray, "get", dead)
+        with pytest.raises(driver.ClusterLost, match="run the same command again"):
             run_plan(prepare_only(tiny), workspace, [listener])
     assert listener.lost == {}
 
@@ -168,9 +169,9 @@ def test_joining_a_cluster_without_a_gpu_is_told(
     there: dict[str, float],
     told: bool,
 ) -> None:
-    monkeypatch.setattr(scheduling.ray, "init", lambda **options: None)
-    monkeypatch.setattr(scheduling.ray, "cluster_resources", lambda: there)
-    monkeypatch.setattr(scheduling.ray_constants, "ENABLE_RAY_CLUSTER", ray_constants.ENABLE_RAY_CLUSTER)
-    scheduling.connect(address, Resources.model_validate(resources))
-    lines = [record.getMessage() for record in caplog.records if record.name == scheduling.__name__]
+    monkeypatch.setattr(connect.ray, "init", lambda **options: None)
+    monkeypatch.setattr(connect.ray, "cluster_resources", lambda: there)
+    monkeypatch.setattr(connect.ray_constants, "ENABLE_RAY_CLUSTER", ray_constants.ENABLE_RAY_CLUSTER)
+    connect.connect(address, Resources.model_validate(resources))
+    lines = [record.getMessage() for record in caplog.records if record.name == connect.__name__]
     assert [("no GPU" in line, "search, retrain" in line) for line in lines] == [(True, True)] * told

@@ -8,13 +8,14 @@ import pytest
 import ray
 from grids import tiny_document
 
-from pipeline import scheduling
+from pipeline.cluster import driver
+from pipeline.cluster.driver import run_plan
+from pipeline.cluster.watcher import DONE, QUEUED, RUNNING
 from pipeline.config.experiment import Experiment
 from pipeline.errors import RequestError
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.results import Result
-from pipeline.scheduling import DONE, run_plan
 from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -77,7 +78,7 @@ class Leave:
         self.lost: list[str] = []
 
     def tick(self, states: dict[str, str]) -> None:
-        if not {scheduling.QUEUED, scheduling.RUNNING}.isdisjoint(states.values()):
+        if not {QUEUED, RUNNING}.isdisjoint(states.values()):
             self.workspace.missing = 2
 
     def retried(self, stage: Any, reason: str) -> None:
@@ -94,21 +95,21 @@ class Leave:
 def test_a_driver_waits_for_a_workspace_that_does_not_answer(
     finished: tuple[Plan, Workspace], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(scheduling, "AWAY_PAUSE", 0.01)
+    monkeypatch.setattr(driver, "AWAY_PAUSE", 0.01)
     _, workspace = finished
     planned = plan(Experiment.model_validate(tiny_document()))
     with caplog.at_level(logging.WARNING):
         outcome = run_plan(planned, Away(workspace.address, 5), [], never)
     assert set(outcome.states.values()) == {DONE}
-    assert [record.message for record in caplog.records if record.name == scheduling.__name__] == [
+    assert [record.message for record in caplog.records if record.name == driver.__name__] == [
         "the workspace does not answer (s3://bucket failed: its endpoint cannot be reached): "
         "running stages go on, others start when it does."
     ]
 
 
 def test_a_driver_does_not_wait_for_ever(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduling, "AWAY_PAUSE", 0.01)
-    monkeypatch.setattr(scheduling, "AWAY_LIMIT", 0.1)
+    monkeypatch.setattr(driver, "AWAY_PAUSE", 0.01)
+    monkeypatch.setattr(driver, "AWAY_LIMIT", 0.1)
     planned = plan(Experiment.model_validate(tiny_document()))
     with pytest.raises(RequestError, match=r"must answer.*cannot be reached.*Run the same command again"):
         run_plan(planned, Away(workspace.address, float("inf")), [], never)
@@ -117,7 +118,7 @@ def test_a_driver_does_not_wait_for_ever(workspace: Workspace, monkeypatch: pyte
 def test_a_stage_that_ends_while_the_workspace_is_away_starts_again(
     finished: tuple[Plan, Workspace], workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduling, "AWAY_PAUSE", 0.01)
+    monkeypatch.setattr(driver, "AWAY_PAUSE", 0.01)
     calls, prepared = tmp_path / "calls", finished[0].results()["prepare street"]
     away = Away(workspace.address, 0)
 

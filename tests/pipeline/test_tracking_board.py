@@ -10,10 +10,11 @@ import pytest
 import ray
 from grids import tiny_document
 
+from pipeline.cluster.driver import run_plan
+from pipeline.cluster.watcher import DONE
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
-from pipeline.scheduling import DONE, run_plan
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking import KEY_TAG, Tracker
 

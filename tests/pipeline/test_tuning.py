@@ -25,6 +25,7 @@ from pipeline.plan.kinds import PER_QUERY, WEIGHTS
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.results import Result
+from pipeline.stages import retrain
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 from pipeline.tuning import fronts, searcher, studies
 from pipeline.tuning.outer import Outer
@@ -231,16 +232,14 @@ def identities(paths: list[str], planned: Plan, workspace: Workspace) -> set[Any
 def test_a_stopped_trial_continues_and_judges_on_whom_it_never_saw(
     tiny: dict[str, Any], shared: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.stages import attempt as stages
-
     trained_on: list[str] = []
-    whole = stages._train_batches
+    whole = retrain.train_batches
 
     def spy(context: Any, packed: Any, records: Any, *rest: Any) -> Any:
         trained_on.extend(record.path for record in records)
         return whole(context, packed, records, *rest)
 
-    monkeypatch.setattr(stages, "_train_batches", spy)
+    monkeypatch.setattr(retrain, "train_batches", spy)
     experiment = tuned(tiny, asha={"grace_epochs": 1, "reduction_factor": 2})
     stopped, again = Reports(stop_after=1), Reports()
     monkeypatch.setattr("ray.tune.report", stopped)

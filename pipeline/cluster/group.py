@@ -5,19 +5,14 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import ray
 import ray.train
-from ray._raylet import PlacementGroupID
-from ray.experimental import internal_kv
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group
 
+from pipeline.cluster.ray_private import free_placement_group, hold_placement_group
 from pipeline.results import Ended, Report
 from pipeline.stages.attempt import run_attempt
 from pipeline.stages.task import Task
 from pipeline.storage.workspace import Workspace
-
-HELD = "msinet-groups"  # the namespace of Ray's own store in which a stage's key leads to what its workers occupy
 
 
 def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]) -> Ended:
@@ -35,7 +30,7 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
         As `pipeline.stages.execute`.
     """
     relay: Any = ray.remote(num_cpus=0)(_Relay).remote(report)
-    _free(task.key)  # of an attempt whose own process was lost
+    free_placement_group(task.key)  # of an attempt whose own process was lost
     cpus, gpus = task.share["num_cpus"], task.share["num_gpus"]
     with tempfile.TemporaryDirectory() as folder:  # for Train's own notes; nothing is reported to it
         trainer = TorchTrainer(
@@ -64,7 +59,7 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
             lost = str(error).splitlines()[0]
             ended = {"failure": {"message": f"Ray Train was lost: {lost}", "retry": "again"}}
         finally:
-            _free(task.key)
+            free_placement_group(task.key)
     if ended is not None:
         return ended
     published = workspace.result(task.kind, task.key)
@@ -106,38 +101,20 @@ class _Relay:
         return self._ended
 
 
-def _hold(key: str) -> None:
-    """Note what the workers of a stage occupy."""
-    group = get_current_placement_group()
-    assert group is not None
-    internal_kv._internal_kv_put(key, group.id.binary(), namespace=HELD)
-
-
-def _free(key: str) -> None:
-    """Free what an attempt at a stage occupied, if it still does.
-
-    Train does so itself, unless its controller dies; what it has for that case needs Ray's dashboard.
-    """
-    held = internal_kv._internal_kv_get(key, namespace=HELD)
-    if held is not None:
-        remove_placement_group(PlacementGroup(PlacementGroupID(held)))
-        internal_kv._internal_kv_del(key, namespace=HELD)
-
-
 def _work(config: dict[str, Any]) -> None:
     """One rank, in a process that Ray Train started."""
     import torch
     from torch import distributed
 
     from msinet.ranks import Ranks
-    from pipeline.scheduling import Notice
+    from pipeline.cluster.ray_private import Notice
 
     if torch.cuda.is_available():
         torch.cuda.set_device(ray.train.torch.get_device())
     ranks = Ranks(distributed.get_rank(), distributed.get_world_size())
     relay = config["relay"]
     if ranks.rank == 0:
-        _hold(config["task"].key)
+        hold_placement_group(config["task"].key)
 
     def report(values: Report) -> None:
         if ranks.rank == 0:

@@ -6,37 +6,35 @@ from its last saved state.
 
 import contextlib
 import logging
-import os
 import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import ray
-from ray._private import ray_constants
 
-from pipeline.config.parts import Resources, Share
+from pipeline.cluster.watcher import (
+    DONE,
+    ELSEWHERE,
+    FAILED,
+    LACKING,
+    QUEUED,
+    RUNNING,
+    SKIPPED,
+    WAITING,
+    Outcome,
+    Watcher,
+)
+from pipeline.cluster.worker import Board, probe_device, run_task
+from pipeline.config.parts import Share
 from pipeline.errors import RequestError
 from pipeline.plan.estimate import longest_paths
-from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan, Stage, content_key
-from pipeline.results import Ended, Failure, Report
-from pipeline.stages.attempt import execute
+from pipeline.results import Failure, Report
 from pipeline.stages.task import Task
 from pipeline.storage.leases import holder_of
 from pipeline.storage.workspace import Workspace, stage_place
-
-# Explicit, since the default has changed between Ray's versions; before the import, since Ray reads it there.
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-
-WAITING, QUEUED, RUNNING, DONE = "pending", "queued", "running", "done"
-ELSEWHERE = "elsewhere"  # another driver on this workspace works at it
-# `lacking` needs data or weights that the experiment does not give; it is no failure.
-FAILED, SKIPPED, LACKING = "failed", "skipped", "lacking"
-
 
 log = logging.getLogger(__name__)
 
@@ -48,137 +46,8 @@ BACKLOG = 64
 AWAY_PAUSE, AWAY_LIMIT = 5.0, 3600.0
 
 
-class Watcher(Protocol):
-    """Who wants to know what happens; must not raise and must not block."""
-
-    def started(self, stage: Stage) -> None:
-        """A worker has begun the stage."""
-
-    def reported(self, stage: Stage, reports: Sequence[Report]) -> None:
-        """Epochs have ended."""
-
-    def finished(self, stage: Stage) -> None:
-        """`stage.result` is published, by this run or by an earlier one."""
-
-    def failed(self, stage: Stage, failure: Failure) -> None:
-        """The stage has failed, or cannot run since what it needs has failed."""
-
-    def retried(self, stage: Stage, reason: str) -> None:
-        """An attempt at the stage came to nothing; there will be another."""
-
-    def tick(self, states: dict[str, str]) -> None:
-        """Every second or so, with the state of each stage by name."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: stage names by state."""
-
-    states: dict[str, str]
-
-    def names(self, state: str) -> list[str]:
-        """The stages in one state, in the plan's order."""
-        return [name for name, its_state in self.states.items() if its_state == state]
-
-
-@ray.remote(num_cpus=0, max_restarts=-1)
-class Board:
-    """Where workers leave their reports until the driver fetches them. Losing it loses no result."""
-
-    def __init__(self) -> None:
-        self._reports: list[tuple[str, Report | None]] = []
-
-    def post(self, key: str, report: Report | None) -> None:
-        """Add a report; None says that the stage has begun."""
-        self._reports.append((key, report))
-
-    def fetch(self) -> list[tuple[str, Report | None]]:
-        """All reports since the last call."""
-        reports, self._reports = self._reports, []
-        return reports
-
-
 class ClusterLost(RuntimeError):
     """The driver has lost its own Ray; what is published and saved stays."""
-
-
-class Notice:
-    """Whether a node is about to be taken away, as Ray learns of spot machines; asks every two seconds.
-
-    Args:
-        nodes: Ray's ids of the nodes; by default this process's own.
-    """
-
-    def __init__(self, nodes: Collection[str] = ()) -> None:
-        self._nodes = frozenset(nodes or [ray.get_runtime_context().get_node_id()])
-        self._next = 0.0
-        self._leaving = False
-
-    def __call__(self) -> bool:
-        """The latest answer; False where Ray does not answer."""
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + 2.0
-            with contextlib.suppress(Exception):  # a courtesy of Ray's own internals: Ray Train asks so too
-                self._leaving = not self._nodes.isdisjoint(ray._private.state.state.get_draining_nodes())
-        return self._leaving
-
-
-@ray.remote(max_retries=0)  # the driver decides what is tried again
-def run_task(address: str, task: Task, board: Any, holder: str) -> Ended:
-    """`execute` on a worker."""
-    board.post.remote(task.key, None)
-    return execute(address, task, lambda report: board.post.remote(task.key, report), holder, notice=Notice())
-
-
-def connect(address: str | None, resources: Resources) -> None:
-    """Join the cluster at `address` (or RAY_ADDRESS), else start Ray on this machine, on loopback.
-
-    Raises:
-        RequestError: This machine has not what a stage asks for. (A cluster may grow: there such a stage waits.)
-    """
-    if address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address or "auto", log_to_driver=False)
-        _warn_without_gpu(resources)
-    else:
-        # Else Ray takes an address that other machines reach in the place of 127.0.0.1, and listens on all of them.
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
-        _require_resources(resources)
-
-
-def _warn_without_gpu(resources: Resources) -> None:
-    """A cluster that grows by what is asked for gets no GPU from `auto`, which asks for one only where there is one."""
-    kinds = [kind for kind in KINDS if getattr(resources, kind).gpus == "auto"]
-    if kinds and not ray.cluster_resources().get("GPU"):
-        log.warning(
-            "the cluster has no GPU, and while it has none, stages with `gpus: auto` run on CPUs, on any machine "
-            "(%s): name their shares if it can grow by GPUs, such as resources.%s.gpus: 1.",
-            ", ".join(kinds),
-            kinds[0],
-        )
-
-
-def _require_resources(resources: Resources) -> None:
-    there = ray.cluster_resources()
-    for kind in KINDS:
-        share: Share = getattr(resources, kind)
-        for name, asked in (("cpus", share.cpus), ("gpus", share.gpus)):
-            found = there.get(name[:-1].upper(), 0)
-            if asked != "auto" and asked > found:
-                raise RequestError(
-                    f"a stage may ask for what this machine has, but resources.{kind}.{name} is {asked:g} "
-                    f"and there are {found:g}."
-                )
-
-
-@ray.remote
-def probe_device() -> str:
-    """The device that a worker sees."""
-    import torch
-
-    from msinet.engine.measure import device_name
-
-    return device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def run_plan(plan: Plan, workspace: Workspace, watchers: Sequence[Watcher], run: Any = run_task) -> Outcome:
