@@ -33,7 +33,7 @@ from pipeline.plan.kinds import KINDS as STAGE_KINDS
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import RESULT, Workspace
-from pipeline.tracking import EXPERIMENT_FILE, KEY_TAG
+from pipeline.tracking.view import EXPERIMENT_FILE, KEY_TAG
 
 ROOT = Path(__file__).parent.parent
 KINDS = {"worker": 0.76, "node": 0.12, "driver": 0.12}  # how often each is the victim

@@ -9,7 +9,7 @@ from pipeline.errors import RequestError
 from pipeline.plan.kinds import SHARDS
 from pipeline.plan.preflight import checked_fingerprint, read_dataset, require_evaluation
 from pipeline.plan.stage import content_key
-from pipeline.report import aligned
+from pipeline.reports.console import aligned
 from pipeline.stages.attempt import execute
 from pipeline.stages.task import Task
 from pipeline.storage.workspace import Workspace

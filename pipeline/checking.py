@@ -7,7 +7,7 @@ from pipeline.config.load import kind_and_path, load_experiment
 from pipeline.config.parts import DiskData
 from pipeline.plan.preflight import disk_data, preflight, read_dataset, require_fitting_weights, signature
 from pipeline.plan.unfold import plan
-from pipeline.report import summary
+from pipeline.reports.console import summary
 from pipeline.storage.workspace import Workspace
 
 

@@ -68,7 +68,7 @@ def run(
     from pipeline.config.load import load_experiment
     from pipeline.plan.preflight import preflight, require_fitting_weights
     from pipeline.plan.unfold import plan
-    from pipeline.report import comparison, summary
+    from pipeline.reports.console import comparison, summary
     from pipeline.storage.open import require_conditions
 
     loaded, place = load_experiment(experiment, data or [], weights or []), _workspace(workspace)
@@ -111,7 +111,7 @@ def prepare(
     from pipeline.plan.preflight import preflight
     from pipeline.plan.stage import Plan
     from pipeline.plan.unfold import plan
-    from pipeline.report import summary
+    from pipeline.reports.console import summary
 
     loaded, place = load_experiment(experiment, data or []), _workspace(workspace)
     planned = plan(loaded, preflight(loaded, place, lambda line: print(line, flush=True)), place.result)
@@ -132,7 +132,7 @@ def plan_command(
 ) -> None:
     """Show the stages: done already, to run, or pending on what another stage finds; and how long they would take."""
     from pipeline.plan.estimate import device_hours
-    from pipeline.report import overview, summary
+    from pipeline.reports.console import overview, summary
 
     planned, place = _planned(experiment, workspace, data, weights)
     measured = {kind: place.all_results(kind) for kind in ("search", "retrain")}
@@ -149,7 +149,7 @@ def status(
     """Show what is done, and of what has failed the reason, the traceback and the end of the log."""
     from textwrap import indent
 
-    from pipeline.report import overview, summary
+    from pipeline.reports.console import overview, summary
 
     planned, place = _planned(experiment, workspace, data, weights)
     failures = {}
@@ -174,14 +174,13 @@ def report(
     out: Annotated[Path | None, typer.Option(help="A folder for report.html, report.md and tables/*.csv.")] = None,
 ) -> None:
     """Print the comparison from the results on disk; with --out write the paper's tables, published and measured."""
-    from pipeline.report import comparison
+    from pipeline.reports.console import comparison
 
     planned, place = _planned(experiment, workspace, data, weights)
     if out is None:
         print(comparison(planned))
         return
-    from pipeline.render import write_report
-    from pipeline.reports.write import pictures
+    from pipeline.reports.write import pictures, write_report
 
     command = _command("run", experiment, _options(workspace, data, weights))
     for path in write_report(planned, out, command, pictures(planned, place)):
@@ -197,7 +196,7 @@ def sync(
     weights: WeightsOption = None,
 ) -> None:
     """Bring MLflow level with the workspace."""
-    from pipeline.tracking import sync as sync_runs
+    from pipeline.tracking.tracker import sync as sync_runs
 
     planned, place = _planned(experiment, workspace, data, weights)
     uri = _tracking_uri(tracking_uri, place)
@@ -320,8 +319,8 @@ def _run_on_ray(
     from pipeline.cluster.connect import connect
     from pipeline.cluster.driver import ClusterLost, run_plan
     from pipeline.cluster.watcher import FAILED, SKIPPED
-    from pipeline.progress import Progress
-    from pipeline.tracking import Tracker
+    from pipeline.reports.progress import Progress
+    from pipeline.tracking.tracker import Tracker
 
     connect(address, planned.experiment.resources)
     uri = _shared_tracking_uri(tracking_uri, workspace) if tracked else None
@@ -339,7 +338,7 @@ def _run_on_ray(
 
 def _sync_problem(tracking_uri: str | None, planned: "Plan", workspace: "Workspace") -> str | None:
     """Show in MLflow what was done before, by whatever experiment; what went wrong with that."""
-    from pipeline.tracking import sync as sync_runs
+    from pipeline.tracking.tracker import sync as sync_runs
 
     try:
         sync_runs(_tracking_uri(tracking_uri, workspace), planned, workspace)
@@ -382,7 +381,7 @@ def _shared_tracking_uri(option: str | None, workspace: "Workspace") -> str | No
 
 def _tracking_uri(option: str | None, workspace: "Workspace") -> str:
     """Where MLflow is: as named, else beside the results."""
-    from pipeline.tracking import default_uri
+    from pipeline.tracking.tracker import default_uri
 
     uri = _named_uri(option) or default_uri(workspace)
     if uri is None:

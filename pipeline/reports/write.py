@@ -1,7 +1,14 @@
-"""Write an experiment's report."""
+"""Write an experiment's report: tables, page and pictures."""
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.plan.kinds import PICTURES
 from pipeline.plan.stage import Plan
+from pipeline.reports.page import to_html
+from pipeline.reports.plain import escaped_markdown, to_csv, to_markdown
+from pipeline.reports.tables import build_tables
 from pipeline.storage.workspace import Workspace
 
 
@@ -15,3 +22,31 @@ def pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, bytes]]:
         for path in [workspace.file(stage.result, name)]
         if path
     ]
+
+
+def write_report(plan: Plan, folder: Path, command: str, pictures: Sequence[tuple[str, bytes]] = ()) -> list[Path]:
+    """Write an experiment's tables: `report.md`, `report.html`, and `tables/table<number>.csv` for each.
+
+    Each file is whole or not there, also while another process writes the same report.
+
+    Args:
+        plan: Resolved against a workspace.
+        folder: Where to; made if absent.
+        command: What fills the cells that are not done, such as `msinet run grid.yaml`.
+        pictures: Caption and PNG of each, for the page.
+
+    Returns:
+        The files.
+    """
+    tables, title = build_tables(plan, command), plan.experiment.name
+    files = {
+        folder / "report.md": f"# {escaped_markdown(title)}\n\n{to_markdown(tables)}",
+        **{folder / "tables" / f"table{table.number}.csv": to_csv(table) for table in tables},
+        folder / "report.html": to_html(tables, title, pictures),
+    }
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    for path, text in files.items():
+        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.replace(path)
+    return list(files)

@@ -14,7 +14,7 @@ from msinet.visual.scatter import Panel, draw_panel
 from msinet.visual.sheet import MARGIN, beside, framed
 from pipeline.config.experiment import Experiment
 from pipeline.config.tune import SLOTS, Tune, genotype_of, recipe_of
-from pipeline.report import aligned
+from pipeline.reports.console import aligned
 from pipeline.storage.workspace import Workspace
 from pipeline.tuning.studies import FIGURES, OUTCOME, show_values
 from pipeline.tuning.trial import settings

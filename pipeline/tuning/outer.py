@@ -35,7 +35,7 @@ from pipeline.config.tune import genotype_of, recipe_of
 from pipeline.errors import RequestError
 from pipeline.plan.preflight import known_fingerprints, preflight, read_dataset
 from pipeline.plan.stage import Plan, content_hash
-from pipeline.progress import Progress
+from pipeline.reports.progress import Progress
 from pipeline.storage import leases
 from pipeline.storage.workspace import Workspace, study_place
 from pipeline.tuning.searcher import Broken, StudySearcher, halving

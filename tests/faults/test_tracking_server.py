@@ -21,7 +21,8 @@ from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
 from pipeline.results import Result
 from pipeline.storage.workspace import Workspace
-from pipeline.tracking import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG, Tracker, sync
+from pipeline.tracking.tracker import Tracker, sync
+from pipeline.tracking.view import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG
 
 pytestmark = pytest.mark.faults
 

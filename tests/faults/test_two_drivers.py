@@ -16,7 +16,8 @@ from pipeline.plan.kinds import WEIGHTS
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
-from pipeline.tracking import KEY_TAG, SPEC_TAG, default_uri
+from pipeline.tracking.tracker import default_uri
+from pipeline.tracking.view import KEY_TAG, SPEC_TAG
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

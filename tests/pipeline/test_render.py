@@ -11,9 +11,12 @@ import pytest
 from filled import answer_all, filled, scores
 
 from pipeline.plan.stage import Plan, Stage
-from pipeline.render import CSV_HEADER, difference_text, to_csv, to_html, to_markdown, write_report
+from pipeline.reports.cells import Cell, Column, Letters, Row, Table, difference_text
+from pipeline.reports.page import to_html
+from pipeline.reports.plain import CSV_HEADER, to_csv, to_markdown
+from pipeline.reports.tables import build_tables
+from pipeline.reports.write import write_report
 from pipeline.results import Result
-from pipeline.tables import Cell, Column, Letters, Row, Table, build_tables
 
 COMMAND = "msinet run grid.yaml"
 HOSTILE = '<img src=x onerror="alert(1)">|`a`\n[b](http://c) & $title'

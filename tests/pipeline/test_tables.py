@@ -10,8 +10,10 @@ from filled import answer_all, filled, scores
 
 from msinet.genotype import PUBLISHED
 from pipeline.plan.stage import Plan, Stage
+from pipeline.reports.cells import Cell, Letters, Table
+from pipeline.reports.published import published
+from pipeline.reports.tables import build_tables
 from pipeline.results import Result
-from pipeline.tables import Cell, Letters, Table, build_tables, published
 
 COMMAND = "msinet run grid.yaml"
 ALL = {

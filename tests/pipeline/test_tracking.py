@@ -14,7 +14,8 @@ from pipeline.plan.kinds import HISTORY, SPLIT
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import Workspace
-from pipeline.tracking import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG, Tracker, _specification, _View, default_uri, sync
+from pipeline.tracking.tracker import Tracker, default_uri, sync
+from pipeline.tracking.view import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG, View
 
 
 class Killed(BaseException):
@@ -210,7 +211,7 @@ def test_a_batch_that_is_lost_leaves_no_half_epoch(
     search = next(planned.of_kind("search"))
     names = ("lr", *(f"loss_{number}" for number in range(10)))
     reports = [{"epoch": epoch, **dict.fromkeys(names, 1.0)} for epoch in range(120)]  # more than a request takes
-    view = _View(uri, planned, workspace)
+    view = View(uri, planned, workspace)
     view.open(running=True)
     send, sent = view.client.log_batch, []
 
@@ -226,7 +227,7 @@ def test_a_batch_that_is_lost_leaves_no_half_epoch(
         view.log_epochs(search, reports)
     monkeypatch.undo()
     assert 0 < sent[0] <= 1000, "what the server takes"
-    again = _View(uri, planned, workspace)
+    again = View(uri, planned, workspace)
     again.open(running=True)
     again.log_epochs(search, reports)
     for name in names:
@@ -247,7 +248,7 @@ def test_a_stage_that_never_ran_holds_up_nothing(finished: tuple[Plan, Workspace
 def test_an_experiment_is_the_same_wherever_its_data_lie(tiny: dict[str, Any]) -> None:
     def specification(path: str, name: str = "tiny") -> dict[str, Any]:
         tiny["datasets"]["street"] = {"kind": "market1501", "path": path}
-        return _specification(Experiment.model_validate({**tiny, "name": name, "resources": {"max_concurrent": 3}}))
+        return specification(Experiment.model_validate({**tiny, "name": name, "resources": {"max_concurrent": 3}}))
 
     assert specification("/a") == specification("/b")
     assert specification("/a") != specification("/a", "other")

@@ -16,7 +16,8 @@ from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import Workspace
-from pipeline.tracking import KEY_TAG, Tracker
+from pipeline.tracking.tracker import Tracker
+from pipeline.tracking.view import KEY_TAG
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

@@ -25,7 +25,7 @@ from pipeline.plan.kinds import PER_QUERY, WEIGHTS
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.results import Result
-from pipeline.stages import retrain
+from pipeline.stages import retrain as retrain_stage
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 from pipeline.tuning import fronts, searcher, studies
 from pipeline.tuning.outer import Outer
@@ -233,13 +233,13 @@ def test_a_stopped_trial_continues_and_judges_on_whom_it_never_saw(
     tiny: dict[str, Any], shared: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained_on: list[str] = []
-    whole = retrain.train_batches
+    whole = retrain_stage.train_batches
 
     def spy(context: Any, packed: Any, records: Any, *rest: Any) -> Any:
         trained_on.extend(record.path for record in records)
         return whole(context, packed, records, *rest)
 
-    monkeypatch.setattr(retrain, "train_batches", spy)
+    monkeypatch.setattr(retrain_stage, "train_batches", spy)
     experiment = tuned(tiny, asha={"grace_epochs": 1, "reduction_factor": 2})
     stopped, again = Reports(stop_after=1), Reports()
     monkeypatch.setattr("ray.tune.report", stopped)

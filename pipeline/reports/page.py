@@ -1,231 +1,30 @@
-"""Tables as Markdown, as CSV, and as one HTML page that needs nothing else."""
+"""Tables as one HTML page that needs nothing else."""
 
 import base64
-import csv
-import io
 import re
-import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
-from pathlib import Path
 from string import Template
 
 from msinet.visual.genotype_diagram import STYLES, genotype_svg
-from pipeline.plan.stage import Plan
-from pipeline.tables import Cell, Column, Letters, Row, Status, Table, build_tables
-
-CSV_HEADER = [
-    "table",
-    "row",
-    "column",
-    "metric",
-    "paper",
-    "measured",
-    "deviation",
-    "seeds",
-    "difference",
-    "status",
-    "note",
-]
-METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10"}
-SPREADS = {
-    "draws": "“draws”: standard deviation over VehicleID's drawn galleries, of one seed.",
-    "IQR": "“IQR”: between the quartiles of the repeated timings.",
-}
-
-
-def write_report(plan: Plan, folder: Path, command: str, pictures: Sequence[tuple[str, bytes]] = ()) -> list[Path]:
-    """Write an experiment's tables: `report.md`, `report.html`, and `tables/table<number>.csv` for each.
-
-    Each file is whole or not there, also while another process writes the same report.
-
-    Args:
-        plan: Resolved against a workspace.
-        folder: Where to; made if absent.
-        command: What fills the cells that are not done, such as `msinet run grid.yaml`.
-        pictures: Caption and PNG of each, for the page.
-
-    Returns:
-        The files.
-    """
-    tables, title = build_tables(plan, command), plan.experiment.name
-    files = {
-        folder / "report.md": f"# {_markdown(title)}\n\n{to_markdown(tables)}",
-        **{folder / "tables" / f"table{table.number}.csv": to_csv(table) for table in tables},
-        folder / "report.html": to_html(tables, title, pictures),
-    }
-    (folder / "tables").mkdir(parents=True, exist_ok=True)
-    for path, text in files.items():
-        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
-    return list(files)
-
-
-# Text of a cell, the same everywhere.
-
-
-def mean_text(cell: Cell, column: Column) -> str:
-    """The mean over the seeds; empty where nothing is measured."""
-    return "" if cell.mean is None else f"{cell.mean:.{column.digits}f}"
-
-
-def deviation_text(cell: Cell, column: Column) -> str:
-    """What follows the mean: its deviation, and of what where that is not the seeds'."""
-    if cell.deviation is None:
-        return ""
-    text = f"{cell.deviation:.{column.digits}f}"
-    if len(cell.measured) > 1:
-        return f" ± {text}"
-    return f", IQR {text}" if cell.spread_of == "IQR" else f" ± {text} draws"
-
-
-def seeds_text(cell: Cell) -> str:
-    """How many of the seeds are done, where some are not."""
-    done = len(cell.measured)
-    return f"{done} of {cell.planned} seeds" if 0 < done < cell.planned else ""
-
-
-def paper_text(cell: Cell, column: Column) -> str:
-    """The published figure, as precise as it was printed."""
-    if cell.paper is None:
-        return ""
-    return f"{cell.paper:.1f}" if column.metric in ("mAP", *METRICS) else f"{cell.paper:g}"
-
-
-def difference_text(cell: Cell, column: Column) -> str:
-    """Measured − published, with its sign, where one is better; a published number of parameters is rounded."""
-    if cell.difference is None or not column.better:
-        return ""
-    text = f"{cell.difference:+.{column.digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
-
-
-def footnotes(table: Table) -> tuple[list[str], dict[str, int]]:
-    """What stands below a table.
-
-    Returns:
-        Sentences on what the cells say; and what is missing, a number for each, which the cells refer to.
-    """
-    cells = [cell for row in table.rows for cell in row.cells]
-    by_status: dict[Status, list[str]] = {}
-    for cell in cells:
-        by_status.setdefault(cell.status, []).extend(cell.note.splitlines())
-    notes = []
-    numbers = [cell for cell in cells if isinstance(cell, Cell)]
-    if any(len(cell.measured) > 1 for cell in numbers):
-        notes.append("±: standard deviation over seeds.")
-    shown = {cell.spread_of for cell in numbers if len(cell.measured) == 1}
-    notes += [text for spread, text in SPREADS.items() if spread in shown]
-    for status, text in (("to run", "to run: `{}`."), ("pending", "pending: known once an earlier stage ends; `{}`.")):
-        notes += [text.format(command) for command in dict.fromkeys(by_status.get(status, []))]  # type: ignore[call-overload]
-    if any(cell.paper is not None for cell in numbers if cell.status == "not planned"):
-        notes.append("–: not in this experiment.")
-    lacking = dict.fromkeys(by_status.get("lacks", []))
-    return notes, {sentence: number for number, sentence in enumerate(lacking, start=1)}
-
-
-def _has_figures(cell: Cell | Letters) -> bool:
-    return cell.paper is not None or cell.status != "not planned"
-
-
-def _metric(name: str) -> str:
-    return METRICS.get(name, name)
-
-
-def _row_name(row: Row) -> str:
-    return f"{row.group}: {row.name}" if row.group else row.name
-
-
-# Markdown.
-
-
-def to_markdown(tables: Iterable[Table]) -> str:
-    """The tables as GitHub-flavoured Markdown."""
-    return "\n".join(_markdown_table(table) for table in tables)
-
-
-def _markdown_table(table: Table) -> str:
-    notes, missing = footnotes(table)
-    header = ["", *(f"{column.name} {_metric(column.metric)}" for column in table.columns)]
-    lines = [f"## Table {table.number}. {table.title}", "", table.caption, ""]
-    lines += [_markdown_row(header), "|---" + "|---:" * len(table.columns) + "|"]
-    for row in table.rows:
-        cells = zip(row.cells, table.columns, strict=True)
-        lines.append(_markdown_row([_row_name(row), *(_cell_text(cell, column, missing) for cell, column in cells)]))
-    notes = [*_reading(table), *notes, *(f"[{number}] {sentence}" for sentence, number in missing.items())]
-    return "\n".join([*lines, "", *(f"- {_markdown_note(note)}" for note in notes), ""])
-
-
-def _reading(table: Table) -> list[str]:
-    scores = any(column.metric in ("mAP", *METRICS) for column in table.columns)
-    return ["In percent: measured (published, measured − published)."] if scores else []
-
-
-def _cell_text(cell: Cell | Letters, column: Column, missing: dict[str, int]) -> str:
-    if not _has_figures(cell):
-        return ""
-    markers = "".join(f" [{missing[line]}]" for line in cell.note.splitlines()) if cell.status == "lacks" else ""
-    state = "–" if cell.status == "not planned" else cell.status
-    if isinstance(cell, Letters):
-        told = f"published {cell.paper_name} {cell.paper}" if cell.measured or cell.status != "not planned" else ""
-        told += f", {cell.difference} differ" if cell.difference is not None else ""
-        main = cell.measured or (f"{state}{markers}" if told else cell.paper or "")
-        return f"{main} ({told})" if cell.paper and told else main
-    measured = mean_text(cell, column) + deviation_text(cell, column) or state
-    compared = ", ".join(filter(None, [paper_text(cell, column), difference_text(cell, column)]))
-    seeds = seeds_text(cell)
-    return f"{measured}{markers}" + (f" ({compared})" if compared else "") + (f" [{seeds}]" if seeds else "")
-
-
-def _markdown_row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(map(_markdown, cells)) + " |"
-
-
-def _markdown(text: str) -> str:
-    """Text that means itself, also within a table."""
-    return re.sub(r"[\\|<>*_`]|(?<=\])[(\[:]", r"\\\g<0>", " ".join(text.split()))
-
-
-def _markdown_note(text: str) -> str:
-    """A sentence whose `quoted` parts stay code."""
-    parts = text.split("`")
-    return "".join(f"`{part}`" if odd % 2 else _markdown(f"x{part}x")[1:-1] for odd, part in enumerate(parts))
-
-
-# CSV.
-
-
-def to_csv(table: Table) -> str:
-    """The table in long form: a line for each cell that says something."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
-    for row in table.rows:
-        for cell, column in zip(row.cells, table.columns, strict=True):
-            if _has_figures(cell):
-                writer.writerow(
-                    [table.number, _row_name(row), column.name, column.metric, *_csv_figures(cell), *_csv_state(cell)]
-                )
-    return text.getvalue()
-
-
-def _csv_figures(cell: Cell | Letters) -> list[str | int | float | None]:
-    if isinstance(cell, Letters):
-        return [cell.paper, cell.measured, None, int(cell.measured is not None), cell.difference]
-    mean, deviation, difference = (
-        value if value is None else round(value, 4) for value in (cell.mean, cell.deviation, cell.difference)
-    )
-    return [cell.paper, mean, deviation, len(cell.measured), difference]
-
-
-def _csv_state(cell: Cell | Letters) -> list[str]:
-    spread = f"deviation: {cell.spread_of}" if isinstance(cell, Cell) and len(cell.measured) == 1 else ""
-    told = spread if spread.removeprefix("deviation: ") else ""
-    return [cell.status, "; ".join(filter(None, [*cell.note.splitlines(), told]))]
-
+from pipeline.reports.cells import (
+    Cell,
+    Column,
+    Letters,
+    Row,
+    Status,
+    Table,
+    deviation_text,
+    difference_text,
+    footnotes,
+    has_figures,
+    mean_text,
+    metric_text,
+    paper_text,
+    seeds_text,
+)
 
 # HTML.
 
@@ -289,7 +88,7 @@ def _head(columns: Sequence[Column]) -> str:
         metrics = [column.metric for column in shared]
         kind = ' class="letters"' if metrics == ["letters"] else ""
         upper.append(f'<th scope="colgroup" colspan="{len(metrics)}"{kind}><span>{escape(name)}</span></th>')
-        lower += [f'<th scope="col"{kind}>{escape(_metric(metric))}</th>' for metric in metrics]
+        lower += [f'<th scope="col"{kind}>{escape(metric_text(metric))}</th>' for metric in metrics]
     return f"<thead><tr>{''.join(upper)}</tr><tr>{''.join(lower)}</tr></thead>"
 
 
@@ -315,7 +114,7 @@ def _cells(row: Row, table: Table, missing: dict[str, int]) -> Iterator[str]:
 
 
 def _number(cell: Cell, column: Column, markers: str) -> str:
-    if not _has_figures(cell):
+    if not has_figures(cell):
         return ""
     mean = mean_text(cell, column)
     deviation, seeds = (

@@ -4,20 +4,31 @@ A table keeps the paper's form. Its columns are what the experiment evaluates, i
 a figure in these columns, and the experiment's own. Scores are in percent, as printed.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
+from collections.abc import Callable, Iterable, Sequence
 from math import hypot
-from statistics import mean, stdev
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from msinet.data.splits import parse_split
 from msinet.genotype import PUBLISHED
 from pipeline.plan.stage import Plan, Stage
-
-Status = Literal["done", "to run", "pending", "lacks", "not planned"]
+from pipeline.reports.cells import Cell, Column, Letters, Row, Table
+from pipeline.reports.published import (
+    FROM_FILE,
+    PAPER_NAMES,
+    SOFTMAX,
+    STARTS,
+    WITH,
+    WITHOUT,
+    PublishedRows,
+    RowKey,
+    columns_of,
+    paper_name,
+    published,
+    published_alignment,
+    published_cross_domain,
+    published_splits,
+    published_supervised,
+)
 
 TITLES = {
     7: "Genotypes",
@@ -28,8 +39,8 @@ TITLES = {
 }
 # The paper's columns: a dataset's kind here, its letters there, its name in full. VehicleID's column is the 2400 list.
 CODES = {"market1501": "M", "msmt17": "MS", "veri": "VR", "vehicleid": "VID", "vehicleid2400": "VID"}
-PAPER_NAMES = {"M": "Market-1501", "MS": "MSMT17", "VR": "VeRi-776", "VID": "VehicleID"}
-METRICS = {"r1": "rank1", "r5": "rank5", "map": "mAP"}
+
+
 # Which search of the paper derived which genotype: source, split, supervision.
 SEARCHED = {
     ("MS", "60-80", "tcm"): "MSINet",
@@ -37,7 +48,7 @@ SEARCHED = {
     ("MS", "100-100", "softmax"): "MSINet-S",
 }
 BASELINES = {"resnet50": "ResNet-50", "osnet": "OSNet"}
-STARTS = {"scratch": "from scratch", "pretrained": "pre-trained"}
+
 ALIGNMENTS = {
     "none": "none",
     "pos": "SAM, positives only",
@@ -45,123 +56,9 @@ ALIGNMENTS = {
     "pos_neg": "SAM",
     "sam_softmax": "SAM-softmax",
 }
-WITHOUT, WITH, FROM_FILE, SOFTMAX = "without overlap", "with overlap", "as a file states", "softmax"
+
 # What a stage's labels mean where they are silent.
 LABELS = {"network": "msinet", "alignment": "none", "start": "scratch", "supervision": "tcm"}
-
-
-@dataclass(frozen=True)
-class Column:
-    """What the cells below it hold.
-
-    Attributes:
-        name: A dataset, a pair `source → target`, or a property of the network.
-        metric: `rank1`, `rank5`, `mAP`, or what the property is measured in.
-        code: The paper's name of this column, such as `M` or `MS->M`; None where it has none.
-        digits: After the decimal point.
-        better: 1 where more is better, -1 where less is, 0 where neither.
-    """
-
-    name: str
-    metric: str
-    code: str | None = None
-    digits: int = 1
-    better: Literal[-1, 0, 1] = 1
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A number: published, measured, or both.
-
-    Attributes:
-        paper: The published figure.
-        measured: One value for each seed that is done.
-        planned: How many values there will be.
-        status: `done` when all of them are there. `pending`: what is to run depends on an earlier stage.
-        note: The command that fills the cell, or what is missing to run it, a sentence on each line.
-        spread: Of a single value, where it has one.
-        spread_of: What `spread` is: `draws` (deviation over VehicleID's galleries) or `IQR` (interquartile range).
-    """
-
-    paper: float | None = None
-    measured: list[float] = field(default_factory=list)
-    planned: int = 0
-    status: Status = "not planned"
-    note: str = ""
-    spread: float | None = None
-    spread_of: Literal["", "draws", "IQR"] = ""
-
-    @property
-    def mean(self) -> float | None:
-        """Over the seeds."""
-        return mean(self.measured) if self.measured else None
-
-    @property
-    def deviation(self) -> float | None:
-        """The sample's standard deviation over several seeds, else `spread`."""
-        return stdev(self.measured) if len(self.measured) > 1 else self.spread
-
-    @property
-    def difference(self) -> float | None:
-        """Measured minus published."""
-        return None if self.mean is None or self.paper is None else self.mean - self.paper
-
-
-@dataclass(frozen=True)
-class Letters:
-    """A genotype: published, found by a search, or both.
-
-    Attributes:
-        paper: The published letters.
-        measured: The letters of this experiment; None until the search is done.
-        paper_name: The published genotype's name.
-        status, note: As in `Cell`.
-    """
-
-    paper: str | None = None
-    measured: str | None = None
-    paper_name: str = ""
-    status: Status = "not planned"
-    note: str = ""
-
-    @property
-    def difference(self) -> int | None:
-        """In how many of the twelve slots the letters differ."""
-        if self.paper is None or self.measured is None:
-            return None
-        return sum(ours != theirs for ours, theirs in zip(self.measured, self.paper, strict=True))
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of a table, in a group of such lines; `group` may be empty."""
-
-    group: str
-    name: str
-    cells: list[Cell | Letters]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table in the form that the paper gives it.
-
-    Attributes:
-        number: In the paper's supplementary material.
-        title: What it compares.
-        caption: How to read it.
-        columns, rows: Rows have one cell for each column; those of one group are neighbours.
-    """
-
-    number: int
-    title: str
-    caption: str
-    columns: list[Column]
-    rows: list[Row]
-
-
-class _RowKey(NamedTuple):
-    group: str
-    name: str
 
 
 class _Pair(NamedTuple):
@@ -169,18 +66,6 @@ class _Pair(NamedTuple):
 
     source: str
     target: str
-
-
-_Scores = Mapping[str, float]
-_PublishedRows = dict[_RowKey, dict[str, _Scores]]
-
-
-@cache
-def published() -> dict[str, Any]:
-    """The paper's figures, as `paper_results.json` has them."""
-    text = resources.files("pipeline").joinpath("paper_results.json").read_text(encoding="utf-8")
-    document: dict[str, Any] = json.loads(text)
-    return document
 
 
 def build_tables(plan: Plan, command: str) -> list[Table]:
@@ -244,9 +129,9 @@ class _Builder:
         if _is_searched(stage) or stage.labels["domain"] == "in_domain":
             return False
         code = self._code(pair)
-        if 8 not in self.drawn or code in _columns_of(published_cross_domain([""])):
+        if 8 not in self.drawn or code in columns_of(published_cross_domain([""])):
             return True
-        return self.with_osnet and code not in _columns_of(published_supervised())
+        return self.with_osnet and code not in columns_of(published_supervised())
 
     def _in_table11(self, stage: Stage) -> bool:
         return _start_group(stage) in self.aligned_groups
@@ -330,7 +215,7 @@ class _Builder:
         groups = list(dict.fromkeys(map(_start_group, self._stages(11)))) or ["MSINet"]
         return self._scores(
             11,
-            lambda stage: _RowKey(_start_group(stage), _alignment(stage)),
+            lambda stage: RowKey(_start_group(stage), _alignment(stage)),
             published_alignment([group for group in groups if group.partition(",")[0] == "MSINet"]),
             groups,
             "Retrained with each alignment loss. The paper's table does not name the start: its figures stand beside "
@@ -342,14 +227,14 @@ class _Builder:
     def _scores(
         self,
         number: int,
-        key: Callable[[Stage], _RowKey],
-        paper: _PublishedRows,
+        key: Callable[[Stage], RowKey],
+        paper: PublishedRows,
         groups: Sequence[str],
         caption: str,
     ) -> Table:
         """A table of scores: a row for each key, two columns for each pair of source and target."""
         stages = self._stages(number)
-        by_cell: dict[tuple[_RowKey, _Pair | None], list[Stage]] = {}
+        by_cell: dict[tuple[RowKey, _Pair | None], list[Stage]] = {}
         for stage in stages:
             by_cell.setdefault((key(stage), _pair(stage)), []).append(stage)
         places = self._places(stages) or _published_places(paper)
@@ -435,7 +320,7 @@ class _Builder:
             name = row.name.partition(", ")[0]
             ours = [stage for stage in self.measures if _network_name(stage) == name]
             start = next(start for start, group in STARTS.items() if group == row.group)
-            paper = published()["table8_supervised"][start].get(_paper_name(row.name), {})
+            paper = published()["table8_supervised"][start].get(paper_name(row.name), {})
             times = [self._relative_time(ours, setup, paper.get("inference_time")) for setup in setups]
             rows.append(Row(row.group, row.name, [self._parameters(ours, paper.get("params")), *times, *row.cells]))
         caption = f"{table.caption} Inference time: median latency, relative to ResNet-50's in the same setting."
@@ -493,68 +378,14 @@ class _Builder:
         return [*([lacks] if lacks else []), *(sentence for other in needed for sentence in self._missing(other))]
 
 
-# The published figures, by row and column of the tables here.
-
-
-def published_supervised() -> _PublishedRows:
-    """Table 8."""
-    return {
-        _RowKey(STARTS[start], _display_name(name)): _scores_of(figures)
-        for start, networks in published()["table8_supervised"].items()
-        for name, figures in networks.items()
-    }
-
-
-def published_splits() -> _PublishedRows:
-    """Table 9."""
-    groups = {"without_overlap": WITHOUT, "with_overlap": WITH, "softmax": SOFTMAX}
-    return {
-        _RowKey(group, f"{row['train']}-{row['valid']}"): {"MS": _metrics_of(row)}
-        for key, group in groups.items()
-        for row in published()["table9_splits_on_MS"][key]
-    }
-
-
-def published_cross_domain(groups: Sequence[str]) -> _PublishedRows:
-    """Table 10, in each of the given groups of rows."""
-    rows = published()["table10_cross_domain"]
-    return {_RowKey(group, _display_name(name)): _scores_of(row) for group in groups for name, row in rows.items()}
-
-
-def published_alignment(groups: Sequence[str]) -> _PublishedRows:
-    """Table 11, in each of the given groups of rows."""
-    rows = published()["table11_sam"]
-    return {_RowKey(group, name): _scores_of(row) for group in groups for name, row in rows.items()}
-
-
-def _scores_of(row: Mapping[str, Any]) -> dict[str, _Scores]:
-    return {code: _metrics_of(figures) for code, figures in row.items() if isinstance(figures, dict)}
-
-
-def _metrics_of(figures: Mapping[str, float]) -> _Scores:
-    return {METRICS[name]: value for name, value in figures.items() if name in METRICS}
-
-
-def _columns_of(rows: _PublishedRows) -> list[str]:
-    return list(dict.fromkeys(code for figures in rows.values() for code in figures))
-
-
-def _published_places(rows: _PublishedRows) -> list[tuple[_Pair | None, Column]]:
+def _published_places(rows: PublishedRows) -> list[tuple[_Pair | None, Column]]:
     """The paper's own columns, for a table that the experiment has no cell for."""
     metrics = {code: list(figures) for scores in rows.values() for code, figures in scores.items()}
     return [
         (None, Column(" → ".join(PAPER_NAMES[name] for name in code.split("->")), metric, code))
-        for code in _columns_of(rows)
+        for code in columns_of(rows)
         for metric in metrics[code]
     ]
-
-
-def _display_name(paper_name: str) -> str:
-    return "ResNet-50" if paper_name == "ResNet50" else paper_name
-
-
-def _paper_name(display_name: str) -> str:
-    return "ResNet50" if display_name == "ResNet-50" else display_name
 
 
 # What a stage's labels say.
@@ -618,18 +449,18 @@ def _alignment_suffix(stage: Stage) -> str:
     return "" if _label(stage, "alignment") == "none" else f", {_alignment(stage)}"
 
 
-def _network_key(stage: Stage) -> _RowKey:
-    return _RowKey(STARTS[_label(stage, "start")], _network_name(stage) + _alignment_suffix(stage))
+def _network_key(stage: Stage) -> RowKey:
+    return RowKey(STARTS[_label(stage, "start")], _network_name(stage) + _alignment_suffix(stage))
 
 
-def _split_key(stage: Stage) -> _RowKey:
+def _split_key(stage: Stage) -> RowKey:
     split, start = str(stage.labels["split"]), _label(stage, "start")
     name = split + ("" if start == "scratch" else f", {STARTS[start]}") + _alignment_suffix(stage)
     if _label(stage, "supervision") == "softmax":
-        return _RowKey(SOFTMAX, name)
+        return RowKey(SOFTMAX, name)
     if not split[0].isdigit():
-        return _RowKey(FROM_FILE, name)
-    return _RowKey(WITHOUT if sum(parse_split(split)) == 100 else WITH, name)
+        return RowKey(FROM_FILE, name)
+    return RowKey(WITHOUT if sum(parse_split(split)) == 100 else WITH, name)
 
 
 def _one_for_each_seed(stages: Sequence[Stage]) -> list[Stage]:

@@ -1,0 +1,125 @@
+"""Tables as Markdown and as CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+
+from pipeline.reports.cells import (
+    METRICS,
+    Cell,
+    Column,
+    Letters,
+    Table,
+    deviation_text,
+    difference_text,
+    footnotes,
+    has_figures,
+    mean_text,
+    metric_text,
+    paper_text,
+    row_name,
+    seeds_text,
+)
+
+CSV_HEADER = [
+    "table",
+    "row",
+    "column",
+    "metric",
+    "paper",
+    "measured",
+    "deviation",
+    "seeds",
+    "difference",
+    "status",
+    "note",
+]
+
+
+# Markdown.
+
+
+def to_markdown(tables: Iterable[Table]) -> str:
+    """The tables as GitHub-flavoured Markdown."""
+    return "\n".join(_markdown_table(table) for table in tables)
+
+
+def _markdown_table(table: Table) -> str:
+    notes, missing = footnotes(table)
+    header = ["", *(f"{column.name} {metric_text(column.metric)}" for column in table.columns)]
+    lines = [f"## Table {table.number}. {table.title}", "", table.caption, ""]
+    lines += [_markdown_row(header), "|---" + "|---:" * len(table.columns) + "|"]
+    for row in table.rows:
+        cells = zip(row.cells, table.columns, strict=True)
+        lines.append(_markdown_row([row_name(row), *(_cell_text(cell, column, missing) for cell, column in cells)]))
+    notes = [*_reading(table), *notes, *(f"[{number}] {sentence}" for sentence, number in missing.items())]
+    return "\n".join([*lines, "", *(f"- {_markdown_note(note)}" for note in notes), ""])
+
+
+def _reading(table: Table) -> list[str]:
+    scores = any(column.metric in ("mAP", *METRICS) for column in table.columns)
+    return ["In percent: measured (published, measured − published)."] if scores else []
+
+
+def _cell_text(cell: Cell | Letters, column: Column, missing: dict[str, int]) -> str:
+    if not has_figures(cell):
+        return ""
+    markers = "".join(f" [{missing[line]}]" for line in cell.note.splitlines()) if cell.status == "lacks" else ""
+    state = "–" if cell.status == "not planned" else cell.status
+    if isinstance(cell, Letters):
+        told = f"published {cell.paper_name} {cell.paper}" if cell.measured or cell.status != "not planned" else ""
+        told += f", {cell.difference} differ" if cell.difference is not None else ""
+        main = cell.measured or (f"{state}{markers}" if told else cell.paper or "")
+        return f"{main} ({told})" if cell.paper and told else main
+    measured = mean_text(cell, column) + deviation_text(cell, column) or state
+    compared = ", ".join(filter(None, [paper_text(cell, column), difference_text(cell, column)]))
+    seeds = seeds_text(cell)
+    return f"{measured}{markers}" + (f" ({compared})" if compared else "") + (f" [{seeds}]" if seeds else "")
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(map(escaped_markdown, cells)) + " |"
+
+
+def escaped_markdown(text: str) -> str:
+    """Text that means itself, also within a table."""
+    return re.sub(r"[\\|<>*_`]|(?<=\])[(\[:]", r"\\\g<0>", " ".join(text.split()))
+
+
+def _markdown_note(text: str) -> str:
+    """A sentence whose `quoted` parts stay code."""
+    parts = text.split("`")
+    return "".join(f"`{part}`" if odd % 2 else escaped_markdown(f"x{part}x")[1:-1] for odd, part in enumerate(parts))
+
+
+# CSV.
+
+
+def to_csv(table: Table) -> str:
+    """The table in long form: a line for each cell that says something."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_HEADER)
+    for row in table.rows:
+        for cell, column in zip(row.cells, table.columns, strict=True):
+            if has_figures(cell):
+                writer.writerow(
+                    [table.number, row_name(row), column.name, column.metric, *_csv_figures(cell), *_csv_state(cell)]
+                )
+    return text.getvalue()
+
+
+def _csv_figures(cell: Cell | Letters) -> list[str | int | float | None]:
+    if isinstance(cell, Letters):
+        return [cell.paper, cell.measured, None, int(cell.measured is not None), cell.difference]
+    mean, deviation, difference = (
+        value if value is None else round(value, 4) for value in (cell.mean, cell.deviation, cell.difference)
+    )
+    return [cell.paper, mean, deviation, len(cell.measured), difference]
+
+
+def _csv_state(cell: Cell | Letters) -> list[str]:
+    spread = f"deviation: {cell.spread_of}" if isinstance(cell, Cell) and len(cell.measured) == 1 else ""
+    told = spread if spread.removeprefix("deviation: ") else ""
+    return [cell.status, "; ".join(filter(None, [*cell.note.splitlines(), told]))]

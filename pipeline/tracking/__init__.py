@@ -1,0 +1,1 @@
+"""MLflow, where people compare what the workspace holds."""
