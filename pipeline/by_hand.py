@@ -10,6 +10,7 @@ from pipeline.plan.kinds import SHARDS
 from pipeline.plan.preflight import checked_fingerprint, read_dataset, require_evaluation
 from pipeline.plan.stage import content_key
 from pipeline.reports.console import aligned
+from pipeline.results import Done, Failed
 from pipeline.stages.attempt import execute
 from pipeline.stages.task import Task
 from pipeline.storage.workspace import Workspace
@@ -100,6 +101,8 @@ def _prepare(target: str, workspace: Workspace) -> tuple[DiskData, dict[str, Any
     ended = execute(
         workspace.address, Task("prepare", content_key("prepare", spec), spec, location=location), lambda report: None
     )
-    if "result" not in ended:
-        raise RequestError(ended.get("failure", {}).get("message", f"{target} is being prepared by another process."))
-    return data, ended["result"]
+    if isinstance(ended, Failed):
+        raise RequestError(ended.failure.message)
+    if not isinstance(ended, Done):
+        raise RequestError(f"{target} is being prepared by another process: try again when it has ended.")
+    return data, ended.result

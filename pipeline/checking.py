@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pipeline.config.load import kind_and_path, load_experiment
 from pipeline.config.parts import DiskData
-from pipeline.plan.preflight import disk_data, preflight, read_dataset, require_fitting_weights, signature
-from pipeline.plan.unfold import plan
+from pipeline.grid import open_grid
+from pipeline.plan.preflight import disk_data, read_dataset, signature
 from pipeline.reports.console import summary
-from pipeline.storage.workspace import Workspace
+from pipeline.storage.workspace import Workspace, open_workspace
 
 
 def check_data(item: str) -> bool:
@@ -24,26 +24,26 @@ def check_data(item: str) -> bool:
     return _print_check(kind, DiskData.model_validate({"kind": kind, "path": path}))
 
 
-def check_experiment(path: Path, data: Sequence[str], weights: Sequence[str], workspace: Workspace) -> bool:
+def check_experiment(
+    path: Path, workspace: str | None, data: Sequence[str] | None, weights: Sequence[str] | None
+) -> bool:
     """Print what an experiment's datasets hold, then check it as `run` would.
 
     Args:
         path: The experiment's file.
-        data, weights: `NAME=PATH`, as of `run`.
         workspace: Remembers the datasets that are sound, so that `run` need not look again.
+        data, weights: `NAME=PATH`, as for `run`.
 
     Returns:
         Whether nothing is wrong.
     """
-    experiment = load_experiment(path, data, weights)
-    sound = [_print_check(name, data, workspace) for name, data in disk_data(experiment).items()]
+    experiment, place = load_experiment(path, data or [], weights or []), open_workspace(workspace)
+    sound = [_print_check(name, data, place) for name, data in disk_data(experiment).items()]
     if not all(sound):
         return False
-    fingerprints = preflight(experiment, workspace, print)
-    planned = plan(experiment, fingerprints, workspace.result)
-    require_fitting_weights(planned)
-    lacking = any(stage.lacks for stage in planned.stages.values())
-    print(f"{path} can run{', as far as nothing lacks' if lacking else ''}:\n{summary(planned)}")
+    grid = open_grid(path, workspace, data, weights, verify=True)
+    lacking = any(stage.lacks for stage in grid.plan.stages.values())
+    print(f"{path} can run{', as far as nothing lacks' if lacking else ''}:\n{summary(grid.plan)}")
     return True
 
 

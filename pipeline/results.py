@@ -1,12 +1,73 @@
-"""What stages give back: results, reports of epochs, failures."""
+"""What stages give back: results, reports of epochs, and how an attempt at a stage ended."""
 
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
+# A published result, as `result.json` holds it.
 Result = dict[str, Any]
-
-
+# The numbers of one epoch.
 Report = dict[str, Any]
-Ended = dict[str, Any]
 
 
-Failure = dict[str, Any]
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong in an attempt at a stage.
+
+    Attributes:
+        message: One sentence or more.
+        traceback: Where it went wrong, if a Python exception was the reason.
+        log: The end of what the process had written to its log.
+        retry: What may help: to try `again`, to try `alone` on a whole GPU, or nothing (None).
+        time: When, in seconds since the epoch; None as long as nobody has recorded the failure.
+    """
+
+    message: str
+    traceback: str = ""
+    log: str = ""
+    retry: Literal["again", "alone"] | None = None
+    time: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values that `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Any) -> "Failure":
+        """Read what `to_json` gave, also of an older version that had fewer values.
+
+        Raises:
+            ValueError: The values have another shape.
+        """
+        if not isinstance(values, dict) or not isinstance(values.get("message"), str):
+            raise ValueError(f"a failure must be a mapping with a message, but got {values!r}.")
+        return cls(**{name: value for name, value in values.items() if name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class Done:
+    """The stage has a result."""
+
+    result: Result
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The attempt has failed."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The process was asked to end; the state is saved."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Another driver works at the stage."""
+
+    by: str | None
+
+
+# How an attempt at a stage ended.
+Ended = Done | Failed | Stopped | Held

@@ -4,8 +4,8 @@ import logging
 import os
 
 import ray
-from ray._private import ray_constants
 
+from pipeline.cluster.ray_private import stay_on_loopback
 from pipeline.config.parts import Resources, Share
 from pipeline.errors import RequestError
 from pipeline.plan.kinds import KINDS
@@ -23,8 +23,7 @@ def connect(address: str | None, resources: Resources) -> None:
         ray.init(address=address or "auto", log_to_driver=False)
         _warn_without_gpu(resources)
     else:
-        # Else Ray takes an address that other machines reach in the place of 127.0.0.1, and listens on all of them.
-        ray_constants.ENABLE_RAY_CLUSTER = False
+        stay_on_loopback()
         ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
         _require_resources(resources)
 
@@ -52,3 +51,20 @@ def _require_resources(resources: Resources) -> None:
                     f"a stage may ask for what this machine has, but resources.{kind}.{name} is {asked:g} "
                     f"and there are {found:g}."
                 )
+
+
+def share_of(resources: Resources, kind: str, *, alone: bool = False) -> dict[str, float]:
+    """Return what Ray reserves for a stage: `num_cpus` and `num_gpus`.
+
+    `auto` is looked up each time, since a cluster grows.
+
+    Args:
+        resources: Of the experiment.
+        kind: Of the stage.
+        alone: Whether the stage needs a whole GPU, because it found no room on a part of one.
+    """
+    share: Share = getattr(resources, kind)
+    gpus = share.gpus
+    if gpus == "auto":
+        gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
+    return {"num_cpus": share.cpus, "num_gpus": max(1.0, gpus) if alone else gpus}

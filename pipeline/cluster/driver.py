@@ -9,11 +9,14 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import ray
 
+from pipeline.cluster.board import Mailbox
+from pipeline.cluster.connect import share_of
+from pipeline.cluster.retries import ATTEMPTS, Attempts
 from pipeline.cluster.watcher import (
     DONE,
     ELSEWHERE,
@@ -26,28 +29,23 @@ from pipeline.cluster.watcher import (
     Outcome,
     Watcher,
 )
-from pipeline.cluster.worker import Board, probe_device, run_task
-from pipeline.config.parts import Share
-from pipeline.errors import RequestError
+from pipeline.cluster.worker import probe_device, run_task
+from pipeline.errors import ClusterLost, RequestError
 from pipeline.plan.estimate import longest_paths
+from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan, Stage, content_key
-from pipeline.results import Failure, Report
-from pipeline.stages.task import Task
+from pipeline.results import Done, Ended, Failed, Failure, Held, Report, Stopped
+from pipeline.stages.task import task_of
 from pipeline.storage.leases import holder_of
 from pipeline.storage.workspace import Workspace, stage_place
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 3  # of a stage, one after another, that bring it no further: then it has failed
 # Stages that wait for a place on the cluster: enough for any cluster to grow by, few enough that the longest path,
 # whose stages are ready last, does not queue behind all others.
 BACKLOG = 64
 # Seconds: between two tries of a workspace that does not answer, and how long a driver waits for it with nothing to do.
 AWAY_PAUSE, AWAY_LIMIT = 5.0, 3600.0
-
-
-class ClusterLost(RuntimeError):
-    """The driver has lost its own Ray; what is published and saved stays."""
 
 
 def run_plan(plan: Plan, workspace: Workspace, watchers: Sequence[Watcher], run: Any = run_task) -> Outcome:
@@ -81,14 +79,13 @@ class _Driver:
         self.paths = longest_paths(plan)
         self.failures: dict[str, Failure] = {}  # by key
         self.running: dict[Any, Stage] = {}
-        self.attempts: dict[str, _Attempts] = {}  # by key
+        self.attempts: dict[str, Attempts] = {}  # by key
         self.specs: dict[str, dict[str, Any]] = {}  # by stage, as soon as they are known
-        self.board = Board.remote()  # type: ignore[attr-defined]
-        self.fetch: Any = None  # what the board was asked and has not answered
+        self.mailbox = Mailbox()
         self.away_since: float | None = None  # when the workspace stopped answering, by this process's monotonic clock
         self.next_release = 0.0  # by the same clock
         if any(plan.of_kind("measure")):
-            probe = probe_device.options(**self._share("measure"))
+            probe = probe_device.options(**share_of(plan.experiment.resources, "measure"))
             plan.name_device(ray.get(probe.remote()))
 
     def run(self) -> Outcome:
@@ -149,7 +146,7 @@ class _Driver:
                 continue
             lost = next((n for n in stage.needs.values() if self.states[n] in (FAILED, SKIPPED)), None)
             if lost is not None:
-                self._fail(stage, {"message": f"not run, since `{lost}` failed"}, SKIPPED)
+                self._fail(stage, Failure(f"not run, since `{lost}` failed"), SKIPPED)
             elif self._binds(stage):
                 if stage.result is not None:
                     self._finish(stage, stage.result)
@@ -169,7 +166,7 @@ class _Driver:
             if spec is None:
                 return False
             stage.key = content_key(stage.kind, spec)
-            self.attempts.setdefault(stage.key, _Attempts())
+            self.attempts.setdefault(stage.key, Attempts())
             stage.result = stage.result or self.workspace.result(stage.kind, stage.key)
             self.specs[stage.name] = spec  # last: the workspace may not have answered
         return True
@@ -178,11 +175,10 @@ class _Driver:
         limit = self.plan.experiment.resources.max_concurrent
         if limit is not None and len(self.running) >= limit:
             return False
-        # Times are compared with one another: nothing else of this grid may run beside a measurement.
-        if self.running and "measure" in (stage.kind, *(other.kind for other in self.running.values())):
+        if self.running and any(KINDS[other.kind].alone for other in (stage, *self.running.values())):
             return False
         queued = sum(self.states[other.name] == QUEUED for other in self.running.values())
-        return queued < BACKLOG and time.monotonic() >= self.attempts[str(stage.key)].not_before
+        return queued < BACKLOG and self.attempts[str(stage.key)].due
 
     def _start(self, stage: Stage) -> None:
         """Submit a stage, unless it is done or another driver is at it."""
@@ -196,20 +192,12 @@ class _Driver:
         if attempts.newest is None:
             attempts.newest = self.workspace.newest_checkpoint(stage.kind, key)
         experiment, spec = self.plan.experiment, self.specs[stage.name]
-        share = self._share(stage.kind, alone=attempts.alone)
-        task = Task(
-            stage.kind,
-            key,
-            spec,
-            inputs={role: self.results[name] for role, name in stage.needs.items()},
-            location=stage.location,
-            checkpoint_every=experiment.checkpoint_every,
-            lease_seconds=experiment.resources.lease_seconds,
-            share=share,
-        )
+        share = share_of(experiment.resources, stage.kind, alone=attempts.alone)
+        task = task_of(stage, spec, self.results, experiment, share)
         # Several workers ask for their shares themselves; the process that waits for them takes none.
         options = {"name": stage.name, **({"num_cpus": 0} if spec.get("workers", 1) > 1 else share)}
-        reference = self.run_task.options(**options).remote(self.workspace.address, task, self.board, self.holder)
+        submit = self.run_task.options(**options).remote
+        reference = submit(self.workspace.address, task, self.mailbox.board, self.holder)
         self.running[reference] = stage
         self.states[stage.name] = QUEUED
         return None
@@ -218,16 +206,7 @@ class _Driver:
         """Pass on what workers have posted."""
         by_key = {stage.key: stage for stage in self.running.values()}
         reports: dict[str, list[Report]] = {}
-        self.fetch = self.fetch or self.board.fetch.remote()
-        answered, _ = ray.wait([self.fetch], timeout=0.5)
-        if not answered:
-            return  # its node may be lost: nothing waits for it
-        fetch, self.fetch = self.fetch, None
-        try:
-            posted = ray.get(fetch)
-        except ray.exceptions.RayError:
-            return  # it restarts; what it held is in the results too
-        for key, report in posted:
+        for key, report in self.mailbox.posts():
             stage = by_key.get(key)
             if stage is None:
                 continue
@@ -242,68 +221,64 @@ class _Driver:
     def _settle(self, reference: Any) -> None:
         stage = self.running.pop(reference)
         try:
-            ended = ray.get(reference)
+            ended: Ended = ray.get(reference)
         except ray.exceptions.RayTaskError as error:  # outside of what `execute` catches
             cause = error.cause
             away = isinstance(cause, OSError)
             message = f"the workspace cannot be used: {cause}" if away else f"{type(cause).__name__}: {cause}"
-            ended = {"failure": {"message": message, "traceback": str(error), "retry": "again" if away else None}}
+            ended = Failed(Failure(message, traceback=str(error), retry="again" if away else None))
         except ray.exceptions.LocalRayletDiedError:
             # Of this driver: nothing it submits will ever run, and no stage is to blame.
             raise ClusterLost("Ray on this machine has died: run the same command again, it goes on.") from None
         except ray.exceptions.RayError as error:
             message = f"the stage's worker was lost: {error}".splitlines()[0]
-            ended = {"failure": {"message": message, "retry": "again"}}
-        if "result" in ended:
-            self._finish(stage, ended["result"])
-        elif "held" in ended:
-            self._wait_for_other(stage)
-        else:
-            self._after_failure(
-                stage, ended.get("failure") or {"message": "asked to end: its state is saved", "retry": "again"}
-            )
+            ended = Failed(Failure(message, retry="again"))
+        match ended:
+            case Done(result):
+                self._finish(stage, result)
+            case Held():
+                self._wait_for_other(stage)
+            case Stopped():
+                self._after_failure(stage, Failure("asked to end: its state is saved", retry="again"))
+            case Failed(failure):
+                self._after_failure(stage, failure)
 
     def _after_failure(self, stage: Stage, failure: Failure) -> None:
         """Try again what may succeed; all else has failed."""
         key = str(stage.key)
         attempts = self.attempts[key]
-        retry, message = failure.get("retry"), failure["message"]
-        if retry == "alone" and not attempts.alone:
+        if failure.retry == "alone" and not attempts.alone:
             attempts.alone = True
-        elif retry != "again":
+        elif failure.retry != "again":
             return self._give_up(stage, failure)
         elif not self._may_try_again(stage, attempts):
-            return self._give_up(stage, {**failure, "message": f"{message} ({ATTEMPTS} attempts got no further)"})
+            message = f"{failure.message} ({ATTEMPTS} attempts got no further)"
+            return self._give_up(stage, replace(failure, message=message))
         self.states[stage.name] = WAITING
-        self._tell("retried", stage, message)
+        self._tell("retried", stage, failure.message)
         return None
 
     def _give_up(self, stage: Stage, failure: Failure) -> None:
         key = str(stage.key)
-        if "time" not in failure:  # nobody was left to record it
-            failure = {**failure, "time": time.time()}
+        if failure.time is None:  # nobody was left to record it
+            failure = replace(failure, time=time.time())
             with contextlib.suppress(OSError):
                 self.workspace.record_failure(self.workspace.begin(stage.kind, key), failure)
         self.failures[key] = failure
         self._fail(stage, failure)
 
-    def _may_try_again(self, stage: Stage, attempts: "_Attempts") -> bool:
-        """Only attempts that brought no newer checkpoint count."""
+    def _may_try_again(self, stage: Stage, attempts: Attempts) -> bool:
         try:
             newest = self.workspace.newest_checkpoint(stage.kind, str(stage.key))
         except OSError:
             # Nobody can tell how far it got. It starts again when the workspace answers, and counts from there.
             attempts.newest = None
             return True
-        attempts.fruitless = 0 if newest > (attempts.newest or 0.0) else attempts.fruitless + 1
-        attempts.newest = newest
-        attempts.not_before = time.monotonic() + (2.0**attempts.fruitless - 1)
-        return attempts.fruitless < ATTEMPTS
+        return attempts.may_try_again(newest)
 
     def _wait_for_other(self, stage: Stage) -> None:
         self.states[stage.name] = ELSEWHERE
-        wait = min(5.0, self.plan.experiment.resources.lease_seconds / 4)
-        self.attempts[str(stage.key)].not_before = time.monotonic() + wait
+        self.attempts[str(stage.key)].wait(min(5.0, self.plan.experiment.resources.lease_seconds / 4))
 
     def _finish(self, stage: Stage, result: dict[str, Any]) -> None:
         stage.result = self.results[stage.name] = result
@@ -317,28 +292,3 @@ class _Driver:
     def _tell(self, event: str, *arguments: Any) -> None:
         for watcher in self.watchers:
             getattr(watcher, event)(*arguments)
-
-    def _share(self, kind: str, *, alone: bool = False) -> dict[str, float]:
-        """What Ray reserves for a stage; looked at each time, since a cluster grows."""
-        share: Share = getattr(self.plan.experiment.resources, kind)
-        gpus = share.gpus
-        if gpus == "auto":
-            gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
-        return {"num_cpus": share.cpus, "num_gpus": max(1.0, gpus) if alone else gpus}
-
-
-@dataclass
-class _Attempts:
-    """How the attempts at one piece of work went.
-
-    Attributes:
-        fruitless: How many in a row saved no newer state.
-        newest: When a state was last saved before the latest attempt, by the store's clock.
-        alone: Whether it needs a whole GPU: it found no room on a shared one.
-        not_before: When it may be tried next, by this process's monotonic clock.
-    """
-
-    fruitless: int = 0
-    newest: float | None = None
-    alone: bool = False
-    not_before: float = 0.0

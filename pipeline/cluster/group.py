@@ -3,13 +3,14 @@
 import tempfile
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from pipeline.cluster.ray_private import free_placement_group, hold_placement_group
-from pipeline.results import Ended, Report
+from pipeline.cluster.ray_private import Notice, free_placement_group, hold_placement_group
+from pipeline.results import Done, Ended, Failed, Failure, Report
 from pipeline.stages.attempt import run_attempt
 from pipeline.stages.task import Task
 from pipeline.storage.workspace import Workspace
@@ -27,7 +28,7 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
         report: Called with each epoch's report, of the first rank.
 
     Returns:
-        As `pipeline.stages.execute`.
+        How the attempt ended.
     """
     relay: Any = ray.remote(num_cpus=0)(_Relay).remote(report)
     free_placement_group(task.key)  # of an attempt whose own process was lost
@@ -57,14 +58,14 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
             ended = _ended(trainer, relay)
         except ray.exceptions.RayError as error:  # Train's controller has died, or the relay: neither is tried again
             lost = str(error).splitlines()[0]
-            ended = {"failure": {"message": f"Ray Train was lost: {lost}", "retry": "again"}}
+            ended = Failed(Failure(f"Ray Train was lost: {lost}", retry="again"))
         finally:
             free_placement_group(task.key)
     if ended is not None:
         return ended
     published = workspace.result(task.kind, task.key)
     assert published is not None
-    return {"result": published}
+    return Done(published)
 
 
 def _ended(trainer: TorchTrainer, relay: Any) -> Ended | None:
@@ -77,7 +78,7 @@ def _ended(trainer: TorchTrainer, relay: Any) -> Ended | None:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         ended: Ended | None = ray.get(relay.ended.remote())
-        return ended or {"failure": {"message": f"a worker was lost: {_last_line(error)}", "retry": "again"}}
+        return ended or Failed(Failure(f"a worker was lost: {_last_line(error)}", retry="again"))
     return None
 
 
@@ -107,7 +108,6 @@ def _work(config: dict[str, Any]) -> None:
     from torch import distributed
 
     from msinet.ranks import Ranks
-    from pipeline.cluster.ray_private import Notice
 
     if torch.cuda.is_available():
         torch.cuda.set_device(ray.train.torch.get_device())
@@ -125,10 +125,10 @@ def _work(config: dict[str, Any]) -> None:
     notice = Notice({config["node"], *nodes})
     # Train runs this in a thread, where SIGTERM does not arrive.
     ended = run_attempt(Workspace(config["address"]), config["task"], report, notice, ranks=ranks)
-    failure = ended.get("failure")
-    if failure and ("gloo" in failure["traceback"] or "NCCL" in failure["traceback"]):
-        failure["retry"] = "again"  # another rank has died; this one was told by its connection
-    if failure or "stopped" in ended:
+    if isinstance(ended, Failed) and ("gloo" in ended.failure.traceback or "NCCL" in ended.failure.traceback):
+        # Another rank has died; this one was told by its connection.
+        ended = Failed(replace(ended.failure, retry="again"))
+    if not isinstance(ended, Done):
         ray.get(relay.end.remote(ended))
         raise RuntimeError("this rank has ended too early")  # ends the other ranks, which wait for this one
 

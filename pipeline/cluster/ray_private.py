@@ -1,17 +1,26 @@
-"""Every name of Ray's that is not public, each with the reason why it is used."""
+"""Every name of Ray's that is not public, each with the reason why it is used.
+
+`tests/pipeline/test_ray_private.py` uses all of them, and fails when a new release of Ray lacks one.
+"""
 
 import contextlib
 import time
 from collections.abc import Collection
 
 import ray
+from ray._private import ray_constants
+from ray._private.state import state
 from ray._raylet import PlacementGroupID
 from ray.experimental import internal_kv
 from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group
 
+HELD = "msinet-groups"  # the namespace of Ray's key-value store that says what the workers of a stage occupy
+
 
 class Notice:
-    """Whether a node is about to be taken away, as Ray learns of spot machines; asks every two seconds.
+    """Says whether a node is about to be taken away, as Ray learns of spot machines. It asks every two seconds.
+
+    Private, because Ray has no public way to ask; Ray Train asks in the same way.
 
     Args:
         nodes: Ray's ids of the nodes; by default this process's own.
@@ -23,30 +32,55 @@ class Notice:
         self._leaving = False
 
     def __call__(self) -> bool:
-        """The latest answer; False where Ray does not answer."""
+        """Return the latest answer; False where Ray does not answer."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + 2.0
-            with contextlib.suppress(Exception):  # a courtesy of Ray's own internals: Ray Train asks so too
-                self._leaving = not self._nodes.isdisjoint(ray._private.state.state.get_draining_nodes())
+            with contextlib.suppress(Exception):  # without an answer there is no notice
+                self._leaving = not self._nodes.isdisjoint(draining_nodes())
         return self._leaving
 
 
-HELD = "msinet-groups"  # the namespace of Ray's own store in which a stage's key leads to what its workers occupy
+def draining_nodes() -> Collection[str]:
+    """Return the ids of the nodes that are about to be taken away."""
+    nodes: dict[str, int] = state.get_draining_nodes()
+    return nodes.keys()
 
 
-def hold_placement_group(key: str) -> None:
-    """Note what the workers of a stage occupy."""
+def stay_on_loopback() -> None:
+    """Have a Ray that is started on this machine listen on 127.0.0.1 only.
+
+    Private, because the public option alone does not do it: Ray replaces 127.0.0.1 by an address that other machines
+    reach, and then listens on all addresses.
+    """
+    ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+def keep_aws_keys_from_tune() -> None:
+    """Keep Ray Tune from handing the driver's AWS keys to its trials.
+
+    Private, because there is no option. The keys would stand in Ray's logs; trials find them where other stages do.
+    """
+    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
+
+    ENV_VARS_TO_PROPAGATE.difference_update([name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")])
+
+
+def hold_placement_group(name: str) -> None:
+    """Note under a name which placement group this worker of Ray Train belongs to.
+
+    Private, because a placement group can be found again only by its id, and Ray's key-value store is not public.
+    """
     group = get_current_placement_group()
     assert group is not None
-    internal_kv._internal_kv_put(key, group.id.binary(), namespace=HELD)
+    internal_kv._internal_kv_put(name, group.id.binary(), namespace=HELD)
 
 
-def free_placement_group(key: str) -> None:
-    """Free what an attempt at a stage occupied, if it still does.
+def free_placement_group(name: str) -> None:
+    """Free the placement group that was noted under a name, if there is one.
 
-    Train does so itself, unless its controller dies; what it has for that case needs Ray's dashboard.
+    Ray Train does so itself, unless its controller dies; what it has for that case needs Ray's dashboard.
     """
-    held = internal_kv._internal_kv_get(key, namespace=HELD)
+    held = internal_kv._internal_kv_get(name, namespace=HELD)
     if held is not None:
         remove_placement_group(PlacementGroup(PlacementGroupID(held)))
-        internal_kv._internal_kv_del(key, namespace=HELD)
+        internal_kv._internal_kv_del(name, namespace=HELD)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from pipeline.plan.stage import Stage
 from pipeline.results import Failure, Report
@@ -13,8 +12,8 @@ ELSEWHERE = "elsewhere"  # another driver on this workspace works at it
 FAILED, SKIPPED, LACKING = "failed", "skipped", "lacking"
 
 
-class Watcher(Protocol):
-    """Who wants to know what happens; must not raise and must not block."""
+class Watcher:
+    """Is told what happens; does nothing by itself. Methods must not raise and must not block."""
 
     def started(self, stage: Stage) -> None:
         """A worker has begun the stage."""
@@ -37,10 +36,10 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: stage names by state."""
+    """How a run ended: the state of each stage by name."""
 
     states: dict[str, str]
 
     def names(self, state: str) -> list[str]:
-        """The stages in one state, in the plan's order."""
+        """Return the stages in one state, in the plan's order."""
         return [name for name, its_state in self.states.items() if its_state == state]

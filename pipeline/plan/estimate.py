@@ -6,10 +6,12 @@ from typing import Any
 from msinet.data.splits import parse_split
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData
+from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan, Stage
 from pipeline.results import Result
 
 TRAIN = "train"
+TRAINED = [name for name, kind in KINDS.items() if kind.trains]
 # Seconds of one core of a 2 GHz AMD EPYC for a pixel of a training image, as measured in float32 with torch 2.13 on
 # batches of 16 at 256×128. A search step updates α on a second image.
 CORE_SECONDS = {"search": 1.89e-5, "msinet": 1.01e-5, "resnet50": 2.44e-5, "osnet": 8.1e-6}
@@ -26,7 +28,7 @@ def device_hours(plan: Plan, measured: Mapping[str, Sequence[Result]]) -> str:
         plan: Resolved.
         measured: Finished searches and retrainings of the workspace, by kind, the newest first.
     """
-    left = [stage for kind in ("search", "retrain") for stage in plan.of_kind(kind) if not stage.result]
+    left = [stage for kind in TRAINED for stage in plan.of_kind(kind) if not stage.result]
     if not left:
         return "no search or retraining is left"
     rates = {stage.name: _rate(stage, measured.get(stage.kind, ())) for stage in left}
@@ -115,6 +117,6 @@ def longest_paths(plan: Plan) -> dict[str, float]:
 
 
 def _work(plan: Plan, stage: Stage) -> float:
-    if stage.kind not in ("search", "retrain"):
+    if stage.kind not in TRAINED:
         return 1.0  # minutes beside hours
     return 1.0 + _pixels(plan, stage) * CORE_SECONDS[stage.settings.get("network", stage.kind)]

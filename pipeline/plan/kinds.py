@@ -1,35 +1,84 @@
-"""The kinds of stages, and the files that their results consist of."""
+"""The kinds of stages: one entry each, and the names of the files that their results consist of.
+
+What a kind does stands in `pipeline/stages/<kind>.py`, in the function `run`; what one stage of it occupies stands in
+`resources.<kind>` of an experiment.
+"""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
-
-KINDS = ("prepare", "search", "retrain", "evaluate", "measure", "picture")
-# Raise a number when the same specification starts to mean another result.
-SCHEMA = {"prepare": 3, "search": 4, "retrain": 4, "evaluate": 4, "measure": 2, "picture": 2}
-# What the result of a needed stage adds to a specification, by the role it is needed in.
-CONTRIBUTION: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "source_data": lambda result: result["train_fingerprint"],  # test images decide nothing about a training
-    "target_data": lambda result: {"fingerprint": result["fingerprint"], "protocol": result["protocol"]},
-    "genotype": lambda result: result["genotype"],
-    "model": lambda result: result["key"],
-    "other_model": lambda result: result["key"],
-    "evaluation": lambda result: result["key"],
-    "other_evaluation": lambda result: result["key"],
-}
-
 
 SHARDS, WEIGHTS, HISTORY = "shards", "weights.safetensors", "history.jsonl"
 GENOTYPE, SPLIT = "genotype.json", "split.parquet"
 PER_QUERY, EMBEDDING = "per_query.parquet", "embedding.safetensors"
 PICTURES = ("ranked_lists.png", "activation_maps.png")
 
+Contribution = Callable[[Mapping[str, Any]], Any]
 
-# Files of a result that its run shows, by kind; the others stay where `WEIGHTS_TAG` says.
-ARTIFACTS: dict[str, tuple[str, ...]] = {
-    "prepare": (),
-    "search": (GENOTYPE, HISTORY, SPLIT),
-    "retrain": (HISTORY,),
-    "evaluate": (PER_QUERY,),
-    "measure": (),
-    "picture": PICTURES,
+
+def _no_outcome(result: Mapping[str, Any]) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the pipeline must know about all stages of one kind.
+
+    Attributes:
+        schema: Part of every key. Raise it when the same specification starts to mean another result.
+        contribution: What the result adds to the specification of a stage that needs it, by the role in which it is
+            needed.
+        artifacts: Files of a result that its run in MLflow shows. The others stay in the workspace.
+        trains: Whether it trains for epochs: plans estimate its hours.
+        scored: Whether the result's `metrics` are scores of a network, which MLflow shows.
+        alone: Whether nothing else of the grid may run at the same time.
+        outcome: Text that follows the stage's name in the line that says that it is done.
+    """
+
+    schema: int
+    contribution: Mapping[str, Contribution] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
+    trains: bool = False
+    scored: bool = False
+    alone: bool = False
+    outcome: Callable[[Mapping[str, Any]], str] = _no_outcome
+
+
+def _key(result: Mapping[str, Any]) -> Any:
+    return result["key"]
+
+
+def _scores(result: Mapping[str, Any]) -> str:
+    metrics = result["metrics"]
+    return f": mAP {100 * metrics['mAP']:.1f} %, rank-1 {100 * metrics['rank1']:.1f} %"
+
+
+KINDS: dict[str, Kind] = {
+    "prepare": Kind(
+        schema=3,
+        contribution={
+            "source_data": lambda result: result["train_fingerprint"],  # test images decide nothing about a training
+            "target_data": lambda result: {"fingerprint": result["fingerprint"], "protocol": result["protocol"]},
+        },
+    ),
+    "search": Kind(
+        schema=4,
+        contribution={"genotype": lambda result: result["genotype"]},
+        artifacts=(GENOTYPE, HISTORY, SPLIT),
+        trains=True,
+        outcome=lambda result: f": {result['genotype']}",
+    ),
+    "retrain": Kind(schema=4, contribution={"model": _key, "other_model": _key}, artifacts=(HISTORY,), trains=True),
+    "evaluate": Kind(
+        schema=4,
+        contribution={"evaluation": _key, "other_evaluation": _key},
+        artifacts=(PER_QUERY,),
+        scored=True,
+        outcome=_scores,
+    ),
+    "measure": Kind(schema=2, scored=True, alone=True),  # times are compared with one another
+    "picture": Kind(schema=2, artifacts=PICTURES),
 }
+
+# The same by role alone, since a role is of one kind.
+CONTRIBUTION = {role: contribute for kind in KINDS.values() for role, contribute in kind.contribution.items()}

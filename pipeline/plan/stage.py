@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan.kinds import CONTRIBUTION, SCHEMA
+from pipeline.plan.kinds import CONTRIBUTION, KINDS
 from pipeline.results import Result
 
 _UNKNOWN = None  # a fingerprint or a device that is not known yet
@@ -66,7 +66,7 @@ class Stage:
 
 def content_key(kind: str, spec: Mapping[str, Any]) -> str:
     """The key of a stage: a hash of its kind, that kind's schema version, and its specification."""
-    return content_hash({"kind": kind, "schema": SCHEMA[kind], "spec": spec})
+    return content_hash({"kind": kind, "schema": KINDS[kind].schema, "spec": spec})
 
 
 def content_hash(value: Any) -> str:

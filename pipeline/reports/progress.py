@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
 
-from pipeline.cluster.watcher import DONE, ELSEWHERE, FAILED, LACKING, QUEUED, RUNNING, SKIPPED, WAITING
+from pipeline.cluster.watcher import DONE, ELSEWHERE, FAILED, LACKING, QUEUED, RUNNING, SKIPPED, WAITING, Watcher
+from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Stage
 from pipeline.results import Failure, Report
 
 
-class Progress:
+class Progress(Watcher):
     """Prints what ends, and every `interval` seconds what is running.
 
     Args:
@@ -40,12 +41,12 @@ class Progress:
         self.latest.pop(stage.name, None)
         assert stage.result is not None
         how = f"in {clock(stage.result['seconds'])}" if stage.name in self.started_here else "was done before"
-        self._print(f"done    {stage.name} {how}{_outcome(stage)}")
+        self._print(f"done    {stage.name} {how}{KINDS[stage.kind].outcome(stage.result)}")
 
     def failed(self, stage: Stage, failure: Failure) -> None:
         """One line for a stage that has failed."""
         self.latest.pop(stage.name, None)
-        self._print(f"FAILED  {stage.name}: {failure['message']}")
+        self._print(f"FAILED  {stage.name}: {failure.message}")
 
     def retried(self, stage: Stage, reason: str) -> None:
         """One line for a stage that is tried again."""
@@ -87,13 +88,3 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def _outcome(stage: Stage) -> str:
-    result = stage.result or {}
-    if stage.kind == "search":
-        return f": {result['genotype']}"
-    if stage.kind == "evaluate":
-        metrics = result["metrics"]
-        return f": mAP {100 * metrics['mAP']:.1f} %, rank-1 {100 * metrics['rank1']:.1f} %"
-    return ""

@@ -1,6 +1,7 @@
 """One attempt at a stage: from a task to files and a published result, or to a recorded failure.
 
-`execute` is all that Ray runs; it needs no Ray itself."""
+`execute` is all that Ray runs; it needs no Ray itself.
+"""
 
 import contextlib
 import re
@@ -12,19 +13,17 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
-from pipeline.results import Ended, Report, Result
-from pipeline.stages.evaluate import run_evaluate
-from pipeline.stages.measure import run_measure
-from pipeline.stages.picture import run_picture
-from pipeline.stages.prepare import run_prepare
-from pipeline.stages.retrain import run_retrain
-from pipeline.stages.search import run_search
-from pipeline.stages.task import AfterEpoch, Context, Stopped, Task
+from pipeline.results import Done, Ended, Failed, Failure, Held, Report, Result, Stopped
+from pipeline.stages.task import AfterEpoch, Context, StopRequested, Task
 from pipeline.storage import leases
 from pipeline.storage.workspace import Workspace, stage_place
+
+if TYPE_CHECKING:
+    from msinet.ranks import Ranks
 
 # What CUDA and its libraries say where torch's own allocator was not asked, and so raises no OutOfMemoryError.
 NO_ROOM = re.compile(r"CUDA error: out of memory|CU[A-Z]+_STATUS_\w*ALLOC\w*_FAILED")
@@ -34,42 +33,44 @@ def execute(
     address: str,
     task: Task,
     report: Callable[[Report], None],
+    *,
     holder: str = "",
-    after_epoch: AfterEpoch | None = None,
     notice: Callable[[], bool] = lambda: False,
+    after_epoch: AfterEpoch | None = None,
+    attempt: "RunAttempt | None" = None,
 ) -> Ended:
-    """Run a stage and publish its result; an error is recorded and returned, not raised.
+    """Run a stage under a lease and publish its result. An error is recorded and returned, not raised.
 
     Args:
         address: Of the workspace.
         task: What to do.
         report: Called with each epoch's report.
-        holder: Who asks for it, and holds the stage's lease meanwhile; the same for all attempts of one driver.
+        holder: Who asks for the stage and holds its lease meanwhile; the same for all attempts of one driver.
+        notice: Says whether this machine is about to be taken away; asked after every step.
         after_epoch: May look at the network after each epoch of a search or a training, without changing anything.
-        notice: Whether this machine is about to be taken away; asked after every step.
+        attempt: Makes the attempt, once the lease is held; by default `run_attempt`, in this process.
 
     Returns:
-        `{"result": …}`; `{"failure": {"message", "traceback", "log", "retry"}}`, where `retry` is `"again"` for what
-        may pass by itself, `"alone"` for a GPU without room, or None; `{"stopped": True}` after SIGTERM or a notice;
-        or `{"held": holder}` while another driver works at the stage.
+        How the attempt ended.
     """
     workspace = Workspace(address)
     published = workspace.result(task.kind, task.key)
     if published is not None:
-        return {"result": published}
+        return Done(published)
     place = f"{stage_place(task.kind, task.key)}/leases"
     lease = leases.take(workspace.store, place, holder or uuid.uuid4().hex, task.lease_seconds)
     if lease is None:
-        return {"held": leases.holder_of(workspace.store, place)}
+        return Held(leases.holder_of(workspace.store, place))
     with lease, _stop_on_sigterm() as stop:
-        published = workspace.result(task.kind, task.key)  # by who held the lease until just now
+        published = workspace.result(task.kind, task.key)  # the former holder of the lease may just have published it
         if published is not None:
-            return {"result": published}
-        if task.spec.get("workers", 1) > 1:
-            from pipeline.cluster.group import run_group
-
-            return run_group(workspace, task, report)
+            return Done(published)
+        if attempt is not None:
+            return attempt(workspace, task, report)
         return run_attempt(workspace, task, report, lambda: stop.is_set() or notice(), after_epoch)
+
+
+RunAttempt = Callable[[Workspace, Task, Callable[[Report], None]], Ended]
 
 
 def run_attempt(
@@ -78,39 +79,45 @@ def run_attempt(
     report: Callable[[Report], None],
     stop: Callable[[], bool],
     after_epoch: AfterEpoch | None = None,
-    ranks: Any = None,
+    ranks: "Ranks | None" = None,
 ) -> Ended:
-    """One try at a stage whose lease is held, here or as one of several ranks; as `execute`.
+    """Make one attempt at a stage whose lease is held, in this process alone or as one of several ranks.
 
     Returns:
-        As `execute`; of ranks the first publishes, the others return `{}`.
+        How the attempt ended. Only the first of several ranks publishes; the result of the others is its own part.
     """
     tail = LogTail()
     attempt = workspace.begin(task.kind, task.key)
     started = time.time()
     try:
-        part = RUN[task.kind](Context(task, workspace, attempt, report, stop, after_epoch, ranks))
+        part = runner_of(task.kind)(Context(task, workspace, attempt, report, stop, after_epoch, ranks))
         if ranks and ranks.rank > 0:
             shutil.rmtree(attempt.folder)
-            return {}
+            return Done(part)
         result = {**part, "spec": task.spec, "started": started, "seconds": time.time() - started}
-        return {"result": workspace.publish(attempt, result)}
-    except Stopped:
-        return {"stopped": True}
+        return Done(workspace.publish(attempt, result))
+    except StopRequested:
+        return Stopped()
     except Exception as error:
-        failure = {
-            "message": f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}",
-            "traceback": traceback.format_exc(),
-            "log": tail.read(),
-            "retry": _remedy(error),
-            "time": time.time(),
-        }
+        failure = Failure(
+            f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
+            log=tail.read(),
+            retry=_remedy(error),
+            time=time.time(),
+        )
         with contextlib.suppress(OSError):  # the store may be what failed
             workspace.record_failure(attempt, failure)
-        return {"failure": failure}
+        return Failed(failure)
 
 
-def _remedy(error: Exception) -> str | None:
+def runner_of(kind: str) -> Callable[[Context], Result]:
+    """Return the function `run` of a kind's module, which is imported only where a stage of the kind runs."""
+    run: Callable[[Context], Result] = import_module(f"pipeline.stages.{kind}").run
+    return run
+
+
+def _remedy(error: Exception) -> Literal["again", "alone"] | None:
     """What may help against an error: nothing against a bug or bad data."""
     # A host without memory kills the process: these are of a GPU.
     if type(error).__name__ == "OutOfMemoryError" or (isinstance(error, RuntimeError) and NO_ROOM.search(f"{error}")):
@@ -153,13 +160,3 @@ class LogTail:
                 file.seek(max(start, path.stat().st_size - self.LENGTH))
                 texts.append(file.read().decode(errors="replace"))
         return "".join(texts)[-self.LENGTH :]
-
-
-RUN: dict[str, Callable[[Context], Result]] = {
-    "prepare": run_prepare,
-    "search": run_search,
-    "retrain": run_retrain,
-    "evaluate": run_evaluate,
-    "measure": run_measure,
-    "picture": run_picture,
-}

@@ -8,9 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+import safetensors.torch
+from torch import distributed, nn
+
+from msinet.engine.state import load_state, save_state
+from msinet.recipes import BatchRecipe
 from pipeline.plan.kinds import HISTORY, WEIGHTS
 from pipeline.results import Report, Result
-from pipeline.stages.task import Context, Stopped
+from pipeline.stages.task import Context, StopRequested
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +23,7 @@ log = logging.getLogger(__name__)
 def run_epochs(
     context: Context, loop: Any, epochs: Callable[[Any, Callable[[], None]], Iterator[Any]], total: int
 ) -> list[Report]:
-    """Run a loop to its end, from the newest state that any attempt saved; the history of all its epochs."""
-    from msinet.engine.state import load_state, save_state
-
+    """Run a loop to its end, from the newest state that any attempt saved; return the history of all its epochs."""
     history: list[Report] = []
     for place in _agreed(context, context.workspace.checkpoints(context.task.kind, context.task.key)):
         try:
@@ -58,7 +61,7 @@ def run_epochs(
         if ending or time.monotonic() - saved >= context.task.checkpoint_every:
             save_if_possible(ending)
         if ending:
-            raise Stopped
+            raise StopRequested
 
     for report in epochs(loop, after_step):
         history.append(_plain(report))
@@ -75,14 +78,13 @@ def _agreed(context: Context, places: list[str]) -> list[str]:
     """What the first rank found: another may look a moment later."""
     if not context.ranks:
         return places
-    from torch import distributed
 
     told = [places]
     distributed.broadcast_object_list(told, src=0)
     return told[0]
 
 
-def effort(history: list[Report], recipe: Any) -> Result:
+def effort(history: list[Report], recipe: BatchRecipe) -> Result:
     """Training images seen and the seconds that took: what later plans estimate from."""
     return {
         "images": recipe.batch_size * sum(line["steps"] for line in history),
@@ -98,9 +100,8 @@ def _plain(report: Any) -> Report:
     return values
 
 
-def save_weights(context: Context, model: Any) -> None:
-    import safetensors.torch
-
+def save_weights(context: Context, model: nn.Module) -> None:
+    """Write the weights of a network into the attempt's folder."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     partial = context.attempt.folder / f"{WEIGHTS}.{os.getpid()}.partial"
     safetensors.torch.save_file(state, partial)

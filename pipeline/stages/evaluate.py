@@ -3,17 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.torch
+
+from msinet.engine.evaluate import embed, rank_records
+from msinet.engine.held_out import rank_others
 from pipeline.plan.kinds import EMBEDDING, PER_QUERY
 from pipeline.results import Result
 from pipeline.stages.inputs import device_of, divide_held_out, image_store, packed_dataset, records_of, trained_network
 from pipeline.stages.task import Context
 
 
-def run_evaluate(context: Context) -> Result:
+def run(context: Context) -> Result:
     """Rank a target's gallery for each of its queries; the embeddings stay, queries first, each side by path."""
-    import safetensors.torch
-
-    from msinet.engine.evaluate import embed, rank_records
 
     spec, device = context.spec, device_of(context.spec)
     trained = context.task.inputs["model"]
@@ -38,8 +41,6 @@ def run_evaluate(context: Context) -> Result:
 
 def evaluate_held_out(context: Context, model: Any) -> tuple[dict[str, float], dict[str, list[Any]]]:
     """Rank all other held-out training pictures for each of them; scores and their table as of `rank_records`."""
-    from msinet.engine.evaluate import embed
-    from msinet.engine.held_out import rank_others
 
     packed = packed_dataset(context, "source_data")
     _, records = divide_held_out(context, packed)
@@ -49,7 +50,5 @@ def evaluate_held_out(context: Context, model: Any) -> tuple[dict[str, float], d
 
 
 def _save_per_query(path: Path, per_query: dict[str, list[Any]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
     pq.write_table(pa.table(per_query), path)

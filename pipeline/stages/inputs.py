@@ -1,8 +1,29 @@
 """What stages read: published results, datasets, decoded pictures, batches, devices."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import safetensors.torch
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+
+from msinet.data.loaders import TrainBatches
+from msinet.data.packed import ImageStore, PackedDataset
+from msinet.data.records import Record, label_of
+from msinet.data.samplers import IdentityBatches
+from msinet.data.splits import (
+    SplitReport,
+    identity_split,
+    load_split,
+    parse_split,
+    saved_split_report,
+    split_report,
+)
+from msinet.models import build_model
+from msinet.ranks import ALONE, Ranks, synchronise_batch_norm
+from msinet.recipes import BatchRecipe
 from pipeline.plan.kinds import SHARDS, WEIGHTS
 from pipeline.plan.stage import content_of
 from pipeline.stages.task import Context
@@ -10,55 +31,45 @@ from pipeline.stages.task import Context
 T = TypeVar("T")
 
 
-def device_of(spec: dict[str, Any]) -> Any:
-    import torch
-
+def device_of(spec: Mapping[str, Any]) -> torch.device:
+    """Return the device of this process, and set the specification's number of CPU threads."""
     torch.set_num_threads(spec["threads"])
     # Ray's own helper names cuda:0 also on machines without one.
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def recipe_of(recipe: type[T], values: dict[str, Any]) -> T:
-    from pydantic import TypeAdapter
-
+def recipe_of(recipe: type[T], values: Mapping[str, Any]) -> T:
+    """Return the recipe with the values that a specification holds."""
     return TypeAdapter(recipe).validate_python(values)
 
 
-def trained_network(context: Context, role: str) -> Any:
-    """The network of a retraining, with its weights."""
-    import safetensors.torch
-
-    from msinet.models import build_model
-
+def trained_network(context: Context, role: str) -> nn.Module:
+    """Return the network of a retraining, with its weights."""
     trained = context.task.inputs[role]
     model = build_model(trained["network"], num_classes=trained["num_classes"], **trained["options"])
     model.load_state_dict(safetensors.torch.load_file(context.folder(role) / WEIGHTS))
     return model
 
 
-def packed_dataset(context: Context, role: str) -> Any:
-    from msinet.data.packed import PackedDataset
-
+def packed_dataset(context: Context, role: str) -> PackedDataset:
+    """Return a prepared dataset."""
     return PackedDataset(context.folder(role) / SHARDS)
 
 
-def records_of(packed: Any, subset: str) -> list[Any]:
+def records_of(packed: PackedDataset, subset: str) -> list[Record]:
+    """Return the records of one subset: train, query or gallery."""
     return [packed.records[index] for index in packed.subset(subset)]
 
 
-def divide_held_out(context: Context, packed: Any) -> tuple[list[Any], list[Any]]:
-    """Training records of a source that a network sees, and those of the last identities, which it does not."""
-    from msinet.data.splits import identity_split
-
+def divide_held_out(context: Context, packed: PackedDataset) -> tuple[list[Record], list[Record]]:
+    """Return the training records that a network sees, and those of the last identities, which it does not see."""
     records = records_of(packed, "train")
     percent = context.spec.get("hold_out")
     return identity_split(records, 100 - percent, percent) if percent else (records, [])
 
 
-def image_store(context: Context, role: str, packed: Any, records: Any) -> Any:
-    """The decoded pictures of some records, at the specification's size."""
-    from msinet.data.packed import ImageStore
-
+def image_store(context: Context, role: str, packed: PackedDataset, records: Sequence[Record]) -> ImageStore:
+    """Return the decoded pictures of some records, at the specification's size."""
     # One file for each kind of records, which every split and every retraining shares.
     indices = [i for subset in dict.fromkeys(record.subset for record in records) for i in packed.subset(subset)]
     store = ImageStore.open(
@@ -73,16 +84,26 @@ def image_store(context: Context, role: str, packed: Any, records: Any) -> Any:
 
 
 def train_batches(
-    context: Context, packed: Any, records: Any, recipe: Any, device: Any, stream: str, label: Any = None
-) -> Any:
-    """P×K batches of the given training records, augmented on the device.
+    context: Context,
+    packed: PackedDataset,
+    records: Sequence[Record],
+    recipe: BatchRecipe,
+    device: torch.device,
+    stream: str,
+    label: Mapping[int | str, int] | None = None,
+) -> TrainBatches:
+    """Return P×K batches of training records, augmented on the device.
 
-    `label` numbers more identities than these; by default these are numbered among themselves.
+    Args:
+        context: Of the stage.
+        packed: The source.
+        records: Some of its training records.
+        recipe: Says the size of a batch and the augmentation.
+        device: Where the batches are needed.
+        stream: Name of the random numbers: two streams of one seed differ.
+        label: The class of each identity; it may number more identities than these records have. By default the
+            identities of the records are numbered.
     """
-    from msinet.data.loaders import TrainBatches
-    from msinet.data.records import label_of
-    from msinet.data.samplers import IdentityBatches
-
     num_classes = len(label) if label else None
     label = label or label_of(records)
     labels = [label[record.pid] for record in records]
@@ -93,24 +114,19 @@ def train_batches(
     return TrainBatches(store, labels, sampler, recipe.augmentation, seed, device, stream, num_classes, ranks)
 
 
-def ranks_of(context: Context) -> Any:
-    from msinet.ranks import ALONE
-
+def ranks_of(context: Context) -> Ranks:
+    """Return this process's place among those that share the stage."""
     return context.ranks or ALONE
 
 
-def synchronise(context: Context, network: Any, device: Any) -> None:
-    """The option of several ranks that batch norms see the whole batch."""
-    from msinet.ranks import synchronise_batch_norm
-
+def synchronise(context: Context, network: nn.Module, device: torch.device) -> None:
+    """Let batch norms see the whole batch of several ranks, if the specification asks for it."""
     if context.spec.get("sync_batch_norm"):
         synchronise_batch_norm(network, ranks_of(context), device)
 
 
-def divide_by_split(context: Context, records: list[Any]) -> tuple[list[Any], list[Any], Any]:
-    """Both sides of the specification's split of training records, and their sizes."""
-    from msinet.data.splits import identity_split, load_split, parse_split, saved_split_report, split_report
-
+def divide_by_split(context: Context, records: Sequence[Record]) -> tuple[list[Record], list[Record], SplitReport]:
+    """Return both sides of the specification's split of training records, and their sizes."""
     split = context.spec["split"]
     if isinstance(split, dict):
         file = Path(context.task.location["split"])
@@ -123,5 +139,10 @@ def divide_by_split(context: Context, records: list[Any]) -> tuple[list[Any], li
 
 
 def require_content(path: Path, expected: str) -> None:
+    """Make sure that a file is still the one that was planned with.
+
+    Raises:
+        ValueError: Its content has changed.
+    """
     if content_of(path) != expected:
         raise ValueError(f"a file must not change while a grid runs, but {path} did: run again.")

@@ -1,15 +1,15 @@
 """The stage `measure`: size and speed of a network on one device."""
 
+from msinet.engine.measure import device_name, measure
+from msinet.models import build_model
 from pipeline.plan.stage import network_options
 from pipeline.results import Result
 from pipeline.stages.inputs import device_of
 from pipeline.stages.task import Context
 
 
-def run_measure(context: Context) -> Result:
+def run(context: Context) -> Result:
     """Time a network on the device that the specification names."""
-    from msinet.engine.measure import device_name, measure
-    from msinet.models import build_model
 
     spec, device = context.spec, device_of(context.spec)
     if (found := device_name(device)) != spec["device"]:

@@ -1,16 +1,16 @@
 """The stage `picture`: two networks side by side, query by query."""
 
+import safetensors.torch
+
+from msinet.visual.comparison import compare
 from pipeline.plan.kinds import EMBEDDING, PICTURES
 from pipeline.results import Result
 from pipeline.stages.inputs import device_of, image_store, packed_dataset, trained_network
 from pipeline.stages.task import Context
 
 
-def run_picture(context: Context) -> Result:
+def run(context: Context) -> Result:
     """Draw the ranked lists and activation maps of two networks on the queries where they differ most."""
-    import safetensors.torch
-
-    from msinet.visual.comparison import compare
 
     spec, device = context.spec, device_of(context.spec)
     models = [trained_network(context, role) for role in ("model", "other_model")]

@@ -1,16 +1,16 @@
 """The stage `prepare`: a dataset in shards, with its fingerprint."""
 
+from msinet.data import synthetic
+from msinet.data.dataset import FIXED
+from msinet.data.packed import gather_source, write_shards
+from msinet.data.readers import read
 from pipeline.plan.kinds import SHARDS
 from pipeline.results import Result
 from pipeline.stages.task import Context
 
 
-def run_prepare(context: Context) -> Result:
+def run(context: Context) -> Result:
     """Write a dataset into shards of original bytes, with its fingerprint."""
-    from msinet.data import synthetic
-    from msinet.data.dataset import FIXED
-    from msinet.data.packed import gather_source, write_shards
-    from msinet.data.readers import read
 
     dataset = dict(context.spec["dataset"])
     kind = dataset.pop("kind")

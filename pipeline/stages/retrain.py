@@ -2,6 +2,12 @@
 
 from pathlib import Path
 
+import torch
+
+from msinet.engine.train import Training, train_epochs
+from msinet.interop import load_start, read_state_dict
+from msinet.models import build_model
+from msinet.recipes import TrainRecipe
 from pipeline.plan.stage import network_options
 from pipeline.results import Result
 from pipeline.stages.epochs import effort, run_epochs, save_weights
@@ -18,14 +24,8 @@ from pipeline.stages.inputs import (
 from pipeline.stages.task import Context
 
 
-def run_retrain(context: Context) -> Result:
+def run(context: Context) -> Result:
     """Train a network on all training identities of a source, or on those that are not held out."""
-    import torch
-
-    from msinet.engine.train import Training, train_epochs
-    from msinet.interop import load_start, read_state_dict
-    from msinet.models import build_model
-    from msinet.recipes import TrainRecipe
 
     spec, device = context.spec, device_of(context.spec)
     recipe = recipe_of(TrainRecipe, spec["recipe"])

@@ -2,6 +2,13 @@
 
 from dataclasses import asdict
 
+import torch
+
+from msinet.data.records import label_of
+from msinet.data.splits import save_split
+from msinet.engine.search import Search, search_epochs
+from msinet.models.supernet import Supernet
+from msinet.recipes import SearchRecipe
 from pipeline.plan.kinds import GENOTYPE, SPLIT
 from pipeline.results import Result
 from pipeline.stages.epochs import effort, run_epochs, save_weights
@@ -18,15 +25,8 @@ from pipeline.stages.inputs import (
 from pipeline.stages.task import Context
 
 
-def run_search(context: Context) -> Result:
+def run(context: Context) -> Result:
     """Search α on one train/valid split of a source; ends in a genotype."""
-    import torch
-
-    from msinet.data.records import label_of
-    from msinet.data.splits import save_split
-    from msinet.engine.search import Search, search_epochs
-    from msinet.models.supernet import Supernet
-    from msinet.recipes import SearchRecipe
 
     spec, device = context.spec, device_of(context.spec)
     recipe = recipe_of(SearchRecipe, spec["recipe"])

@@ -1,12 +1,17 @@
 """A stage that is ready to run, and where it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pipeline.config.experiment import Experiment
+from pipeline.plan.stage import Stage
 from pipeline.results import Report, Result
 from pipeline.storage.workspace import Attempt, Workspace
+
+if TYPE_CHECKING:
+    from msinet.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,36 @@ class Task:
     share: dict[str, float] = field(default_factory=dict)
 
 
-class Stopped(Exception):
+def task_of(
+    stage: Stage,
+    spec: dict[str, Any],
+    results: Mapping[str, Result],
+    experiment: Experiment,
+    share: Mapping[str, float] | None = None,
+) -> Task:
+    """Return the task of a stage whose inputs are done.
+
+    Args:
+        stage: With its key.
+        spec: What it is bound to.
+        results: Of the stages that it needs, by name.
+        experiment: Says how often states are saved, and how long leases are.
+        share: What each of several workers occupies.
+    """
+    assert stage.key is not None
+    return Task(
+        stage.kind,
+        stage.key,
+        spec,
+        inputs={role: results[name] for role, name in stage.needs.items()},
+        location=stage.location,
+        checkpoint_every=experiment.checkpoint_every,
+        lease_seconds=experiment.resources.lease_seconds,
+        share=dict(share or {}),
+    )
+
+
+class StopRequested(Exception):
     """This process has to end; the state is saved."""
 
 
@@ -56,7 +90,7 @@ class Context:
     report: Callable[[Report], None]
     stop: Callable[[], bool]
     after_epoch: "AfterEpoch | None" = None
-    ranks: Any = None
+    ranks: "Ranks | None" = None
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any
 import platformdirs
 
 from pipeline.paths import absolute
-from pipeline.results import Result
+from pipeline.results import Failure, Result
 from pipeline.storage.open import open_store
 from pipeline.storage.store import Entry
 
@@ -144,16 +144,18 @@ class Workspace:
         assert published is not None
         return published
 
-    def record_failure(self, attempt: Attempt, failure: dict[str, Any]) -> None:
+    def record_failure(self, attempt: Attempt, failure: Failure) -> None:
         """Keep what went wrong in an attempt."""
-        self.store.replace(f"{attempt.place}/{FAILURE}", _encoded(failure))
+        self.store.replace(f"{attempt.place}/{FAILURE}", _encoded(failure.to_json()))
         if self.root is None:
             shutil.rmtree(attempt.folder, ignore_errors=True)
 
-    def last_failure(self, kind: str, key: str) -> dict[str, Any] | None:
-        """The newest failure of a stage, None where it never failed."""
-        found = self._of_attempts(kind, key, FAILURE)
-        return _parsed(self.store.read(found[0].key)) if found else None
+    def last_failure(self, kind: str, key: str) -> Failure | None:
+        """Return the newest failure of a stage, None if it never failed. Files that are no failure are passed over."""
+        for entry in self._of_attempts(kind, key, FAILURE):
+            with contextlib.suppress(ValueError):
+                return Failure.from_json(_parsed(self.store.read(entry.key)))
+        return None
 
     def save_checkpoint(self, attempt: Attempt, write: Callable[[Path], None]) -> None:
         """Keep the state of an attempt.
@@ -263,3 +265,8 @@ def locate(option: str | None) -> str:
     if "://" in chosen:
         return chosen
     return str(absolute(Path(chosen), "--workspace, MSINET_WORKSPACE"))
+
+
+def open_workspace(option: str | None) -> Workspace:
+    """Return the workspace that `locate` finds."""
+    return Workspace(locate(option))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote, urlsplit
 
+from pipeline.cluster.watcher import Watcher
 from pipeline.errors import RequestError
 from pipeline.plan.stage import Plan, Stage
 from pipeline.results import Failure, Report
@@ -23,7 +24,7 @@ def default_uri(workspace: Workspace) -> str | None:
     return f"sqlite:///{workspace.root / 'mlflow.db'}" if workspace.root else None
 
 
-class Tracker:
+class Tracker(Watcher):
     """A watcher that keeps MLflow level with what happens, on a thread of its own.
 
     A server that cannot be reached is tried again and again; when it is back, everything that it missed is written.
@@ -68,12 +69,6 @@ class Tracker:
         """Mark the stage's run as failed."""
         self._under_way[stage.name], self._failures[stage.name] = stage, failure
         self._put(lambda: self.view.fail(stage, failure))
-
-    def retried(self, stage: Stage, reason: str) -> None:
-        """Nothing to do: the stage's run goes on."""
-
-    def tick(self, states: dict[str, str]) -> None:
-        """Nothing to do."""
 
     def close(self, *, failed: bool, timeout: float = 60.0) -> str | None:
         """Wait for what is outstanding.

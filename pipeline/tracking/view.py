@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan.kinds import ARTIFACTS, HISTORY
+from pipeline.plan.kinds import HISTORY, KINDS
 from pipeline.plan.stage import Plan, Stage, content_hash
 from pipeline.results import Failure, Report
 from pipeline.storage.workspace import Workspace, study_place
@@ -141,14 +141,14 @@ class View:
             if history := self.workspace.file(stage.result, HISTORY):
                 lines = history.read_text(encoding="utf-8").splitlines()
                 self.log_epochs(stage, [json.loads(line) for line in lines])
-            if stage.kind in ("evaluate", "measure"):
+            if KINDS[stage.kind].scored:
                 scores = stage.result["metrics"].items()
                 self.client.log_batch(run, metrics=[Metric(name, float(value), ended, 0) for name, value in scores])
             if "genotype" in stage.result:
                 found = ("genotype", stage.result["genotype"])
                 self.client.log_batch(run, params=[Param(*found)], tags=[RunTag(*found)])
             self.client.set_tag(run, WEIGHTS_TAG, self.workspace.location(stage.result))
-            for name in ARTIFACTS[stage.kind]:
+            for name in KINDS[stage.kind].artifacts:
                 if path := self.workspace.file(stage.result, name):
                     self.client.log_artifact(run, str(path))
                     if stage.kind == "picture":
@@ -163,10 +163,10 @@ class View:
         if stage.key is None:
             return
         run = self.start(stage)
-        self.client.set_tag(run, "failure", failure["message"][:4000])
-        for name in ("traceback", "log"):
-            if failure.get(name):
-                self.client.log_text(run, failure[name], f"{name}.txt")
+        self.client.set_tag(run, "failure", failure.message[:4000])
+        for name, text in (("traceback", failure.traceback), ("log", failure.log)):
+            if text:
+                self.client.log_text(run, text, f"{name}.txt")
         self.client.set_terminated(run, "FAILED")
 
     def show_study(self) -> None:

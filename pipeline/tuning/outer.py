@@ -15,27 +15,26 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from pipeline.cluster.connect import connect  # first: it sets what Ray reads when imported
-from pipeline.cluster.driver import run_plan  # first: it sets what Ray reads when imported
-from pipeline.cluster.watcher import DONE  # first: it sets what Ray reads when imported
-from pipeline.cluster.worker import probe_device  # first: it sets what Ray reads when imported
-
-# isort: split
 import optuna
 import ray
 from ray import tune as ray_tune
-from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.schedulers import TrialScheduler
 
 from msinet.data.splits import identity_split
 from msinet.engine.held_out import has_matches
+from pipeline.cluster.connect import connect, share_of
+from pipeline.cluster.driver import run_plan
+from pipeline.cluster.ray_private import keep_aws_keys_from_tune
+from pipeline.cluster.watcher import DONE
+from pipeline.cluster.worker import probe_device
 from pipeline.config.experiment import Experiment
-from pipeline.config.parts import DiskData, Share
+from pipeline.config.parts import DiskData
 from pipeline.config.tune import genotype_of, recipe_of
 from pipeline.errors import RequestError
 from pipeline.plan.preflight import known_fingerprints, preflight, read_dataset
 from pipeline.plan.stage import Plan, content_hash
 from pipeline.reports.progress import Progress
+from pipeline.results import Failure
 from pipeline.storage import leases
 from pipeline.storage.workspace import Workspace, study_place
 from pipeline.tuning.searcher import Broken, StudySearcher, halving
@@ -151,8 +150,7 @@ class Outer:
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
         os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints whatever `verbose` is
         logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses the files that nobody reads
-        # It would hand on the driver's keys, by way of Ray's logs; trials find them where other stages do.
-        ENV_VARS_TO_PROPAGATE.difference_update([name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")])
+        keep_aws_keys_from_tune()
         asha, epochs = self.tune.asha, self.base.retrain.in_domain.epochs
         trainable = partial(
             run_trial,
@@ -162,6 +160,7 @@ class Outer:
             address=self.workspace.address,
             rungs=asha.rungs(epochs) if asha else [],
         )
+        share = share_of(self.experiment.resources, "retrain")
         with tempfile.TemporaryDirectory(prefix="msinet-tune-") as folder, _restored_sigint():
             ray_tune.run(
                 trainable,
@@ -169,21 +168,13 @@ class Outer:
                 search_alg=searcher,
                 scheduler=scheduler,
                 num_samples=-1,  # until the searcher has no more
-                resources_per_trial=self._share("retrain"),
+                resources_per_trial={"cpu": share["num_cpus"], "gpu": share["num_gpus"]},
                 max_failures=RETRIES,
                 raise_on_failed_trial=False,
                 storage_path=folder,  # what Tune notes is not needed: the study is
                 trial_dirname_creator=lambda trial: trial.trial_id,
                 verbose=0,
             )
-
-    def _share(self, kind: str) -> dict[str, float]:
-        """What Tune reserves for a trial."""
-        share: Share = getattr(self.experiment.resources, kind)
-        gpus = share.gpus
-        if gpus == "auto":
-            gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
-        return {"cpu": share.cpus, "gpu": gpus}
 
     def _prepare(self) -> None:
         name = f"prepare {self.tune.source}"
@@ -203,8 +194,7 @@ class Outer:
         """
         if not self.tune.measured:
             return
-        share = self._share("measure")
-        probe = probe_device.options(num_cpus=share["cpu"], num_gpus=share["gpu"])
+        probe = probe_device.options(**share_of(self.experiment.resources, "measure"))
         device = ray.get(probe.remote())
         expected = self.study.user_attrs.get(DEVICE, self.tune.device or device)
         if {self.tune.device or device, expected} != {device}:
@@ -229,8 +219,8 @@ class Outer:
             stage = next(planned.of_kind("measure"))
             outcome = run_plan(Plan(self.base, {stage.name: stage}), self.workspace, [])
             if stage.result is None:
-                failure = self.workspace.last_failure("measure", str(stage.key)) or {"message": "its worker was lost"}
-                raise Broken(f"`{stage.name}` has {outcome.states[stage.name]}: {failure['message']}")
+                failure = self.workspace.last_failure("measure", str(stage.key)) or Failure("its worker was lost")
+                raise Broken(f"`{stage.name}` has {outcome.states[stage.name]}: {failure.message}")
             figures["latency_ms"] = stage.result["metrics"]["latency_ms"]
         return figures
 

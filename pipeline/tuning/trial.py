@@ -14,10 +14,10 @@ from pipeline.config.parts import Workers
 from pipeline.config.tune import SLOTS, Tune, genotype_of, recipe_of
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
-from pipeline.results import Ended, Report, Result
+from pipeline.results import Ended, Failed, Held, Report, Result, Stopped
 from pipeline.stages.attempt import execute
 from pipeline.stages.evaluate import evaluate_held_out
-from pipeline.stages.task import Context, Task
+from pipeline.stages.task import Context, task_of
 from pipeline.storage.workspace import Workspace
 
 Values = Mapping[str, Any]
@@ -112,12 +112,12 @@ def run_trial(
         if stage.kind == "measure" or stage.result:
             continue
         ended = _execute(workspace, planned, stage, after_epoch, notice)
-        if failure := ended.get("failure"):
-            if failure["retry"]:
-                raise RuntimeError(failure["message"])
-            tune.report({"mAP": 0.0, "failure": failure["message"]})
+        if isinstance(ended, Failed):
+            if ended.failure.retry:
+                raise RuntimeError(ended.failure.message)
+            tune.report({"mAP": 0.0, "failure": ended.failure.message})
             return
-        if "stopped" in ended:
+        if isinstance(ended, Stopped):
             tune.report({"mAP": 0.0, "stopped": True})  # an error would count against Tune's retries
             return
         planned.resolve(workspace.result)
@@ -137,20 +137,13 @@ def _execute(workspace: Workspace, planned: Plan, stage: Stage, after_epoch: Any
     results = planned.results()
     spec = stage.bind(results)
     assert spec is not None
-    assert stage.key is not None
-    task = Task(
-        stage.kind,
-        stage.key,
-        spec,
-        inputs={role: results[name] for role, name in stage.needs.items()},
-        location=stage.location,
-        checkpoint_every=planned.experiment.checkpoint_every,
-        lease_seconds=planned.experiment.resources.lease_seconds,
-    )
+    task = task_of(stage, spec, results, planned.experiment)
     holder = uuid.uuid4().hex
-    while "held" in (ended := execute(workspace.address, task, _quiet, holder, after_epoch, notice)):
+    while True:
+        ended = execute(workspace.address, task, _quiet, holder=holder, notice=notice, after_epoch=after_epoch)
+        if not isinstance(ended, Held):
+            return ended
         time.sleep(POLL)
-    return ended
 
 
 def _quiet(report: Report) -> None:

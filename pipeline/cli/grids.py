@@ -1,0 +1,140 @@
+"""The verbs on a whole experiment: run, prepare, plan, status, report."""
+
+from pathlib import Path
+from textwrap import indent
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import (
+    DEMO,
+    AddressOption,
+    DataOption,
+    ExperimentPath,
+    TrackingOption,
+    WeightsOption,
+    WorkspaceOption,
+    app,
+    command,
+    same_results,
+    say,
+)
+from pipeline.errors import RequestError
+
+
+@app.command()
+def run(
+    experiment: ExperimentPath = DEMO,
+    workspace: WorkspaceOption = None,
+    tracking_uri: TrackingOption = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Run what is not done yet, then print the comparison."""
+    from pipeline.grid import open_grid, run_grid
+    from pipeline.reports.console import comparison, summary
+
+    grid = open_grid(experiment, workspace, data, weights, verify=True, say=say)
+    say(summary(grid.plan))
+    stages = grid.plan.stages.values()
+    if all(stage.lacks for stage in stages if stage.kind != "measure"):
+        raise RequestError(f"nothing of {experiment} can run: it lacks what the lines above name.")
+    if all(stage.result or stage.lacks for stage in stages):
+        say("everything is done already")
+    ended = run_grid(grid, address=address, tracking_uri=tracking_uri)
+    options = same_results(workspace, data, weights)
+    if ended.behind:
+        print(f"MLflow is behind ({ended.behind}): `{command('sync', experiment, options)}` brings it level.")
+    say(
+        f"\n{comparison(grid.plan)}\n\n"
+        f"results      {grid.workspace.address}\n"
+        f"this table   {command('report', experiment, options)}\n"
+        f"compare      {command('ui', None, same_results(workspace))}: runs of kind `evaluate`, Compare"
+    )
+    if ended.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def prepare(
+    experiment: ExperimentPath = DEMO,
+    workspace: WorkspaceOption = None,
+    data: DataOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Write the experiment's datasets into the workspace, and do nothing else."""
+    from pipeline.grid import Grid, open_grid, run_grid
+    from pipeline.plan.stage import Plan
+    from pipeline.reports.console import summary
+
+    grid = open_grid(experiment, workspace, data, verify=True, say=say)
+    datasets = Plan(grid.experiment, {stage.name: stage for stage in grid.plan.of_kind("prepare")})
+    say(summary(datasets))
+    if run_grid(Grid(grid.experiment, grid.workspace, datasets), address=address, track=False).failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    experiment: ExperimentPath = DEMO,
+    workspace: WorkspaceOption = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+) -> None:
+    """Show the stages: done already, to run, or pending on what another stage finds; and how long they would take."""
+    from pipeline.grid import open_grid
+    from pipeline.plan.estimate import TRAINED, device_hours
+    from pipeline.reports.console import overview, summary
+
+    grid = open_grid(experiment, workspace, data, weights)
+    measured = {kind: grid.workspace.all_results(kind) for kind in TRAINED}
+    print(f"{overview(grid.plan, {})}\n\n{summary(grid.plan)}\n\n{device_hours(grid.plan, measured)}")
+
+
+@app.command()
+def status(
+    experiment: ExperimentPath = DEMO,
+    workspace: WorkspaceOption = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+) -> None:
+    """Show what is done, and of what has failed the reason, the traceback and the end of the log."""
+    from pipeline.grid import open_grid
+    from pipeline.reports.console import overview, summary
+
+    grid = open_grid(experiment, workspace, data, weights)
+    failures = {}
+    for stage in grid.plan.stages.values():
+        if stage.key and not stage.result and (failure := grid.workspace.last_failure(stage.kind, stage.key)):
+            failures[stage.name] = failure
+    messages = {name: failure.message for name, failure in failures.items()}
+    print(f"{overview(grid.plan, messages)}\n\n{summary(grid.plan)}")
+    for name, failure in failures.items():
+        print(f"\nfailed: {name}\n  {failure.message}")
+        for part, text in (("traceback", failure.traceback), ("log", failure.log)):
+            if text:
+                print(f"  {part}:\n{indent(text.rstrip(), '    ')}")
+
+
+@app.command()
+def report(
+    experiment: ExperimentPath = DEMO,
+    workspace: WorkspaceOption = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for report.html, report.md and tables/*.csv.")] = None,
+) -> None:
+    """Print the comparison from the results on disk; with --out write the paper's tables, published and measured."""
+    from pipeline.grid import open_grid
+    from pipeline.reports.console import comparison
+
+    grid = open_grid(experiment, workspace, data, weights)
+    if out is None:
+        print(comparison(grid.plan))
+        return
+    from pipeline.reports.write import pictures, write_report
+
+    rerun = command("run", experiment, same_results(workspace, data, weights))
+    for path in write_report(grid.plan, out, rerun, pictures(grid.plan, grid.workspace)):
+        print(path)

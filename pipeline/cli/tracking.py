@@ -1,0 +1,55 @@
+"""The verbs on MLflow: sync, ui."""
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from pipeline.cli.options import (
+    DEMO,
+    DataOption,
+    ExperimentPath,
+    TrackingOption,
+    WeightsOption,
+    WorkspaceOption,
+    app,
+)
+
+
+@app.command()
+def sync(
+    experiment: ExperimentPath = DEMO,
+    workspace: WorkspaceOption = None,
+    tracking_uri: TrackingOption = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+) -> None:
+    """Bring MLflow level with the workspace."""
+    from pipeline.grid import open_grid, tracking_address
+    from pipeline.tracking.tracker import sync as sync_runs
+
+    grid = open_grid(experiment, workspace, data, weights)
+    uri, planned = tracking_address(tracking_uri, grid.workspace), grid.plan
+    if grid.experiment.tune:
+        from pipeline.tuning.outer import with_trials
+
+        planned = with_trials(planned, grid.workspace, print)
+    print(f"MLflow shows {sync_runs(uri, planned, grid.workspace)} results of {grid.experiment.name}")
+
+
+@app.command()
+def ui(
+    workspace: WorkspaceOption = None,
+    tracking_uri: TrackingOption = None,
+    port: Annotated[int, typer.Option(help="On loopback.")] = 5000,
+) -> NoReturn:
+    """Open MLflow's pages, on loopback."""
+    from pipeline.grid import tracking_address
+    from pipeline.storage.workspace import open_workspace
+
+    uri = tracking_address(tracking_uri, open_workspace(workspace))
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    arguments = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])

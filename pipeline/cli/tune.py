@@ -1,0 +1,63 @@
+"""The verb on the outer loop: tune."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import (
+    AddressOption,
+    DataOption,
+    TrackingOption,
+    WorkspaceOption,
+    app,
+    command,
+    same_results,
+    say,
+)
+from pipeline.errors import RequestError
+
+
+@app.command()
+def tune(
+    experiment: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file, with a section `tune`.")
+    ],
+    workspace: WorkspaceOption = None,
+    tracking_uri: TrackingOption = None,
+    data: DataOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Search recipes or genotypes by trials on held-out training identities; end in the best, or a Pareto front.
+
+    A trial is a retraining without the last identities, and an evaluation on them: never on query or gallery.
+
+    Run it again and it goes on where it was. The study lies in a journal in the workspace, or where `tune.storage` or
+    MSINET_TUNE_STORAGE says: a journal's path, or a database's URL.
+    """
+    from pipeline.config.load import load_experiment
+    from pipeline.grid import Grid, named_tracking_uri, sync_problem
+    from pipeline.storage.workspace import open_workspace
+    from pipeline.tuning.fronts import front_of, text, write
+    from pipeline.tuning.outer import Outer
+
+    loaded, place = load_experiment(experiment, data or []), open_workspace(workspace)
+    if loaded.tune is None:
+        raise RequestError(f"an experiment to tune must have a section `tune`, but {experiment} has none.")
+    say(f"experiment {loaded.name} ({experiment}), workspace {place.address}")
+    outer = Outer(loaded, place, say)
+    outer.check()
+    problem = outer.run(address)
+    print(f"\n{text(outer.study, loaded.tune)}\n")
+    if front_of(outer.study, loaded.tune):
+        for path in write(outer.study, loaded, place, outer.place):
+            print(path)
+    if place.root or named_tracking_uri(tracking_uri):
+        missed = sync_problem(Grid(loaded, place, outer.trials_plan()), tracking_uri)
+        if missed:
+            options = same_results(workspace, data)
+            print(f"MLflow is behind ({missed}): `{command('sync', experiment, options)}` brings it level.")
+    if problem:
+        print(f"not all {loaded.tune.trials} trials have ended ({problem}): run it again to go on", file=sys.stderr)
+        raise typer.Exit(1)
