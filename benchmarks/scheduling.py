@@ -21,6 +21,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.cluster.watcher import Watcher
+from pipeline.results import Failure
+
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # the nodes below find none where Ray never ran before
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -34,7 +37,6 @@ from pipeline.cluster.watcher import Outcome
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan, Stage, content_hash
 from pipeline.plan.unfold import plan
-from pipeline.results import Report
 from pipeline.stages.task import Task
 from pipeline.storage.workspace import Workspace
 
@@ -104,16 +106,10 @@ def start_processes(gpus: int) -> float:
 
 
 @dataclass
-class Clock:
+class Clock(Watcher):
     """A watcher that knows which stages wait and run, second by second."""
 
     ended: int = 0
-
-    def started(self, stage: Stage) -> None:
-        """Nothing to do: results hold the times."""
-
-    def reported(self, stage: Stage, reports: list[Report]) -> None:
-        """Stages that sleep report nothing."""
 
     def retried(self, stage: Stage, reason: str) -> None:
         """A bug of this benchmark, then."""
@@ -123,12 +119,9 @@ class Clock:
         """One more."""
         self.ended += 1
 
-    def failed(self, stage: Stage, failure: dict[str, Any]) -> None:
+    def failed(self, stage: Stage, failure: Failure) -> None:
         """A bug of this benchmark, then."""
-        raise RuntimeError(f"{stage.name}: {failure['message']}")
-
-    def tick(self, states: dict[str, str]) -> None:
-        """Nothing to do."""
+        raise RuntimeError(f"{stage.name}: {failure.message}")
 
 
 def experiment(stages: int) -> Experiment:

@@ -25,7 +25,7 @@ import yaml
 from ray.autoscaler._private.aws import config as aws_config
 from ray.autoscaler._private.aws import node_provider as aws_nodes
 from ray.autoscaler._private.util import prepare_config, validate_config
-from s3 import s3_address, s3_client, s3_server, s3_service  # noqa: F401
+from support.s3 import s3_address, s3_client, s3_server, s3_service  # noqa: F401
 
 from pipeline.config.load import load_experiment
 from pipeline.config.parts import Resources

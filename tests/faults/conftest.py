@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from disturbed import slow_document, weights
-from grids import run_without_ray, tiny_document
+from support.disturbed import slow_document, weights
+from support.grids import run_without_ray, tiny_document
 
 from pipeline.plan.stage import Plan
 from pipeline.storage.workspace import Workspace

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import ray
 import yaml
-from disturbed import Watcher, kill_family, wait_for
-from grids import tiny_document
+from support.disturbed import Disturber, kill_family, wait_for
+from support.grids import tiny_document
 
 from pipeline.cluster.connect import connect
 from pipeline.cluster.driver import run_plan
@@ -112,7 +112,7 @@ def test_workers_come_for_a_grid_and_go(cluster: str, workspace: Workspace) -> N
     assert workers() == 0
     seen: set[int] = set()
 
-    class Count(Watcher):
+    class Count(Disturber):
         def tick(self, states: dict[str, str]) -> None:
             seen.add(workers())
 

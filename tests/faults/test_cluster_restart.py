@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disturbed import Driver, attempts, family, wait_for, weights
-from grids import run_without_ray, tiny_document
+from support.disturbed import Driver, attempts, family, wait_for, weights
+from support.grids import run_without_ray, tiny_document
 
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import HISTORY

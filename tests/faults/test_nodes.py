@@ -8,9 +8,9 @@ from typing import Any
 import psutil
 import pytest
 import ray
-from disturbed import Watcher, attempts, slow_document, weights
 from ray.cluster_utils import Cluster
-from slow_steps import SLOW_STEPS
+from support.disturbed import Disturber, attempts, slow_document, weights
+from support.slow_steps import SLOW_STEPS
 
 from msinet.engine.state import load_state
 from pipeline.cluster.driver import run_plan
@@ -35,7 +35,7 @@ def cluster() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
-def run(document: dict[str, Any], workspace: Workspace, watcher: Watcher) -> Plan:
+def run(document: dict[str, Any], workspace: Workspace, watcher: Disturber) -> Plan:
     """Run a grid to its end, where everything is done and published once."""
     planned = plan(Experiment.model_validate(document))
     outcome = run_plan(planned, workspace, [watcher])
@@ -57,7 +57,7 @@ def test_a_lost_node_is_replaced_by_another(cluster: Cluster, workspace: Workspa
         cluster.remove_node(node, allow_graceful=False)
         lost.append(node)
 
-    watcher = Watcher(lose_the_node)
+    watcher = Disturber(lose_the_node)
     planned = run(slow_document(), workspace, watcher)
     assert len(lost) == 1
     assert len(watcher.reasons) == 1
@@ -68,7 +68,7 @@ def test_a_lost_node_is_replaced_by_another(cluster: Cluster, workspace: Workspa
 def test_a_killed_worker_continues_to_the_same_weights(
     cluster: Cluster, workspace: Workspace, undisturbed: bytes
 ) -> None:
-    watcher = Watcher(lambda pid: os.kill(pid, signal.SIGKILL))
+    watcher = Disturber(lambda pid: os.kill(pid, signal.SIGKILL))
     planned = run(slow_document(), workspace, watcher)
     assert len(watcher.reasons) == 1
     assert "worker was lost" in watcher.reasons[0]
@@ -80,7 +80,7 @@ def test_a_worker_that_is_asked_to_end_saves_its_state(
 ) -> None:
     saved = []
 
-    class Look(Watcher):
+    class Look(Disturber):
         def retried(self, stage: Any, reason: str) -> None:
             super().retried(stage, reason)
             for place in workspace.checkpoints(stage.kind, stage.key):

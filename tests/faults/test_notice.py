@@ -7,13 +7,13 @@ from typing import Any
 import psutil
 import pytest
 import ray
-from grids import run_without_ray, tiny_document
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
-from slow_steps import SLOW_STEPS
+from support.grids import run_without_ray, tiny_document
+from support.slow_steps import SLOW_STEPS
 
 from pipeline.cluster.driver import run_plan
-from pipeline.cluster.watcher import DONE
+from pipeline.cluster.watcher import DONE, Watcher
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import WEIGHTS
 from pipeline.plan.stage import Plan, Stage
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.faults
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 
 
-class Drain:
+class Drain(Watcher):
     """Tells Ray, once, that a node which trains will be gone in a minute; another one is there.
 
     Args:
@@ -60,14 +60,8 @@ class Drain:
         gcs = ray._private.worker.global_worker.gcs_client
         assert gcs.drain_node(node.node_id, reason, "taken away", deadline)[0]
 
-    def started(self, stage: Stage) -> None: ...
-    def finished(self, stage: Stage) -> None: ...
-    def failed(self, stage: Stage, failure: Any) -> None: ...
-
     def retried(self, stage: Stage, reason: str) -> None:
         self.reasons.append(reason)
-
-    def tick(self, states: Any) -> None: ...
 
 
 def tiny(epochs: int) -> dict[str, Any]:

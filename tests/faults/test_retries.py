@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 import ray
-from disturbed import Watcher
-from grids import tiny_document
+from support.disturbed import Disturber
+from support.grids import tiny_document
 
 from pipeline.cluster.driver import ATTEMPTS, run_plan
 from pipeline.cluster.watcher import DONE, FAILED, SKIPPED, Outcome
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
+from pipeline.results import Failed, Failure
 from pipeline.stages.attempt import execute
 from pipeline.storage.store import UnreadableError
 from pipeline.storage.workspace import CHECKPOINT, Workspace
@@ -52,7 +53,7 @@ def failing(calls: Path, fail: Any) -> Any:
     @ray.remote(max_retries=0)
     def run(address: str, task: Any, board: Any, holder: str) -> Any:
         if task.spec.get("dataset", {}).get("domain") != "campus":
-            return execute(address, task, lambda report: None, holder)
+            return execute(address, task, lambda report: None, holder=holder)
         with calls.open("a") as file:
             file.write(f"{ray.get_runtime_context().get_assigned_resources().get('GPU', 0)}\n")
         return fail(address, task, holder, len(calls.read_text().splitlines()))
@@ -60,10 +61,10 @@ def failing(calls: Path, fail: Any) -> Any:
     return run
 
 
-def run_grid(workspace: Workspace, run: Any, gpus: float = 0, only: str = "prepare") -> tuple[Plan, Outcome, Watcher]:
+def run_grid(workspace: Workspace, run: Any, gpus: float = 0, only: str = "prepare") -> tuple[Plan, Outcome, Disturber]:
     """Run the tiny grid's stages whose names begin so."""
     document = tiny_document() | {"splits": [], "genotypes": ["MSINet"], "resources": {"prepare": {"gpus": gpus}}}
-    planned, watcher = plan(Experiment.model_validate(document)), Watcher()
+    planned, watcher = plan(Experiment.model_validate(document)), Disturber()
     planned.stages = {name: stage for name, stage in planned.stages.items() if name.startswith(only)}
     return planned, run_plan(planned, workspace, [watcher], run), watcher
 
@@ -82,7 +83,8 @@ def test_a_stage_whose_worker_always_dies_fails_alone(calls: Path, workspace: Wo
     assert f"{ATTEMPTS} attempts" in message
     assert "\n" not in message
     kept = workspace.last_failure("prepare", str(planned.stages["prepare campus"].key))
-    assert (kept or {}).get("message") == message, "`msinet status` shows it"
+    assert kept is not None
+    assert kept.message == message, "`msinet status` shows it"
     assert len(outcome.names(SKIPPED)) == 1
     assert "on campus" in outcome.names(SKIPPED)[0]
     assert {name.split()[0] for name in outcome.names(DONE)} == {"prepare", "retrain", "evaluate"}, "the others went on"
@@ -91,7 +93,7 @@ def test_a_stage_whose_worker_always_dies_fails_alone(calls: Path, workspace: Wo
 def test_a_stage_that_gets_further_may_lose_any_number_of_workers(calls: Path, workspace: Workspace) -> None:
     def save_then_die(address: str, task: Any, holder: str, call: int) -> Any:
         if call > ATTEMPTS + 1:
-            return execute(address, task, lambda report: None, holder)
+            return execute(address, task, lambda report: None, holder=holder)
         place = Workspace(address)
         attempt = place.begin(task.kind, task.key)
         place.save_checkpoint(attempt, lambda path: path.write_bytes(b"further"))
@@ -106,7 +108,7 @@ def test_a_stage_that_gets_further_may_lose_any_number_of_workers(calls: Path, w
 
 
 def out_of_memory(address: str, task: Any, holder: str, call: int) -> Any:
-    return {"failure": {"message": "CUDA out of memory", "retry": "alone"}}
+    return Failed(Failure("CUDA out of memory", retry="alone"))
 
 
 def test_a_stage_without_room_gets_a_whole_gpu_once(calls: Path, workspace: Workspace) -> None:
@@ -121,7 +123,7 @@ def test_a_stage_that_fits_a_whole_gpu_is_done(calls: Path, workspace: Workspace
     def shared_is_too_small(address: str, task: Any, holder: str, call: int) -> Any:
         if call == 1:
             return out_of_memory(address, task, holder, call)
-        return execute(address, task, lambda report: None, holder)
+        return execute(address, task, lambda report: None, holder=holder)
 
     _, outcome, _ = run_grid(workspace, failing(calls, shared_is_too_small), gpus=0.25)
     assert set(outcome.states.values()) == {DONE}
@@ -132,7 +134,7 @@ def test_a_store_that_cannot_be_opened_for_a_while_is_tried_again(calls: Path, w
     def unreadable_at_first(address: str, task: Any, holder: str, call: int) -> Any:
         if call == 1:
             raise UnreadableError("the workspace must be readable, but its credentials were refused.")
-        return execute(address, task, lambda report: None, holder)
+        return execute(address, task, lambda report: None, holder=holder)
 
     _, outcome, watcher = run_grid(workspace, failing(calls, unreadable_at_first))
     assert set(outcome.states.values()) == {DONE}
@@ -145,7 +147,7 @@ def test_a_bug_is_not_tried_again(calls: Path, workspace: Workspace, fail: str) 
     def bug(address: str, task: Any, holder: str, call: int) -> Any:
         if fail == "raises":
             raise TypeError("a bug")
-        return {"failure": {"message": "TypeError: a bug", "retry": None}}
+        return Failed(Failure("TypeError: a bug"))
 
     _, outcome, watcher = run_grid(workspace, failing(calls, bug))
     assert len(calls.read_text().splitlines()) == 1

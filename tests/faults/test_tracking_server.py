@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grids import tiny_document
-from mlflow_server import MlflowServer
+from support.grids import tiny_document
+from support.mlflow_server import MlflowServer
 
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import HISTORY

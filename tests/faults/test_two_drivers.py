@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disturbed import Driver, attempts, slow_document, wait_for, weights
-from grids import tiny_document
+from support.disturbed import Driver, attempts, slow_document, wait_for, weights
+from support.grids import tiny_document
 
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import WEIGHTS

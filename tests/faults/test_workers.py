@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import ray
-from disturbed import command_of, family
-from grids import tiny_document
+from support.disturbed import command_of, family
+from support.grids import tiny_document
 
 from pipeline.cluster.driver import run_plan
-from pipeline.cluster.watcher import DONE
+from pipeline.cluster.watcher import DONE, Watcher
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import GENOTYPE, HISTORY, WEIGHTS
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
+from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.faults
@@ -32,7 +33,7 @@ def document() -> dict[str, Any]:
     return tiny | {"checkpoint_every": 0}
 
 
-class Listener:
+class Listener(Watcher):
     """Calls `disturb` with the process of the first rank, once, in the first epoch of a retraining."""
 
     def __init__(self, disturb: Callable[[int], object] | None) -> None:
@@ -50,16 +51,11 @@ class Listener:
                 disturb, self.disturb = self.disturb, None
                 disturb(reports[-1]["pid"])
 
-    def started(self, stage: Stage) -> None: ...
-    def finished(self, stage: Stage) -> None: ...
-
-    def failed(self, stage: Stage, failure: Any) -> None:
-        self.lost.append(failure["message"])
+    def failed(self, stage: Stage, failure: Failure) -> None:
+        self.lost.append(failure.message)
 
     def retried(self, stage: Stage, reason: str) -> None:
         self.reasons.append(reason)
-
-    def tick(self, states: Any) -> None: ...
 
 
 @pytest.fixture(scope="module", autouse=True)

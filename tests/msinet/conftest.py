@@ -1,7 +1,7 @@
 """The tiny dataset of `tiny_data`, generated once."""
 
 import pytest
-from tiny_data import Tiny
+from support.tiny_data import Tiny
 
 from msinet.data.packed import PackedDataset, write_shards
 from msinet.data.synthetic import SyntheticSpec, render

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from golden_draw import draw
+from support.golden_draw import draw
 from torch import Tensor
 
 from msinet.losses import activation_distribution, consistent_attention

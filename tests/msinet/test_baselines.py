@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import GOLDEN, assert_summary, golden_images, golden_state
+from support.networks import GOLDEN, assert_summary, golden_images, golden_state
 
 from msinet.interop import load_start
 from msinet.models import build_model, count_parameters

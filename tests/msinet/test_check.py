@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pictures import items, jpeg, truncated_jpeg
+from support.pictures import items, jpeg, truncated_jpeg
 
 from msinet.data import Dataset, Record
 from msinet.data.check import check, content_hash, fingerprint

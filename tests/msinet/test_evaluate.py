@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_data import Tiny
+from support.tiny_data import Tiny
 
 from msinet.data.packed import ImageStore
 from msinet.data.transforms import normalise

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 import torch
-from networks import GOLDEN, assert_summary, golden_images, golden_state, small_images
 from safetensors.torch import save_file
+from support.networks import GOLDEN, assert_summary, golden_images, golden_state, small_images
 
 from msinet.interop import load_released, load_start, read_state_dict
 from msinet.models import build_model

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from pictures import items
+from support.pictures import items
 
 from msinet.data.loaders import Batch, TrainBatches, eval_batches, prefetched
 from msinet.data.packed import ImageStore, PackedDataset, write_shards

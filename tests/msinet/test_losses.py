@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from golden_draw import draw, fill_state, load
+from support.golden_draw import draw, fill_state, load
 from torch.nn.functional import cross_entropy
 
 from msinet.losses import batch_hard_triplet, memory_contrastive, spatial_alignment, update_memory

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from golden_draw import load
-from golden_retrieval import golden_inputs
+from support.golden_draw import load
+from support.golden_retrieval import golden_inputs
 
 from msinet import metrics
 from msinet.metrics import evaluate_distance, evaluate_ranking

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import assert_every_parameter_learns, small_images
+from support.networks import assert_every_parameter_learns, small_images
 
 from msinet.genotype import PUBLISHED, Genotype
 from msinet.models import SpatialAlignment, build_model, count_parameters, mutual_activation

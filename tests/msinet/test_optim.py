@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from golden_draw import load
+from support.golden_draw import load
 
 from msinet.engine.optim import build_optimizer, lr_factor, recipe_lr, require_finite, set_lr
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import items, jpeg, truncated_jpeg
 from PIL import Image
+from support.pictures import items, jpeg, truncated_jpeg
 
 from msinet.data import DataError, Dataset, Record, packed
 from msinet.data.check import fingerprint

@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pictures import write_tree
+from support.pictures import write_tree
 
 from msinet.data import DataError, Record
 from msinet.data.readers import READERS, read

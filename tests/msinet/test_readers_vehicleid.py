@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import write_tree
+from support.pictures import write_tree
 
 from msinet.data import DataError, Record
 from msinet.data.check import check

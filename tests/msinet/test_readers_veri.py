@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from pictures import write_tree
+from support.pictures import write_tree
 
 from msinet.data import DataError, Record
 from msinet.data.check import check

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from golden_draw import draw, load
-from golden_retrieval import golden_inputs
+from support.golden_draw import draw, load
+from support.golden_retrieval import golden_inputs
 
 from msinet import metrics
 from msinet.metrics import evaluate_distance

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from tiny_data import Tiny
+from support.tiny_data import Tiny
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, normalize
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import assert_every_parameter_learns, small_images
+from support.networks import assert_every_parameter_learns, small_images
 from torch.utils.flop_counter import FlopCounterMode
 
 from msinet.genotype import LETTERS, OPERATIONS, PUBLISHED

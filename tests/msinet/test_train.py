@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 import torch
-from tiny_data import Tiny
+from support.tiny_data import Tiny
 from torch import Tensor
 
 from msinet.engine.state import load_state, save_state

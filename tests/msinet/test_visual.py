@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from networks import small_images
-from pictures import items
 from PIL import Image
+from support.networks import small_images
+from support.pictures import items
 from torch import nn
 
 from msinet.data.packed import PackedDataset, write_shards

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grids import run_without_ray, tiny_document
-from s3 import s3_address, s3_client, s3_server, s3_service  # noqa: F401
+from support.grids import run_without_ray, tiny_document
+from support.s3 import s3_address, s3_client, s3_server, s3_service  # noqa: F401
 
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan

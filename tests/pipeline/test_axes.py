@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from grids import quiet, run_without_ray, task_of, tiny_document
 from PIL import Image
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from support.grids import done, failed, quiet, run_without_ray, task_of, tiny_document
 
 from msinet.engine.measure import device_name
 from msinet.models import build_model
@@ -271,7 +271,7 @@ def test_a_measurement_is_of_the_device_it_names(workspace: Workspace) -> None:
     built.name_device(device_name(torch.device("cpu")))
     built.resolve(workspace.result)
     for stage in built.of_kind("measure"):
-        assert "result" in execute(workspace.address, task_of(stage, built), quiet)
+        done(execute(workspace.address, task_of(stage, built), quiet))
     metrics = workspace.all_results("measure")
     assert {result["network"]: result["metrics"]["parameters"] for result in metrics} == {
         "resnet50": 23_512_128,
@@ -285,9 +285,8 @@ def test_a_measurement_is_of_the_device_it_names(workspace: Workspace) -> None:
     built.name_device("another device")
     stage = next(built.of_kind("measure"))
     stage.key = "other"
-    assert (
-        "must run on 'another device'" in execute(workspace.address, task_of(stage, built), quiet)["failure"]["message"]
-    )
+    failure = failed(execute(workspace.address, task_of(stage, built), quiet))
+    assert "must run on 'another device'" in failure.message
 
 
 def test_an_estimate_scales_with_the_work_that_is_left(everything: tuple[Plan, Workspace]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grids import quiet, task_of
+from support.grids import done, quiet, task_of
 
 from pipeline.plan.stage import Plan
 from pipeline.stages.attempt import execute
@@ -83,11 +83,11 @@ def test_what_another_published_just_before_is_not_run_again(
 
     def take_late(*arguments: Any) -> leases.Lease | None:
         monkeypatch.undo()
-        assert "result" in execute(workspace.address, task, quiet, "first")
+        done(execute(workspace.address, task, quiet, holder="first"))
         return take(*arguments)
 
     monkeypatch.setattr(leases, "take", take_late)
-    ended = execute(workspace.address, task, quiet, "second")
-    assert ended == {"result": workspace.result(task.kind, task.key)}
+    ended = execute(workspace.address, task, quiet, holder="second")
+    assert done(ended) == workspace.result(task.kind, task.key)
     assert workspace.root is not None
     assert len(list(workspace.root.glob("stages/*/*/attempts/*"))) == 1

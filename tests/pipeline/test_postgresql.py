@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow_server import MlflowServer, free_port
-from s3 import S3Service
+from support.mlflow_server import MlflowServer, free_port
+from support.s3 import S3Service
 
 from pipeline.plan.kinds import GENOTYPE, HISTORY, SPLIT
 from pipeline.plan.stage import Plan

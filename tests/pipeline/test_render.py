@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filled import answer_all, filled, scores
+from support.filled import answer_all, filled, scores
 
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.cells import Cell, Column, Letters, Row, Table, difference_text

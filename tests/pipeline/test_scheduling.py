@@ -10,20 +10,22 @@ import pytest
 import ray
 from ray._private import ray_constants
 
-from pipeline.cluster import connect, driver
+from pipeline.cluster import board, connect, driver, ray_private
 from pipeline.cluster.driver import run_plan
-from pipeline.cluster.watcher import DONE, FAILED, SKIPPED
+from pipeline.cluster.watcher import DONE, FAILED, SKIPPED, Watcher
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import Resources
+from pipeline.errors import ClusterLost
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
+from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
-class Listener:
+class Listener(Watcher):
     """Remembers what it is told."""
 
     def __init__(self) -> None:
@@ -43,8 +45,8 @@ class Listener:
     def finished(self, stage: Stage) -> None:
         self.ended.append(stage.name)
 
-    def failed(self, stage: Stage, failure: dict[str, Any]) -> None:
-        self.lost[stage.name] = failure["message"]
+    def failed(self, stage: Stage, failure: Failure) -> None:
+        self.lost[stage.name] = failure.message
 
     def retried(self, stage: Stage, reason: str) -> None:
         self.again.append((stage.name, reason))
@@ -133,7 +135,7 @@ def test_a_board_that_never_answers_stops_nothing(
         def fetch(self) -> None:
             time.sleep(3600)
 
-    monkeypatch.setattr(driver, "Board", ray.remote(num_cpus=0)(Mute))
+    monkeypatch.setattr(board, "Board", ray.remote(num_cpus=0)(Mute))
     outcome = run_plan(prepare_only(tiny), workspace, [])
     assert set(outcome.states.values()) == {DONE}
 
@@ -147,7 +149,7 @@ def test_a_driver_without_its_ray_blames_no_stage(
     listener = Listener()
     with monkeypatch.context() as patch:
         patch.setattr(driver.ray, "get", dead)
-        with pytest.raises(driver.ClusterLost, match="run the same command again"):
+        with pytest.raises(ClusterLost, match="run the same command again"):
             run_plan(prepare_only(tiny), workspace, [listener])
     assert listener.lost == {}
 
@@ -171,7 +173,7 @@ def test_joining_a_cluster_without_a_gpu_is_told(
 ) -> None:
     monkeypatch.setattr(connect.ray, "init", lambda **options: None)
     monkeypatch.setattr(connect.ray, "cluster_resources", lambda: there)
-    monkeypatch.setattr(connect.ray_constants, "ENABLE_RAY_CLUSTER", ray_constants.ENABLE_RAY_CLUSTER)
+    monkeypatch.setattr(ray_private.ray_constants, "ENABLE_RAY_CLUSTER", ray_constants.ENABLE_RAY_CLUSTER)
     connect.connect(address, Resources.model_validate(resources))
     lines = [record.getMessage() for record in caplog.records if record.name == connect.__name__]
     assert [("no GPU" in line, "search, retrain" in line) for line in lines] == [(True, True)] * told

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 import ray
-from grids import tiny_document
+from support.grids import tiny_document
 
 from pipeline.cluster import driver
 from pipeline.cluster.driver import run_plan
-from pipeline.cluster.watcher import DONE, QUEUED, RUNNING
+from pipeline.cluster.watcher import DONE, QUEUED, RUNNING, Watcher
 from pipeline.config.experiment import Experiment
 from pipeline.errors import RequestError
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
-from pipeline.results import Result
+from pipeline.results import Done, Failed, Failure, Result
 from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -69,7 +69,7 @@ class Away(Workspace):
         return super().newest_checkpoint(kind, key)
 
 
-class Leave:
+class Leave(Watcher):
     """While a stage runs, makes its workspace miss the next two questions; remembers what comes of that."""
 
     def __init__(self, workspace: Away) -> None:
@@ -84,12 +84,8 @@ class Leave:
     def retried(self, stage: Any, reason: str) -> None:
         self.again.append(reason)
 
-    def failed(self, stage: Any, failure: Any) -> None:
-        self.lost.append(failure["message"])
-
-    def started(self, stage: Any) -> None: ...
-    def reported(self, stage: Any, reports: Any) -> None: ...
-    def finished(self, stage: Any) -> None: ...
+    def failed(self, stage: Any, failure: Failure) -> None:
+        self.lost.append(failure.message)
 
 
 def test_a_driver_waits_for_a_workspace_that_does_not_answer(
@@ -127,8 +123,8 @@ def test_a_stage_that_ends_while_the_workspace_is_away_starts_again(
         with calls.open("a") as file:
             file.write("called\n")
         if len(calls.read_text().splitlines()) < 6:
-            return {"failure": {"message": "the workspace is away", "retry": "again"}}
-        return {"result": prepared}
+            return Failed(Failure("the workspace is away", retry="again"))
+        return Done(prepared)
 
     planned = plan(Experiment.model_validate(tiny_document()))
     planned.stages = {"prepare street": planned.stages["prepare street"]}

@@ -16,9 +16,9 @@ import psutil
 import pytest
 import torch
 import yaml
-from grids import quiet, task_of, tiny_document
-from mlflow_server import free_port
-from s3 import ACCESS_KEY, SECRET_KEY, SECRETS, SESSION_TOKEN, S3Service
+from support.grids import done, quiet, task_of, tiny_document
+from support.mlflow_server import free_port
+from support.s3 import ACCESS_KEY, SECRET_KEY, SECRETS, SESSION_TOKEN, S3Service
 
 from msinet.engine.state import load_state
 from pipeline.config.experiment import Experiment
@@ -258,9 +258,9 @@ def test_what_goes_wrong_is_one_sentence(ran: Ran) -> None:
 
 
 def test_a_grid_and_a_study_end_although_mlflow_is_away(ran: Ran) -> None:
-    for name, done in (("run live untracked", "3 done, 0 running, 0 pending, 0 failed"), ("tune live", "1/1  trial 0")):
+    for name, words in (("run live untracked", "3 done, 0 running, 0 pending, 0 failed"), ("tune live", "1/1  trial 0")):
         assert ran.codes[name] == 0, ran.outputs[name]
-        assert done in ran.outputs[name]
+        assert words in ran.outputs[name]
         assert "MLflow is behind" in ran.outputs[name]
 
 
@@ -366,13 +366,10 @@ def test_a_saved_state_that_would_run_code_is_passed_over(
         plant(attempt.folder / CHECKPOINT, marker, form)
         with pytest.raises(ValueError, match="must be whole and hold tensors and plain values only"):
             load_state(attempt.folder / CHECKPOINT)
-        ended = execute(workspace.address, task_of(stage, planned), quiet)
-        assert "result" in ended, ended
+        result = done(execute(workspace.address, task_of(stage, planned), quiet))
     assert not marker.exists()
     expected = next(finished[0].of_kind("search")).result
     assert expected is not None
-    assert ended["result"]["genotype"] == expected["genotype"], "as from the start"
-    ours, theirs = (
-        place.files(result) / WEIGHTS for place, result in ((workspace, ended["result"]), (finished[1], expected))
-    )
+    assert result["genotype"] == expected["genotype"], "as from the start"
+    ours, theirs = (place.files(found) / WEIGHTS for place, found in ((workspace, result), (finished[1], expected)))
     assert ours.read_bytes() == theirs.read_bytes()

@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from grids import quiet, run_without_ray, task_of, tiny_document
+from support.grids import done, failed, quiet, run_without_ray, task_of, tiny_document
 
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import HISTORY, PER_QUERY, WEIGHTS
 from pipeline.plan.stage import Plan, Stage
-from pipeline.stages.attempt import RUN, LogTail, execute
+from pipeline.results import Ended, Held, Stopped
+from pipeline.stages.attempt import LogTail, execute
 from pipeline.stages.task import Task
 from pipeline.storage.leases import take
 from pipeline.storage.workspace import Workspace, stage_place
@@ -72,12 +73,13 @@ def beside(workspace: Workspace, folder: Path) -> Workspace:
     return Workspace(folder)
 
 
-def require_equal(first: Workspace, stage: Stage, second: Workspace, ended: dict[str, Any]) -> None:
+def require_equal(first: Workspace, stage: Stage, second: Workspace, ended: Ended) -> None:
+    result = done(ended)
     before = (first.files(stage.result) / WEIGHTS).read_bytes()  # type: ignore[arg-type]
-    assert (second.files(ended["result"]) / WEIGHTS).read_bytes() == before
-    lines = (second.files(ended["result"]) / HISTORY).read_text().splitlines()
+    assert (second.files(result) / WEIGHTS).read_bytes() == before
+    lines = (second.files(result) / HISTORY).read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
-    assert ended["result"]["metrics"] == stage.result["metrics"]  # type: ignore[index]
+    assert result["metrics"] == stage.result["metrics"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("kind", ["search", "retrain"])
@@ -95,9 +97,9 @@ def test_a_killed_stage_continues_to_the_same_numbers(
             raise Killed
 
     with pytest.raises(Killed):
-        execute(other.address, task, die_in_the_second_epoch, "driver")
+        execute(other.address, task, die_in_the_second_epoch, holder="driver")
     assert other.result(kind, str(stage.key)) is None
-    ended = execute(other.address, task, lambda report: epochs.append(report["epoch"]), "driver")
+    ended = execute(other.address, task, lambda report: epochs.append(report["epoch"]), holder="driver")
     assert epochs == [0, 1, 1], "the first epoch is not run again"
     require_equal(workspace, stage, other, ended)
 
@@ -109,7 +111,7 @@ def test_sigterm_saves_the_state_and_ends(finished: tuple[Plan, Workspace], tmp_
     task = replace(task_of(stage, planned), checkpoint_every=3600)
     handler = signal.getsignal(signal.SIGTERM)
     ended = execute(other.address, task, lambda report: os.kill(os.getpid(), signal.SIGTERM))
-    assert ended == {"stopped": True}
+    assert ended == Stopped()
     assert signal.getsignal(signal.SIGTERM) is handler
     epochs: list[int] = []
     ended = execute(other.address, task, lambda report: epochs.append(report["epoch"]))
@@ -144,7 +146,7 @@ def test_a_state_that_cannot_be_saved_before_the_end_is_a_failure(
     monkeypatch.setattr(Workspace, "save_checkpoint", away)
     task = replace(task_of(stage, planned), checkpoint_every=3600)
     ended = execute(other.address, task, lambda report: os.kill(os.getpid(), signal.SIGTERM))
-    assert ended["failure"]["retry"] == "again"
+    assert failed(ended).retry == "again"
 
 
 def test_a_stage_that_another_driver_holds_is_left_alone(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_a_stage_that_another_driver_holds_is_left_alone(finished: tuple[Plan, W
     lease = take(other.store, f"{stage_place('search', str(stage.key))}/leases", "another", 60)
     assert lease is not None
     with lease:
-        assert execute(other.address, task_of(stage, planned), quiet, "driver") == {"held": "another"}
+        assert execute(other.address, task_of(stage, planned), quiet, holder="driver") == Held("another")
     assert not list(tmp_path.glob("stages/search/*/attempts"))
 
 
@@ -163,19 +165,17 @@ def test_what_is_published_is_not_run_again(finished: tuple[Plan, Workspace]) ->
     assert workspace.root is not None
     before = sorted(path.name for path in workspace.root.glob(f"stages/search/{stage.key}/attempts/*"))
     ended = execute(workspace.address, task_of(stage, planned), quiet)
-    assert ended["result"] == stage.result
+    assert done(ended) == stage.result
     assert sorted(p.name for p in workspace.root.glob(f"stages/search/{stage.key}/attempts/*")) == before
 
 
 def test_a_failure_is_kept_and_returned(experiment: Experiment, workspace: Workspace) -> None:
     task = Task("prepare", "k", {"dataset": {"kind": "market1501", "fingerprint": "f"}}, location={"path": "/nowhere"})
-    failure = execute(workspace.address, task, quiet)["failure"]
-    assert "/nowhere" in failure["message"]
-    assert "Traceback" in failure["traceback"]
+    failure = failed(execute(workspace.address, task, quiet))
+    assert "/nowhere" in failure.message
+    assert "Traceback" in failure.traceback
     assert workspace.result("prepare", "k") is None
-    kept = workspace.last_failure("prepare", "k")
-    assert kept is not None
-    assert kept["message"] == failure["message"]
+    assert workspace.last_failure("prepare", "k") == failure
 
 
 @pytest.mark.parametrize(
@@ -203,11 +203,12 @@ def test_a_failure_says_what_may_help(
     def fail(context: Any) -> Any:
         raise error
 
-    monkeypatch.setitem(RUN, "prepare", fail)
+    monkeypatch.setattr("pipeline.stages.prepare.run", fail)
     planned, _ = finished
     ended = execute(workspace.address, task_of(planned.stages["prepare street"], planned), quiet)
-    assert ended["failure"]["retry"] == retry
-    assert str(error) in ended["failure"]["message"]
+    failure = failed(ended)
+    assert failure.retry == retry
+    assert str(error) in failure.message
 
 
 def test_data_that_changed_since_the_check_is_refused(workspace: Workspace, tmp_path: Path) -> None:
@@ -216,13 +217,14 @@ def test_data_that_changed_since_the_check_is_refused(workspace: Workspace, tmp_
     folder = tmp_path / "data"
     synthetic.write(synthetic.SyntheticSpec(train_ids=2, test_ids=2, height=32), folder)
     spec = {"dataset": {"kind": "manifest", "fingerprint": "of before"}}
-    failure = execute(workspace.address, Task("prepare", "k", spec, location={"path": str(folder)}), quiet)["failure"]
-    assert "must not change" in failure["message"]
+    task = Task("prepare", "k", spec, location={"path": str(folder)})
+    assert "must not change" in failed(execute(workspace.address, task, quiet)).message
 
 
 def test_a_failure_keeps_the_end_of_the_log(tmp_path: Path) -> None:
     script = (
-        "import sys; from pipeline.stages import LogTail; print('before'); sys.stdout.flush(); tail = LogTail();"
+        "import sys; from pipeline.stages.attempt import LogTail; print('before'); sys.stdout.flush();"
+        "tail = LogTail();"
         "print('x' * 9000); print('said'); sys.stderr.write('complained'); text = tail.read();"
         "open(sys.argv[1], 'w').write(text)"
     )

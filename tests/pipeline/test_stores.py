@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3 import SECRETS, Environ, Fault, S3Service
+from support.s3 import SECRETS, Environ, Fault, S3Service
 
 from pipeline.errors import RequestError
 from pipeline.storage.open import open_store, require_conditions

@@ -6,7 +6,7 @@ from math import hypot, sqrt
 from typing import Any
 
 import pytest
-from filled import answer_all, filled, scores
+from support.filled import answer_all, filled, scores
 
 from msinet.genotype import PUBLISHED
 from pipeline.plan.stage import Plan, Stage

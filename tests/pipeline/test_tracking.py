@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grids import tiny_document
+from support.grids import tiny_document
 
 from pipeline.config.experiment import Experiment
 from pipeline.errors import RequestError

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import ray
-from grids import tiny_document
+from support.grids import tiny_document
 
 from pipeline.cluster.driver import run_plan
-from pipeline.cluster.watcher import DONE
+from pipeline.cluster.watcher import DONE, Watcher
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 WORKERS, EPOCHS = 8, 40
 
 
-class Heard:
+class Heard(Watcher):
     """Leaves a mark in a folder for each stage of which all epochs have been passed on."""
 
     def __init__(self, folder: Path) -> None:
@@ -35,12 +35,6 @@ class Heard:
         self.epochs[str(stage.key)] += len(reports)
         if self.epochs[str(stage.key)] >= EPOCHS:
             (self.folder / f"{stage.key}.heard").touch()
-
-    def started(self, stage: Stage) -> None: ...
-    def finished(self, stage: Stage) -> None: ...
-    def failed(self, stage: Stage, failure: dict[str, Any]) -> None: ...
-    def retried(self, stage: Stage, reason: str) -> None: ...
-    def tick(self, states: dict[str, str]) -> None: ...
 
 
 class Reporting:

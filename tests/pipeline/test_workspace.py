@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.results import Failure
 from pipeline.storage.workspace import RESULT, Attempt, Workspace, locate, stage_place
 
 
@@ -134,10 +135,10 @@ def test_the_newest_failure_is_the_last(workspace: Workspace) -> None:
     assert workspace.last_failure("search", "k") is None
     for message in ("first", "second"):
         threading.Event().wait(1.1)  # S3 tells whole seconds
-        workspace.record_failure(workspace.begin("search", "k"), {"message": message})
+        workspace.record_failure(workspace.begin("search", "k"), Failure(message))
     failure = workspace.last_failure("search", "k")
     assert failure is not None
-    assert failure["message"] == "second"
+    assert failure.message == "second"
 
 
 def test_fingerprints_are_remembered(workspace: Workspace) -> None:

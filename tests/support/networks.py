@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import torch
-from golden_draw import draw, fill_state, load
 from torch import Tensor, nn
+
+from support.golden_draw import draw, fill_state, load
 
 GOLDEN = load("networks")
 NORM = "norm "

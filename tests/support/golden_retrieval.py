@@ -1,7 +1,8 @@
 """The retrieval that tests/golden/retrieval.json scores and re-ranks."""
 
 import numpy as np
-from golden_draw import draw
+
+from support.golden_draw import draw
 
 
 def golden_inputs():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def draw(tag: str, shape: Sequence[int]) -> np.ndarray:

@@ -21,7 +21,7 @@ def install() -> None:
 
 
 SLOW_STEPS = {
-    "worker_process_setup_hook": "slow_steps.install",
-    "env_vars": {"PYTHONPATH": str(Path(__file__).parent)},
+    "worker_process_setup_hook": "support.slow_steps.install",
+    "env_vars": {"PYTHONPATH": str(Path(__file__).parents[1])},
 }
 """For `ray.init(runtime_env=…)`."""

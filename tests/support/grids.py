@@ -6,8 +6,10 @@ from typing import Any
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
+from pipeline.results import Done, Ended, Failed, Failure, Result
 from pipeline.stages.attempt import execute
 from pipeline.stages.task import Task
+from pipeline.stages.task import task_of as stage_task
 from pipeline.storage.workspace import Workspace
 
 _DATA = {"kind": "synthetic", "train_ids": 10, "test_ids": 4, "height": 32, "cameras": 2}
@@ -38,9 +40,19 @@ def task_of(stage: Stage, planned: Plan) -> Task:
     """The task of a stage whose inputs are done."""
     spec = stage.bind(planned.results())
     assert spec is not None
-    assert stage.key is not None
-    inputs = {role: planned.results()[name] for role, name in stage.needs.items()}
-    return Task(stage.kind, stage.key, spec, inputs, stage.location)
+    return stage_task(stage, spec, planned.results(), planned.experiment)
+
+
+def done(ended: Ended) -> Result:
+    """The result of an attempt that has come to its end."""
+    assert isinstance(ended, Done), ended
+    return ended.result
+
+
+def failed(ended: Ended) -> Failure:
+    """The failure of an attempt that has failed."""
+    assert isinstance(ended, Failed), ended
+    return ended.failure
 
 
 def run_without_ray(document: dict[str, Any], workspace: Workspace) -> Plan:
@@ -48,6 +60,6 @@ def run_without_ray(document: dict[str, Any], workspace: Workspace) -> Plan:
     planned = plan(Experiment.model_validate(document))
     for stage in [stage for stage in planned.stages.values() if not stage.lacks]:
         ended = execute(workspace.address, task_of(stage, planned), quiet)
-        assert "result" in ended, ended
+        done(ended)
         planned.resolve(workspace.result)
     return planned

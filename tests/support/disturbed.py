@@ -12,11 +12,13 @@ from typing import Any
 
 import psutil
 import yaml
-from grids import tiny_document
 
+from pipeline.cluster.watcher import Watcher
 from pipeline.plan.kinds import WEIGHTS
 from pipeline.plan.stage import Plan, Stage
+from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
+from support.grids import tiny_document
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +43,7 @@ def attempts(workspace: Workspace, stage: Stage) -> list[Path]:
     return sorted(workspace.root.glob(f"stages/{stage.kind}/{stage.key}/attempts/*"))
 
 
-class Watcher:
+class Disturber(Watcher):
     """Remembers what it is told; calls `disturb` with the process that retrains, once, after its first epochs."""
 
     def __init__(self, disturb: Callable[[int], object] | None = None) -> None:
@@ -57,12 +59,8 @@ class Watcher:
     def retried(self, stage: Stage, reason: str) -> None:
         self.reasons.append(reason)
 
-    def failed(self, stage: Stage, failure: dict[str, Any]) -> None:
-        self.failures[stage.name] = failure["message"]
-
-    def started(self, stage: Stage) -> None: ...
-    def finished(self, stage: Stage) -> None: ...
-    def tick(self, states: dict[str, str]) -> None: ...
+    def failed(self, stage: Stage, failure: Failure) -> None:
+        self.failures[stage.name] = failure.message
 
 
 class Driver:
