@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
-from msinet.data.samplers import IdentityBatches
+Precision = Literal["float32", "bf16"]
+Supervision = Literal["tcm", "softmax"]
+Alignment = Literal["none", "pos", "neg", "pos_neg", "sam_softmax", "consistent_attention", "activation_distribution"]
+# An unknown key in a configuration file is an error: read by pydantic, which this package does not import.
+STRICT = {"extra": "forbid"}
+# (height, width) in pixels of the pictures that networks see, method.md section 1.
+PERSON_SIZE, VEHICLE_SIZE = (256, 128), (256, 256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +25,7 @@ class Augmentation:
         erasing: Probability of filling a random rectangle.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, which this package does not import)
+    __pydantic_config__ = STRICT
 
     flip: float = 0.5
     pad: int = 10
@@ -38,13 +44,6 @@ class Augmentation:
 
 IN_DOMAIN = Augmentation(erasing=0.5)
 CROSS_DOMAIN = Augmentation(brightness=0.4, contrast=0.4, saturation=0.3)
-
-
-Precision = Literal["float32", "bf16"]
-Supervision = Literal["tcm", "softmax"]
-Alignment = Literal["none", "pos", "neg", "pos_neg", "sam_softmax", "consistent_attention", "activation_distribution"]
-# An unknown key in a configuration file is an error: read by pydantic, which this package does not import.
-STRICT = {"extra": "forbid"}
 
 
 def _require(recipe: object, must_be: str, holds: Callable[[Any], bool], *names: str) -> None:
@@ -120,23 +119,6 @@ class BatchRecipe:
     def num_ids(self) -> int:
         """P, identities in a batch."""
         return self.batch_size // self.num_instances
-
-    def check_sampler(self, sampler: IdentityBatches, side: str) -> None:
-        """Alignment and memories count on exact P×K batches.
-
-        Args:
-            sampler: Of the batches that a loop is about to read.
-            side: For the message.
-
-        Raises:
-            ValueError: Its batches are not P identities × K images.
-        """
-        received = sampler.num_ids, sampler.num_instances
-        if received != (self.num_ids, self.num_instances):
-            raise ValueError(
-                f"batches must be {self.num_ids} identities × {self.num_instances} images (`batch_size`, "
-                f"`num_instances`), but the {side} side's are {received[0]} × {received[1]}."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

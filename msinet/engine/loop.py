@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from msinet.data.loaders import TrainBatches
+from msinet.data.samplers import IdentityBatches
 from msinet.engine.memory import kept_memory
 from msinet.engine.optim import require_finite
 from msinet.ranks import Ranks
+from msinet.recipes import BatchRecipe
 
 T = TypeVar("T")
 
@@ -94,6 +96,25 @@ class Loop:
         self.next_epoch, self.next_step = state["next_epoch"], state["next_step"]
         self.sums.copy_(state["sums"])
         self.seconds = state["seconds"]
+
+
+def require_batches(recipe: BatchRecipe, sampler: IdentityBatches, side: str) -> None:
+    """Make sure that a loop reads the batches that its recipe names: alignment and memories need exact P×K batches.
+
+    Args:
+        recipe: Of the loop.
+        sampler: Of the batches that the loop is about to read.
+        side: Named in the message.
+
+    Raises:
+        ValueError: The batches are not P identities × K images.
+    """
+    received = sampler.num_ids, sampler.num_instances
+    if received != (recipe.num_ids, recipe.num_instances):
+        raise ValueError(
+            f"batches must be {recipe.num_ids} identities × {recipe.num_instances} images (`batch_size`, "
+            f"`num_instances`), but the {side} side's are {received[0]} × {received[1]}."
+        )
 
 
 def _spaced(items: Iterable[T], between: Callable[[], None] | None) -> Iterator[T]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from msinet.data.loaders import Batch, TrainBatches
-from msinet.engine.loop import Loop
+from msinet.engine.loop import Loop, require_batches
 from msinet.engine.optim import build_optimizer, lr_factor, recipe_lr, set_lr
 from msinet.genotype import Genotype
 from msinet.losses import memory_contrastive, update_memory
@@ -75,7 +75,7 @@ class Search(Loop):
         ranks: Ranks = ALONE,
     ) -> None:
         for side, batches in (("training", train), ("validation", valid)):
-            recipe.check_sampler(batches.sampler, side)
+            require_batches(recipe, batches.sampler, side)
             _check_classes(supernet, batches, recipe.supervision, side)
         super().__init__(2, device, ranks, train, valid)
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

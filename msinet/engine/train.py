@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from msinet.data.loaders import Batch, TrainBatches
-from msinet.engine.loop import Loop
+from msinet.engine.loop import Loop, require_batches
 from msinet.engine.optim import build_optimizer, recipe_lr, set_lr
 from msinet.losses import (
     ALIGNMENT_MODES,
@@ -72,7 +72,7 @@ class Training(Loop):
         device: torch.device,
         ranks: Ranks = ALONE,
     ) -> None:
-        recipe.check_sampler(batches.sampler, "training")
+        require_batches(recipe, batches.sampler, "training")
         super().__init__(4, device, ranks, batches)
         self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batches = batches

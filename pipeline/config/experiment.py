@@ -154,8 +154,8 @@ class Experiment(Strict):
 
     def same_domain(self, source: str, target: str) -> bool:
         """Whether an evaluation is in-domain: VehicleID's test lists are targets of one dataset."""
-        kinds = [self.datasets[name].kind for name in (source, target)]
-        return source == target or all(kind.startswith("vehicleid") for kind in kinds)
+        families = {self.datasets[name].family for name in (source, target)}
+        return source == target or (None not in families and len(families) == 1)
 
     def splits_of(self, source: str) -> list[SearchSplit]:
         """The searches of one source."""

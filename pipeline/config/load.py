@@ -9,6 +9,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from msinet.data.dataset import DataError
+from msinet.data.readers import READERS, require_kind
 from msinet.data.synthetic import SyntheticSpec
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, SearchSplit, SyntheticData
@@ -100,8 +102,7 @@ def describe_errors(error: ValidationError) -> list[str]:
 
 
 def _describe(details: Any) -> str:
-    # Tags of unions (the kind of a dataset) and class names are pydantic's, not the user's.
-    location = [str(part) for part in details["loc"] if not _is_internal(str(part))]
+    location = _setting_of(details["loc"])
     setting = ".".join(location)
     if details["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"unknown key `{setting}`.{suggestion(location[-1], _keys_at(location[:-1]))}"
@@ -113,11 +114,13 @@ def _describe(details: Any) -> str:
     return f"`{setting}`: {message[0].lower()}{message[1:]}, but got {details['input']!r}."
 
 
-def _is_internal(part: str) -> bool:
-    return part in {"spec", "synthetic", "function-before", "literal['same']"} or "[" in part or part in _DISK_KINDS
-
-
-_DISK_KINDS = set(get_args(DiskData.model_fields["kind"].annotation))
+def _setting_of(location: Sequence[str | int]) -> list[str]:
+    """Return the parts of a setting's name, without those that are pydantic's: tags of unions and names of types."""
+    first, *rest = map(str, location) if location else [""]
+    if first == "datasets" and len(rest) > 1:
+        name, tag, *rest = rest
+        return [first, name, *(rest[1:] if tag == "synthetic" and rest[:1] == ["spec"] else rest)]
+    return [part for part in (first, *rest) if part and part != "function-before" and "[" not in part]
 
 
 def _keys_at(location: list[str]) -> set[str]:
@@ -152,9 +155,10 @@ def kind_and_path(item: str) -> tuple[str, str]:
     Raises:
         RequestError: It has another form, or names no layout.
     """
-    from msinet.data.readers import READERS
-
     kind, separator, path = item.partition("=")
-    if not separator or kind not in READERS:
-        raise RequestError(f"`--data` must be KIND=PATH with one of {', '.join(READERS)}, but got {item!r}.")
-    return kind, path
+    if not separator:
+        raise RequestError(f"`--data` must be KIND=PATH, where KIND is one of {', '.join(READERS)}, but got {item!r}.")
+    try:
+        return require_kind(kind), path
+    except DataError as error:
+        raise RequestError(f"{error} (--data)") from None

@@ -4,17 +4,26 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
+from msinet.data.readers import READERS, require_kind
 from msinet.data.splits import parse_split
 from msinet.data.synthetic import SyntheticSpec
-from msinet.recipes import RECIPES, BatchRecipe, Supervision, TrainRecipe
+from msinet.recipes import PERSON_SIZE, RECIPES, VEHICLE_SIZE, BatchRecipe, Supervision, TrainRecipe
 
 Seed = Annotated[int, Field(ge=0)]
 Size = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]  # the last map is a sixteenth
 ALL_SCALES = (3, 5, 7, 9)  # of OSNet
-# (height, width) in pixels, method.md section 1.
-PERSON, VEHICLE = (256, 128), (256, 256)
 
 
 class Strict(BaseModel):
@@ -33,18 +42,19 @@ class DiskData(Strict):
         image_size: (height, width) of this dataset as a source; needed for a manifest, else the layout's own.
     """
 
-    kind: Literal[
-        "market1501", "msmt17", "veri", "vehicleid", "vehicleid800", "vehicleid1600", "vehicleid2400", "manifest"
-    ]
+    kind: Annotated[str, AfterValidator(require_kind)]
     path: Path | None = None
     image_size: Size | None = None
 
     @property
     def training_size(self) -> tuple[int, int] | None:
         """(height, width) as a source, unless the experiment says otherwise."""
-        if self.image_size or self.kind == "manifest":
-            return self.image_size
-        return VEHICLE if self.kind.startswith("ve") else PERSON
+        return self.image_size or READERS[self.kind].image_size
+
+    @property
+    def family(self) -> str | None:
+        """What it shares with datasets that differ in their test lists only."""
+        return READERS[self.kind].family
 
 
 class SyntheticData(Strict):
@@ -69,10 +79,22 @@ class SyntheticData(Strict):
     @property
     def training_size(self) -> tuple[int, int]:
         """(height, width) as a source, unless the experiment says otherwise."""
-        return PERSON if self.spec.category == "person" else VEHICLE
+        return PERSON_SIZE if self.spec.category == "person" else VEHICLE_SIZE
+
+    @property
+    def family(self) -> None:
+        """Generated datasets share their training pictures with no other."""
 
 
-Data = Annotated[DiskData | SyntheticData, Field(discriminator="kind")]
+def _source_of(value: Any) -> str:
+    """Return whether a dataset is generated or lies on a disk."""
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return "synthetic" if kind == "synthetic" else "disk"
+
+
+Data = Annotated[
+    Annotated[DiskData, Tag("disk")] | Annotated[SyntheticData, Tag("synthetic")], Discriminator(_source_of)
+]
 
 
 def based_on(recipe: BatchRecipe) -> BeforeValidator:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msinet.data.readers import READERS
 from msinet.data.splits import parse_split
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData
@@ -96,11 +97,10 @@ def train_images(plan: Plan, name: str) -> int:
 
 def _stated_images(experiment: Experiment, name: str) -> int:
     from msinet.data import synthetic
-    from msinet.data.readers import TRAIN_IMAGES
 
     data: Any = experiment.datasets[name]
     if isinstance(data, DiskData):
-        return TRAIN_IMAGES.get(data.kind) or 0  # a manifest states none
+        return READERS[data.kind].train_images or 0  # a manifest states none
     return sum(record.subset == TRAIN for record in synthetic.records(data.spec))
 
 

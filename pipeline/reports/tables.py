@@ -273,7 +273,7 @@ class _Builder:
         ]
 
     def _is_vehicleid(self, dataset: str) -> bool:
-        return self.plan.experiment.datasets[dataset].kind.startswith("vehicleid")
+        return self.plan.experiment.datasets[dataset].family == "vehicleid"
 
     def _code(self, pair: _Pair) -> str | None:
         source, target = self.codes[pair.source], self.codes[pair.target]

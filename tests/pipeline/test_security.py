@@ -258,7 +258,10 @@ def test_what_goes_wrong_is_one_sentence(ran: Ran) -> None:
 
 
 def test_a_grid_and_a_study_end_although_mlflow_is_away(ran: Ran) -> None:
-    for name, words in (("run live untracked", "3 done, 0 running, 0 pending, 0 failed"), ("tune live", "1/1  trial 0")):
+    for name, words in (
+        ("run live untracked", "3 done, 0 running, 0 pending, 0 failed"),
+        ("tune live", "1/1  trial 0"),
+    ):
         assert ran.codes[name] == 0, ran.outputs[name]
         assert words in ran.outputs[name]
         assert "MLflow is behind" in ran.outputs[name]

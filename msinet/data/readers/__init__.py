@@ -1,36 +1,65 @@
-"""Readers of dataset layouts: folder in, `Dataset` out. A further layout is one file and one line here."""
+"""Readers of dataset layouts: folder in, `Dataset` out. A further layout is one file and one entry of `READERS`."""
 
 import difflib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from msinet.data.dataset import DataError, Dataset
 from msinet.data.readers import market1501, msmt17, vehicleid, veri
 from msinet.data.readers.manifest import read_manifest
-from msinet.data.readers.market1501 import read_market1501
-from msinet.data.readers.msmt17 import read_msmt17
-from msinet.data.readers.vehicleid import read_vehicleid
-from msinet.data.readers.veri import read_veri
+from msinet.recipes import PERSON_SIZE, VEHICLE_SIZE
 
-READERS: dict[str, Callable[[Path], Dataset]] = {
-    "manifest": read_manifest,
-    "market1501": read_market1501,
-    "msmt17": read_msmt17,
-    "vehicleid": read_vehicleid,
-    "vehicleid800": partial(read_vehicleid, num_test_ids=800),
-    "vehicleid1600": partial(read_vehicleid, num_test_ids=1600),
-    "vehicleid2400": partial(read_vehicleid, num_test_ids=2400),
-    "veri": read_veri,
+
+@dataclass(frozen=True)
+class Reader:
+    """A layout of datasets.
+
+    Attributes:
+        read: Reads the dataset in a folder.
+        image_size: (height, width) in pixels of the pictures that a network trained on it sees, unless an experiment
+            says otherwise; None if the layout does not decide it.
+        train_images: Training images as its authors state; None if nobody can know. Plans count on it before the data
+            are at hand.
+        family: Name that layouts share if they differ in their test lists only: an evaluation within a family is
+            in-domain. None for a layout of its own.
+    """
+
+    read: Callable[[Path], Dataset]
+    image_size: tuple[int, int] | None = None
+    train_images: int | None = None
+    family: str | None = None
+
+
+def _vehicleid(num_test_ids: int) -> Reader:
+    read = partial(vehicleid.read_vehicleid, num_test_ids=num_test_ids)
+    return Reader(read, VEHICLE_SIZE, vehicleid.TRAIN.images, family="vehicleid")
+
+
+READERS: dict[str, Reader] = {
+    "manifest": Reader(read_manifest),
+    "market1501": Reader(market1501.read_market1501, PERSON_SIZE, market1501.EXPECTED["train"].images),
+    "msmt17": Reader(msmt17.read_msmt17, PERSON_SIZE, msmt17.EXPECTED["train"].images),
+    "vehicleid": _vehicleid(2400),
+    "vehicleid800": _vehicleid(800),
+    "vehicleid1600": _vehicleid(1600),
+    "vehicleid2400": _vehicleid(2400),
+    "veri": Reader(veri.read_veri, VEHICLE_SIZE, veri.EXPECTED["train"].images),
 }
 
-# Training images as commonly stated, by kind: what a plan counts on before the data are at hand.
-TRAIN_IMAGES: dict[str, int | None] = {
-    "market1501": market1501.EXPECTED["train"].images,
-    "msmt17": msmt17.EXPECTED["train"].images,
-    "veri": veri.EXPECTED["train"].images,
-    **dict.fromkeys([kind for kind in READERS if kind.startswith("vehicleid")], vehicleid.TRAIN.images),
-}
+
+def require_kind(kind: str) -> str:
+    """Return `kind` if it names a layout.
+
+    Raises:
+        DataError: It does not; the message suggests the nearest name.
+    """
+    if kind not in READERS:
+        near = difflib.get_close_matches(kind, READERS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DataError(f"a dataset's kind must be one of {', '.join(READERS)}, but got {kind!r}.{hint}")
+    return kind
 
 
 def read(kind: str, root: str | Path) -> Dataset:
@@ -39,11 +68,8 @@ def read(kind: str, root: str | Path) -> Dataset:
     Raises:
         DataError: The kind is unknown, nothing lies at `root`, or what lies there has another layout.
     """
-    if kind not in READERS:
-        near = difflib.get_close_matches(kind, READERS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"a dataset's kind must be one of {', '.join(READERS)}, but got {kind!r}.{hint}")
+    reader = READERS[require_kind(kind)]
     root = Path(root).expanduser()
     if not root.exists():
         raise DataError(f"a dataset's path must exist, but {root} does not.")
-    return READERS[kind](root)
+    return reader.read(root)
