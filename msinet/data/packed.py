@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import math
 import os
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from torch import Tensor
 from msinet.data.check import content_hash, fingerprint
 from msinet.data.dataset import DataError, Dataset, decode
 from msinet.data.records import Record
+from msinet.files import written_whole
 
 SCHEMA = pa.schema(
     [
@@ -236,17 +236,9 @@ def _build(packed: PackedDataset, indices: NDArray[np.int64], size_HW: tuple[int
     def pixels_of(index: int) -> bytes:
         return decode_rgb(packed.bytes(index), packed.records[index].path, size_HW).tobytes()
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(indices), 256):  # so many decoded pictures at most are in memory
-                file.writelines(pool.map(pixels_of, indices[start : start + 256].tolist()))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(indices), 256):  # so many decoded pictures at most are in memory
+            file.writelines(pool.map(pixels_of, indices[start : start + 256].tolist()))
 
 
 def _shards(folder: Path) -> list[Path]:

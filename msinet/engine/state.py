@@ -1,11 +1,14 @@
 """The whole state of a long loop on disk: written atomically, read without unpickling."""
 
-import os
-import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from torch import Tensor
+
+from msinet.files import written_whole
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -13,15 +16,20 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
     Where writing fails, what `path` held before stays.
     """
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as file:
+        torch.save(state, file)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors by name as safetensors, on the CPU; `path` always holds a whole file or none.
+
+    Raises:
+        OSError: The file cannot be written, for example because the disk is full.
+    """
+    # The library's own `save_file` makes files that nobody else can read, and hides the reason of a failure.
+    data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    with written_whole(path) as file:
+        file.write(data)
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -59,18 +59,19 @@ def require_fitting_weights(plan: Plan) -> None:
     Raises:
         RequestError: One does not.
     """
-    from msinet.interop import load_start, read_state_dict
+    starts = {
+        (stage.location["weights"], stage.settings["network"], str(network_options(stage.settings))): stage
+        for stage in plan.of_kind("retrain")
+        if "weights" in stage.location
+    }
+    if not starts:
+        return
+    from msinet.interop import load_start, read_state_dict  # torch, which planning does without
     from msinet.models import build_model
 
-    seen = set()
-    for stage in plan.of_kind("retrain"):
-        weights, settings = stage.location.get("weights"), stage.settings
-        identity = (weights, settings["network"], str(network_options(settings)) if weights else "")
-        if not weights or identity in seen:
-            continue
-        seen.add(identity)
+    for (weights, network, _), stage in starts.items():
         try:
-            model = build_model(settings["network"], num_classes=0, **network_options(settings))
+            model = build_model(network, num_classes=0, **network_options(stage.settings))
             load_start(model, read_state_dict(Path(weights)))
         except (ValueError, OSError) as error:
             raise RequestError(f"{error} (weights.{stage.labels['origin']}: {weights})") from error

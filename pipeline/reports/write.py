@@ -1,9 +1,9 @@
 """Write an experiment's report: tables, page and pictures."""
 
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from msinet.files import written_whole
 from pipeline.plan.kinds import PICTURES
 from pipeline.plan.stage import Plan
 from pipeline.reports.page import to_html
@@ -44,9 +44,7 @@ def write_report(plan: Plan, folder: Path, command: str, pictures: Sequence[tupl
         **{folder / "tables" / f"table{table.number}.csv": to_csv(table) for table in tables},
         folder / "report.html": to_html(tables, title, pictures),
     }
-    (folder / "tables").mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
-        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
+        with written_whole(path) as file:
+            file.write(text.encode())
     return list(files)

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-import safetensors.torch
 from torch import distributed, nn
 
-from msinet.engine.state import load_state, save_state
+from msinet.engine.state import load_state, save_state, save_tensors
 from msinet.recipes import BatchRecipe
 from pipeline.plan.kinds import HISTORY, WEIGHTS
 from pipeline.results import Report, Result
@@ -102,7 +101,4 @@ def _plain(report: Any) -> Report:
 
 def save_weights(context: Context, model: nn.Module) -> None:
     """Write the weights of a network into the attempt's folder."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    partial = context.attempt.folder / f"{WEIGHTS}.{os.getpid()}.partial"
-    safetensors.torch.save_file(state, partial)
-    partial.replace(context.attempt.folder / WEIGHTS)
+    save_tensors(context.attempt.folder / WEIGHTS, model.state_dict())

@@ -5,10 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import safetensors.torch
 
 from msinet.engine.evaluate import embed, rank_records
 from msinet.engine.held_out import rank_others
+from msinet.engine.state import save_tensors
 from pipeline.plan.kinds import EMBEDDING, PER_QUERY
 from pipeline.results import Result
 from pipeline.stages.inputs import device_of, divide_held_out, image_store, packed_dataset, records_of, trained_network
@@ -35,7 +35,7 @@ def run(context: Context) -> Result:
         reranked, _ = rank_records(records, embedding_ND, protocol, rerank=True)
         scores |= {f"reranked_{name}": value for name, value in reranked.items()}
     _save_per_query(context.attempt.folder / PER_QUERY, per_query)
-    safetensors.torch.save_file({"embedding_ND": embedding_ND.contiguous()}, context.attempt.folder / EMBEDDING)
+    save_tensors(context.attempt.folder / EMBEDDING, {"embedding_ND": embedding_ND})
     return {"network": trained["network"], **trained["options"], "metrics": scores}
 
 
