@@ -6,12 +6,30 @@ a figure in these columns, and the experiment's own. Scores are in percent, as p
 
 from collections.abc import Callable, Iterable, Sequence
 from math import hypot
-from typing import Any, NamedTuple
+from typing import Any
 
-from msinet.data.splits import parse_split
 from msinet.genotype import PUBLISHED
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.cells import Cell, Column, Letters, Row, Table
+from pipeline.reports.labels import (
+    ALIGNMENTS,
+    SEARCHED,
+    Pair,
+    alignment_of,
+    device_of,
+    is_searched,
+    label_of,
+    network_key,
+    network_name,
+    one_for_each_seed,
+    pair_code,
+    pair_name,
+    pair_of,
+    published_name,
+    split_key,
+    start_group,
+    supervision_name,
+)
 from pipeline.reports.published import (
     FROM_FILE,
     PAPER_NAMES,
@@ -41,33 +59,6 @@ TITLES = {
 CODES = {"market1501": "M", "msmt17": "MS", "veri": "VR", "vehicleid": "VID", "vehicleid2400": "VID"}
 
 
-# Which search of the paper derived which genotype: source, split, supervision.
-SEARCHED = {
-    ("MS", "60-80", "tcm"): "MSINet",
-    ("VR", "60-80", "tcm"): "MSINet-VR",
-    ("MS", "100-100", "softmax"): "MSINet-S",
-}
-BASELINES = {"resnet50": "ResNet-50", "osnet": "OSNet"}
-
-ALIGNMENTS = {
-    "none": "none",
-    "pos": "SAM, positives only",
-    "neg": "SAM, negatives only",
-    "pos_neg": "SAM",
-    "sam_softmax": "SAM-softmax",
-}
-
-# What a stage's labels mean where they are silent.
-LABELS = {"network": "msinet", "alignment": "none", "start": "scratch", "supervision": "tcm"}
-
-
-class _Pair(NamedTuple):
-    """Trained on, evaluated on."""
-
-    source: str
-    target: str
-
-
 def build_tables(plan: Plan, command: str) -> list[Table]:
     """The tables of an experiment.
 
@@ -90,9 +81,9 @@ class _Builder:
         self.codes = {name: CODES.get(data.kind) for name, data in plan.experiment.datasets.items()}
         self.evaluations = list(plan.of_kind("evaluate"))
         self.measures = list(plan.of_kind("measure"))
-        self.with_osnet = any(_label(stage, "network") == "osnet" for stage in self.evaluations)
+        self.with_osnet = any(label_of(stage, "network") == "osnet" for stage in self.evaluations)
         self.aligned_groups = {
-            _start_group(stage) for stage in self.evaluations if _label(stage, "alignment") != "none"
+            start_group(stage) for stage in self.evaluations if label_of(stage, "alignment") != "none"
         }
         asked = list(getattr(plan.experiment, "tables", []))
         self.drawn = [number for number in TITLES if not asked or number in asked]
@@ -112,21 +103,21 @@ class _Builder:
 
     def _stages(self, number: int) -> list[Stage]:
         """The evaluations that a table shows; each is in one table only, but for what tables 8 and 11 compare with."""
-        belongs = {8: self._in_table8, 9: _is_searched, 10: self._in_table10, 11: self._in_table11}[number]
+        belongs = {8: self._in_table8, 9: is_searched, 10: self._in_table10, 11: self._in_table11}[number]
         aligned_elsewhere = number != 11 and 11 in self.drawn
         return [
             stage
             for stage in self.evaluations
-            if belongs(stage) and not (aligned_elsewhere and _label(stage, "alignment") != "none")
+            if belongs(stage) and not (aligned_elsewhere and label_of(stage, "alignment") != "none")
         ]
 
     def _in_table8(self, stage: Stage) -> bool:
-        return not _is_searched(stage) and not (10 in self.drawn and self._in_table10(stage))
+        return not is_searched(stage) and not (10 in self.drawn and self._in_table10(stage))
 
     def _in_table10(self, stage: Stage) -> bool:
         """Pairs that the paper shows there; beside OSNet also those that it shows nowhere."""
-        pair = _pair(stage)
-        if _is_searched(stage) or stage.labels["domain"] == "in_domain":
+        pair = pair_of(stage)
+        if is_searched(stage) or stage.labels["domain"] == "in_domain":
             return False
         code = self._code(pair)
         if 8 not in self.drawn or code in columns_of(published_cross_domain([""])):
@@ -134,7 +125,7 @@ class _Builder:
         return self.with_osnet and code not in columns_of(published_supervised())
 
     def _in_table11(self, stage: Stage) -> bool:
-        return _start_group(stage) in self.aligned_groups
+        return start_group(stage) in self.aligned_groups
 
     # The five forms.
 
@@ -143,12 +134,12 @@ class _Builder:
             self._genotype_row("published", name, Letters(paper=genotype.letters, paper_name=name))
             for name, genotype in PUBLISHED.items()
         ]
-        for name in dict.fromkeys(map(_canonical, self.plan.experiment.genotypes)):
+        for name in dict.fromkeys(map(published_name, self.plan.experiment.genotypes)):
             if name not in PUBLISHED:
                 rows.append(self._genotype_row("named", name, Letters(measured=name, status="done")))
         for stage in self.plan.of_kind("search"):
             source, split, seed = (str(stage.labels[label]) for label in ("source", "split", "seed"))
-            supervision = _label(stage, "supervision")
+            supervision = label_of(stage, "supervision")
             name = SEARCHED.get((self.codes[source] or "", split, supervision), "")
             letters = Letters(
                 paper=PUBLISHED[name].letters if name else None,
@@ -157,7 +148,7 @@ class _Builder:
                 **self._state([stage]),
             )
             row = f"{source} {split} seed {seed}"
-            rows.append(self._genotype_row(f"searched, {_supervision(supervision)}", row, letters, stage.name))
+            rows.append(self._genotype_row(f"searched, {supervision_name(supervision)}", row, letters, stage.name))
         order = list(dict.fromkeys(row.group for row in rows))
         columns = [Column("genotype", "letters", better=0), Column("parameters", "million", digits=3, better=0)]
         table = Table(
@@ -174,7 +165,7 @@ class _Builder:
         measures = [
             stage
             for stage in self.measures
-            if (search in stage.needs.values() if search else _network_name(stage) == name)
+            if (search in stage.needs.values() if search else network_name(stage) == name)
         ]
         paper = published()["table8_supervised"]["scratch"].get(name, {}).get("params")
         return Row(group, name, [letters, self._parameters(measures, paper)])
@@ -182,7 +173,7 @@ class _Builder:
     def _table8(self) -> Table:
         table = self._scores(
             8,
-            _network_key,
+            network_key,
             published_supervised(),
             list(STARTS.values()),
             "Trained with labels on one dataset, evaluated on it and on others.",
@@ -192,7 +183,7 @@ class _Builder:
     def _table9(self) -> Table:
         return self._scores(
             9,
-            _split_key,
+            split_key,
             published_splits(),
             [WITHOUT, WITH, FROM_FILE, SOFTMAX],
             "Genotypes searched on each column's source, with T percent of its identities for the weights and V for α "
@@ -200,11 +191,11 @@ class _Builder:
         )
 
     def _table10(self) -> Table:
-        planned = {_label(stage, "start") for stage in self._stages(10)}
+        planned = {label_of(stage, "start") for stage in self._stages(10)}
         starts = [group for start, group in STARTS.items() if start in planned]
         return self._scores(
             10,
-            _network_key,
+            network_key,
             published_cross_domain(starts or [""]),
             starts or [""],
             "Trained on the first dataset, evaluated on the second without its labels. The paper's table does not name "
@@ -212,10 +203,10 @@ class _Builder:
         )
 
     def _table11(self) -> Table:
-        groups = list(dict.fromkeys(map(_start_group, self._stages(11)))) or ["MSINet"]
+        groups = list(dict.fromkeys(map(start_group, self._stages(11)))) or ["MSINet"]
         return self._scores(
             11,
-            lambda stage: RowKey(_start_group(stage), _alignment(stage)),
+            lambda stage: RowKey(start_group(stage), alignment_of(stage)),
             published_alignment([group for group in groups if group.partition(",")[0] == "MSINet"]),
             groups,
             "Retrained with each alignment loss. The paper's table does not name the start: its figures stand beside "
@@ -234,9 +225,9 @@ class _Builder:
     ) -> Table:
         """A table of scores: a row for each key, two columns for each pair of source and target."""
         stages = self._stages(number)
-        by_cell: dict[tuple[RowKey, _Pair | None], list[Stage]] = {}
+        by_cell: dict[tuple[RowKey, Pair | None], list[Stage]] = {}
         for stage in stages:
-            by_cell.setdefault((key(stage), _pair(stage)), []).append(stage)
+            by_cell.setdefault((key(stage), pair_of(stage)), []).append(stage)
         places = self._places(stages) or _published_places(paper)
         codes = {column.code for _, column in places}
         theirs = [row for row, figures in paper.items() if codes & figures.keys()]
@@ -259,15 +250,15 @@ class _Builder:
         columns = [column for _, column in places]
         return Table(number, TITLES[number], f"{caption}{self._mapping(columns)}", columns, rows)
 
-    def _places(self, stages: Iterable[Stage]) -> list[tuple[_Pair | None, Column]]:
+    def _places(self, stages: Iterable[Stage]) -> list[tuple[Pair | None, Column]]:
         """The columns of some evaluations, in-domain ones first, in the order of the experiment's datasets."""
         datasets = list(self.plan.experiment.datasets)
         pairs = sorted(
-            {_pair(stage) for stage in stages},
+            {pair_of(stage) for stage in stages},
             key=lambda pair: (pair.source != pair.target, datasets.index(pair.source), datasets.index(pair.target)),
         )
         return [
-            (pair, Column(_pair_name(*pair), metric, self._code(pair)))
+            (pair, Column(pair_name(*pair), metric, self._code(pair)))
             for pair in pairs
             for metric in ("rank1", "rank5" if self._is_vehicleid(pair.target) else "mAP")
         ]
@@ -275,12 +266,12 @@ class _Builder:
     def _is_vehicleid(self, dataset: str) -> bool:
         return self.plan.experiment.datasets[dataset].family == "vehicleid"
 
-    def _code(self, pair: _Pair) -> str | None:
+    def _code(self, pair: Pair) -> str | None:
         source, target = self.codes[pair.source], self.codes[pair.target]
         if source is None or target is None:
             return None
         # Two copies of a dataset are no pair of the paper.
-        return _pair_code(source, target) if (source == target) == (pair.source == pair.target) else None
+        return pair_code(source, target) if (source == target) == (pair.source == pair.target) else None
 
     def _mapping(self, columns: Sequence[Column]) -> str:
         """Which dataset stands for which of the paper's, where their names differ."""
@@ -289,7 +280,7 @@ class _Builder:
         return f" {', '.join(told)}." if told else ""
 
     def _score(self, stages: Sequence[Stage], metric: str, paper: float | None) -> Cell:
-        chosen = _one_for_each_seed(stages)
+        chosen = one_for_each_seed(stages)
         metrics = [stage.result["metrics"] for stage in chosen if stage.result]
         over_draws = [100 * m[f"{metric}_std"] for m in metrics if f"{metric}_std" in m]
         return Cell(
@@ -318,7 +309,7 @@ class _Builder:
         rows = []
         for row in table.rows:
             name = row.name.partition(", ")[0]
-            ours = [stage for stage in self.measures if _network_name(stage) == name]
+            ours = [stage for stage in self.measures if network_name(stage) == name]
             start = next(start for start, group in STARTS.items() if group == row.group)
             paper = published()["table8_supervised"][start].get(paper_name(row.name), {})
             times = [self._relative_time(ours, setup, paper.get("inference_time")) for setup in setups]
@@ -330,7 +321,7 @@ class _Builder:
         """Picture size and device: only what is measured in one setup is compared."""
         size = "×".join(map(str, measure.settings.get("image_size", [])))
         # The device of a measurement that is not done may be unknown: it is expected beside those that are.
-        device = _device(measure) or next(filter(None, map(_device, self.measures)), "")
+        device = device_of(measure) or next(filter(None, map(device_of, self.measures)), "")
         return ", ".join(filter(None, [size, device]))
 
     def _parameters(self, measures: Sequence[Stage], paper: str | None) -> Cell:
@@ -340,7 +331,7 @@ class _Builder:
         return Cell(float(paper.strip("~M")) if paper else None, values, len(chosen), **self._state(chosen))
 
     def _relative_time(self, measures: Sequence[Stage], setup: str, paper: float | None) -> Cell:
-        reference = [stage for stage in self.measures if _network_name(stage) == "ResNet-50"]
+        reference = [stage for stage in self.measures if network_name(stage) == "ResNet-50"]
         both = [[stage for stage in some if self._setup(stage) == setup][:1] for some in (measures, reference)]
         if not all(both):
             return Cell(paper)
@@ -378,7 +369,7 @@ class _Builder:
         return [*([lacks] if lacks else []), *(sentence for other in needed for sentence in self._missing(other))]
 
 
-def _published_places(rows: PublishedRows) -> list[tuple[_Pair | None, Column]]:
+def _published_places(rows: PublishedRows) -> list[tuple[Pair | None, Column]]:
     """The paper's own columns, for a table that the experiment has no cell for."""
     metrics = {code: list(figures) for scores in rows.values() for code, figures in scores.items()}
     return [
@@ -386,91 +377,6 @@ def _published_places(rows: PublishedRows) -> list[tuple[_Pair | None, Column]]:
         for code in columns_of(rows)
         for metric in metrics[code]
     ]
-
-
-# What a stage's labels say.
-
-
-def _label(stage: Stage, name: str) -> str:
-    return str(stage.labels.get(name, LABELS[name]))
-
-
-def _device(measure: Stage) -> str:
-    return str(measure.labels.get("device") or measure.settings.get("device") or "")
-
-
-def _pair(stage: Stage) -> _Pair:
-    return _Pair(str(stage.labels["source"]), str(stage.labels["target"]))
-
-
-def _pair_name(source: str, target: str) -> str:
-    return source if source == target else f"{source} → {target}"
-
-
-def _pair_code(source: str, target: str) -> str:
-    return source if source == target else f"{source}->{target}"
-
-
-def _is_searched(stage: Stage) -> bool:
-    return "split" in stage.labels
-
-
-def _network_name(stage: Stage) -> str:
-    """For people; the same for a published name and its letters."""
-    network = _label(stage, "network")
-    origin = str(stage.labels.get("origin", network))
-    if network in BASELINES:
-        return origin.replace(network, BASELINES[network], 1)
-    if _is_searched(stage):
-        return f"{stage.labels['split']} {_supervision(_label(stage, 'supervision'))}"
-    return _canonical(origin)
-
-
-def _canonical(genotype: str) -> str:
-    """The published name of a genotype that has one."""
-    names = {known.letters: name for name, known in PUBLISHED.items()}
-    return names.get(genotype, genotype)
-
-
-def _supervision(name: str) -> str:
-    return "TCM" if name == "tcm" else name
-
-
-def _start_group(stage: Stage) -> str:
-    return f"{_network_name(stage)}, {STARTS[_label(stage, 'start')]}"
-
-
-def _alignment(stage: Stage) -> str:
-    name = _label(stage, "alignment")
-    return ALIGNMENTS.get(name, name.replace("_", " "))
-
-
-def _alignment_suffix(stage: Stage) -> str:
-    return "" if _label(stage, "alignment") == "none" else f", {_alignment(stage)}"
-
-
-def _network_key(stage: Stage) -> RowKey:
-    return RowKey(STARTS[_label(stage, "start")], _network_name(stage) + _alignment_suffix(stage))
-
-
-def _split_key(stage: Stage) -> RowKey:
-    split, start = str(stage.labels["split"]), _label(stage, "start")
-    name = split + ("" if start == "scratch" else f", {STARTS[start]}") + _alignment_suffix(stage)
-    if _label(stage, "supervision") == "softmax":
-        return RowKey(SOFTMAX, name)
-    if not split[0].isdigit():
-        return RowKey(FROM_FILE, name)
-    return RowKey(WITHOUT if sum(parse_split(split)) == 100 else WITH, name)
-
-
-def _one_for_each_seed(stages: Sequence[Stage]) -> list[Stage]:
-    """Of stages that differ in nothing but how their genotype was named, one; a finished one where there is one."""
-    chosen: dict[tuple[object, object], Stage] = {}
-    for stage in stages:
-        seeds = stage.labels.get("search_seed"), stage.labels.get("seed")
-        if seeds not in chosen or (stage.result and not chosen[seeds].result):
-            chosen[seeds] = stage
-    return list(chosen.values())
 
 
 def _without_column(table: Table, index: int) -> Table:

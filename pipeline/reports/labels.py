@@ -1,0 +1,120 @@
+"""What the labels of a stage say, in the words of the paper's tables."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msinet.data.splits import parse_split
+from msinet.genotype import PUBLISHED
+from pipeline.plan.stage import Stage
+from pipeline.reports.published import FROM_FILE, SOFTMAX, STARTS, WITH, WITHOUT, RowKey
+
+# Which search of the paper derived which genotype: source, split, supervision.
+SEARCHED = {
+    ("MS", "60-80", "tcm"): "MSINet",
+    ("VR", "60-80", "tcm"): "MSINet-VR",
+    ("MS", "100-100", "softmax"): "MSINet-S",
+}
+BASELINES = {"resnet50": "ResNet-50", "osnet": "OSNet"}
+
+ALIGNMENTS = {
+    "none": "none",
+    "pos": "SAM, positives only",
+    "neg": "SAM, negatives only",
+    "pos_neg": "SAM",
+    "sam_softmax": "SAM-softmax",
+}
+
+# What a stage's labels mean where they are silent.
+LABELS = {"network": "msinet", "alignment": "none", "start": "scratch", "supervision": "tcm"}
+
+
+class Pair(NamedTuple):
+    """Trained on, evaluated on."""
+
+    source: str
+    target: str
+
+
+# What a stage's labels say.
+
+
+def label_of(stage: Stage, name: str) -> str:
+    return str(stage.labels.get(name, LABELS[name]))
+
+
+def device_of(measure: Stage) -> str:
+    return str(measure.labels.get("device") or measure.settings.get("device") or "")
+
+
+def pair_of(stage: Stage) -> Pair:
+    return Pair(str(stage.labels["source"]), str(stage.labels["target"]))
+
+
+def pair_name(source: str, target: str) -> str:
+    return source if source == target else f"{source} → {target}"
+
+
+def pair_code(source: str, target: str) -> str:
+    return source if source == target else f"{source}->{target}"
+
+
+def is_searched(stage: Stage) -> bool:
+    return "split" in stage.labels
+
+
+def network_name(stage: Stage) -> str:
+    """For people; the same for a published name and its letters."""
+    network = label_of(stage, "network")
+    origin = str(stage.labels.get("origin", network))
+    if network in BASELINES:
+        return origin.replace(network, BASELINES[network], 1)
+    if is_searched(stage):
+        return f"{stage.labels['split']} {supervision_name(label_of(stage, 'supervision'))}"
+    return published_name(origin)
+
+
+def published_name(genotype: str) -> str:
+    """The published name of a genotype that has one."""
+    names = {known.letters: name for name, known in PUBLISHED.items()}
+    return names.get(genotype, genotype)
+
+
+def supervision_name(name: str) -> str:
+    return "TCM" if name == "tcm" else name
+
+
+def start_group(stage: Stage) -> str:
+    return f"{network_name(stage)}, {STARTS[label_of(stage, 'start')]}"
+
+
+def alignment_of(stage: Stage) -> str:
+    name = label_of(stage, "alignment")
+    return ALIGNMENTS.get(name, name.replace("_", " "))
+
+
+def alignment_suffix(stage: Stage) -> str:
+    return "" if label_of(stage, "alignment") == "none" else f", {alignment_of(stage)}"
+
+
+def network_key(stage: Stage) -> RowKey:
+    return RowKey(STARTS[label_of(stage, "start")], network_name(stage) + alignment_suffix(stage))
+
+
+def split_key(stage: Stage) -> RowKey:
+    split, start = str(stage.labels["split"]), label_of(stage, "start")
+    name = split + ("" if start == "scratch" else f", {STARTS[start]}") + alignment_suffix(stage)
+    if label_of(stage, "supervision") == "softmax":
+        return RowKey(SOFTMAX, name)
+    if not split[0].isdigit():
+        return RowKey(FROM_FILE, name)
+    return RowKey(WITHOUT if sum(parse_split(split)) == 100 else WITH, name)
+
+
+def one_for_each_seed(stages: Sequence[Stage]) -> list[Stage]:
+    """Of stages that differ in nothing but how their genotype was named, one; a finished one where there is one."""
+    chosen: dict[tuple[object, object], Stage] = {}
+    for stage in stages:
+        seeds = stage.labels.get("search_seed"), stage.labels.get("seed")
+        if seeds not in chosen or (stage.result and not chosen[seeds].result):
+            chosen[seeds] = stage
+    return list(chosen.values())
