@@ -4,7 +4,7 @@ export RAY_AUTH_MODE ?= token
 
 .PHONY: env demo test test-faults lint ui clean
 
-env: .venv/ready  ## the environment, with the versions of constraints.txt
+env: .venv/ready  ## the environment in .venv, with the versions of constraints.txt
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -16,10 +16,10 @@ env: .venv/ready  ## the environment, with the versions of constraints.txt
 demo: env  ## the whole pipeline on generated pictures, in minutes on two CPU cores
 	$(BIN)/msinet run configs/demo.yaml
 
-test: env  ## all tests
+test: env  ## all tests except test-faults
 	$(BIN)/python -m pytest
 
-test-faults: env  ## nodes, workers and drivers are killed: some minutes, one test after another
+test-faults: env  ## the tests that kill nodes, workers and drivers, one after another: some minutes
 	$(BIN)/python -m pytest -m faults -n 0
 
 lint: env  ## style, formatting, types
