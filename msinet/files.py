@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are either complete or absent."""
 
 import contextlib
 import os
@@ -12,12 +12,12 @@ from typing import BinaryIO
 def written_whole(
     path: Path, partials: Path | None = None, *, place: Callable[[Path, Path], None] = os.replace
 ) -> Iterator[BinaryIO]:
-    """A file to write to that gets its name when all is written; otherwise nothing is left of it.
+    """Yield a file to write to. It is named `path` when everything is written; after an error nothing remains.
 
     Args:
-        path: Its name; its folder is made.
-        partials: Where it lies until then, on the same file system; beside `path` by default.
-        place: What gives it its name.
+        path: Name of the complete file; its folder is created if it is missing.
+        partials: Folder of the incomplete file, on the same file system; the folder of `path` by default.
+        place: Function that moves the file from its temporary name to `path`.
     """
     partials = partials or path.parent
     partial = partials / f"{uuid.uuid4().hex}.partial"

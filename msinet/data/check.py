@@ -1,4 +1,4 @@
-"""What is in a dataset, what is wrong with it, and a hash that stands for all of it."""
+"""Check of a dataset: what it contains, what is wrong with it, and a hash that identifies its content."""
 
 import hashlib
 import json
@@ -12,24 +12,24 @@ from msinet.data.dataset import FIXED, RANDOM_GALLERY, Counts, DataError, Datase
 from msinet.data.records import SUBSETS, Record
 
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I", "F")
-LISTED = 20  # lines of one kind that the printed report spells out
+LISTED = 20  # entries of one kind that the printed report shows at most
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` found.
+    """The result of `check`.
 
     Attributes:
-        name, root: Of the dataset.
-        found: By subset, what is there.
-        expected: By subset, what its authors state, or None.
+        name, root: Name and folder of the dataset.
+        found: The counts that were found, by subset.
+        expected: The commonly stated counts, by subset; None for a dataset without such counts.
         left_out: How many files the reader left out, by reason.
-        fingerprint: Of the whole dataset, or None where a file is not readable.
+        fingerprint: Fingerprint of the whole dataset, or None if an image is not readable.
         modes: How many images are stored in each of Pillow's modes (`RGB`, `L` for grey-scale, `CMYK`, …).
-        problems: What has to be mended before the dataset is used, one sentence each.
-        warnings: What one should know, one sentence each.
-        num_double_suffix: Images whose names end in `.jpg.jpg`.
-        protocol: Of the dataset.
+        problems: What must be corrected before the dataset is used, one sentence each.
+        warnings: What the user should know, one sentence each.
+        num_double_suffix: Number of images whose names end in `.jpg.jpg`.
+        protocol: Protocol of the dataset.
     """
 
     name: str
@@ -46,16 +46,16 @@ class CheckReport:
 
     @property
     def num_grey(self) -> int:
-        """Grey-scale images."""
+        """Return the number of grey-scale images."""
         return sum(self.modes.get(mode, 0) for mode in GREY_MODES)
 
     @property
     def num_cmyk(self) -> int:
-        """CMYK images."""
+        """Return the number of CMYK images."""
         return self.modes.get("CMYK", 0)
 
     def format(self) -> str:
-        """The report as text: a table of counts beside the stated ones, then problems and warnings."""
+        """Return the report as text: a table of found and stated counts, then problems and warnings."""
         header = ("subset", "identities", "images", "cameras")
         rows = [(subset, *self._cells(subset)) for subset in SUBSETS]
         widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
@@ -85,14 +85,14 @@ class CheckReport:
 
 
 def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = None) -> CheckReport:
-    """Decode every image of `dataset` and look for what would spoil a training or an evaluation.
+    """Decode every image of `dataset` and look for everything that would harm a training or an evaluation.
 
     Args:
-        dataset: As a reader gave it.
-        progress: Called after each image with (images done, images in all).
+        dataset: The dataset, as a reader returned it.
+        progress: Function called after each image with (images done, total number of images).
 
     Returns:
-        A report; nothing is raised for what is wrong with the data.
+        The report. Problems of the data are listed there and raise no error.
     """
     problems, modes, hashes = _decode_all(dataset, progress)
     by_subset = {s: [record for record in dataset.records if record.subset == s] for s in SUBSETS}
@@ -131,13 +131,13 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
 
 
 def fingerprint(items: Iterable[tuple[Record, bytes | memoryview | str]]) -> str:
-    """The hash (SHA-256, hexadecimal) that stands for a dataset.
+    """Return the hash (SHA-256, hexadecimal) that identifies the content of a dataset.
 
-    It is taken over the sorted (relative path, identity, camera, subset, content hash) of all images, so the
-    order of `items` does not matter, nor where the dataset lies.
+    The hash is computed from the sorted (relative path, identity, camera, subset, content hash) of all images. It
+    depends neither on the order of `items` nor on the dataset's folder.
 
     Args:
-        items: Each record with the bytes of its file, or with their `content_hash`.
+        items: The records, each with the bytes of its file or with the `content_hash` of these bytes.
     """
     rows = sorted(
         (record.path, json.dumps([record.path, record.pid, record.camid, record.subset, content]))
@@ -148,14 +148,14 @@ def fingerprint(items: Iterable[tuple[Record, bytes | memoryview | str]]) -> str
 
 
 def content_hash(data: bytes | memoryview) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def _decode_all(
     dataset: Dataset, progress: Callable[[int, int], None] | None
 ) -> tuple[list[str], Counter[str], list[str]]:
-    """What is wrong with single files, how often each mode occurs, and the sound files' content hashes."""
+    """Return the problems of single files, the number of images of each mode, and the readable files' hashes."""
 
     def mode_and_hash(record: Record) -> tuple[str, str] | DataError:
         try:
@@ -206,14 +206,16 @@ def _lonely_identities(train: Sequence[Record]) -> list[str]:
 
 
 def _undrawable_queries(query: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """Problems and warnings where the gallery is drawn from the queries: identities with one image have no query."""
+    """Return problems and warnings for a gallery that is drawn: an identity with one image has no query."""
     lonely = _with_one_image(query)
     if not lonely:
         return [], []
     if len(lonely) == len(query):
         return ["at least one test identity must have two images, but none has."], []
     names = _names(map(str, lonely))
-    return [], [f"{len(lonely):,} test identities have one image only, in the gallery and never a query: {names}."]
+    return [], [
+        f"{len(lonely):,} test identities have one image only, which is in every gallery and never a query: {names}."
+    ]
 
 
 def _with_one_image(records: Sequence[Record]) -> list[int | str]:
@@ -221,7 +223,10 @@ def _with_one_image(records: Sequence[Record]) -> list[int | str]:
 
 
 def _unmatched_queries(query: Sequence[Record], gallery: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """Problems and warnings: queries that no gallery image of another camera (or of none) can answer."""
+    """Return problems and warnings about queries without a match.
+
+    A match is a gallery image of the same identity that has another camera or no camera.
+    """
     cameras = defaultdict(set)
     for record in gallery:
         cameras[record.pid].add(record.camid)
@@ -238,7 +243,7 @@ def _unequal_cameras(evaluated: Sequence[Record]) -> list[str]:
     without = sum(record.camid is None for record in evaluated)
     if without in (0, len(evaluated)):
         return []
-    return [f"{without:,} of {len(evaluated):,} query and gallery images have no camera, the others have one."]
+    return [f"{without:,} of {len(evaluated):,} query and gallery images have no camera, but the others have one."]
 
 
 def _differences(found: Mapping[str, Counts], expected: Mapping[str, Counts]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A dataset on a disk as a reader found it, and how one of its pictures is decoded."""
+"""A dataset on disk, as a reader found it, and the decoding of one picture."""
 
 import io
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ from PIL import Image
 
 from msinet.data.records import Record
 
-# How a test is made: the dataset says what is query and what is gallery; or all its test images are queries, and
-# one of each identity, drawn at random, is the gallery (`msinet.data.galleries`).
+# There are two ways to test. Fixed: the dataset states queries and gallery. Random gallery: all test images are
+# recorded as queries, and one image of each identity is drawn at random for the gallery (`msinet.data.galleries`).
 FIXED, RANDOM_GALLERY = PROTOCOLS = ("fixed", "random_gallery")
 
 
 class DataError(ValueError):
-    """Something about the user's data is wrong; the message says what, where, and what to change."""
+    """An error in the user's data; the message says what is wrong, where, and what to change."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a dataset's authors state of one subset; None where they state nothing."""
+    """Counts of one subset; in the expected counts of a dataset, None stands for a number that is not stated."""
 
     identities: int | None = None
     images: int | None = None
@@ -32,15 +32,15 @@ class Dataset:
     """The images that a reader found.
 
     Attributes:
-        name: For messages and tables.
-        root: The folder that the records' paths start from.
-        records: Sorted by path, every path once.
+        name: Name for messages and tables.
+        root: Folder to which the records' paths are relative.
+        records: The images, sorted by path; every path occurs once.
         left_out: How many files were left out, by reason.
-        expected: By subset, the counts as commonly stated, or None for a dataset without such counts.
+        expected: The commonly stated counts, by subset; None for a dataset without such counts.
         protocol: One of `PROTOCOLS`.
 
     Raises:
-        ValueError: Another protocol, or a gallery where it is to be drawn at random.
+        ValueError: The protocol is unknown, or there are gallery images although the gallery is drawn at random.
     """
 
     name: str
@@ -54,18 +54,20 @@ class Dataset:
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"a dataset's protocol must be one of {', '.join(PROTOCOLS)}, but got {self.protocol!r}.")
         if self.protocol == RANDOM_GALLERY and any(record.subset == "gallery" for record in self.records):
-            raise ValueError(f"all test images must be queries where the gallery is drawn, but {self.name} has others.")
+            raise ValueError(
+                f"all test images must be queries if the gallery is drawn, but {self.name} has gallery images."
+            )
 
 
 def decode(data: bytes | memoryview, path: str) -> Image.Image:
-    """Decode a whole picture, in the mode it is stored in; its EXIF orientation is ignored.
+    """Decode a whole picture in its stored mode; its EXIF orientation is ignored.
 
     Raises:
-        DataError: It is no picture, or a truncated one; `path` names it.
+        DataError: The data are not a picture, or the picture is truncated; the message names `path`.
     """
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
-    except Exception as error:  # Pillow's plugins raise whatever their parsing stumbles over
+    except Exception as error:  # Pillow's plugins raise many kinds of exceptions
         raise DataError(f"an image must decode completely, but {path} does not: {error}.") from error
     return image

@@ -1,4 +1,4 @@
-"""Query and gallery where a dataset leaves them to chance: one image of each identity, drawn at random."""
+"""Random galleries for datasets that state none: one image of each identity, drawn at random."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ def random_galleries(
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Draw one gallery image of each identity, several times; scores are averaged over the draws.
 
-    The gallery has as many images as there are identities. An identity with one image is in every gallery, and
-    never a query. Draw n is the same however many follow it.
+    The gallery has as many images as there are identities. If an identity has one image only, this image is in every
+    gallery and never a query. Draw n does not depend on the number of draws.
 
     Args:
         pids: Identity of each test image, in a fixed order (by path).
-        draws: How often; ten is the protocol of VehicleID.
-        seed: Of the draws.
+        draws: Number of draws; ten is the protocol of VehicleID.
+        seed: Seed of the draws.
 
     Returns:
-        For each draw (query_indices, gallery_indices), positions in `pids`, both rising.
+        For each draw (query_indices, gallery_indices), which are positions in `pids`, both in rising order.
 
     Raises:
         DataError: No identity has two images, so that there would be no query.
-        ValueError: `draws` is below 1, or `seed` negative.
+        ValueError: `draws` is below 1, or `seed` is negative.
     """
     if draws < 1:
         raise ValueError(f"`draws` must be at least 1, but got {draws}.")
@@ -38,8 +38,8 @@ def random_galleries(
         images[pid].append(index)
     if len(images) == len(pids):
         raise DataError(
-            f"a gallery drawn at random needs an identity with two images at least, but {len(pids):,} test images "
-            f"are of {len(images):,} identities."
+            f"a gallery drawn at random needs an identity with at least two images, but {len(pids):,} test images "
+            f"show {len(images):,} identities."
         )
     ordered = [images[pid] for pid in sorted_pids(images)]
     return [_draw(ordered, len(pids), seed, draw) for draw in range(draws)]

@@ -1,4 +1,4 @@
-"""Batches on the device: gathered ahead by one background thread, augmented where the network runs.
+"""Batches on the device: one background thread gathers them in advance, and the device augments them.
 
 Legend: B pictures, C = 3 channels, H×W pixels.
 """
@@ -22,18 +22,18 @@ from msinet.data.transforms import Choices, augment, choose, normalise, random_t
 from msinet.ranks import ALONE, Ranks
 from msinet.recipes import Augmentation
 
-PREFETCH = 2  # batches that wait for the network
+PREFETCH = 2  # batches that are ready before the network needs them
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of a loop sees, on the device.
+    """The batch of one training step, on the device.
 
     Attributes:
-        images_BCHW: Augmented and normalised, float32, in channels-last memory.
-        labels_B: Classes, int64; the K pictures of an identity stand together.
+        images_BCHW: Augmented and normalised pictures, float32, in channels-last memory.
+        labels_B: Class labels, int64; the K pictures of an identity are adjacent.
         indices_B: Positions in the image store, int64.
     """
 
@@ -43,24 +43,24 @@ class Batch:
 
 
 class TrainBatches:
-    """Augmented P×K batches; an epoch's are the same whenever and however often they are asked for.
+    """Augmented P×K batches. The batches of an epoch are always the same, however often they are requested.
 
     Args:
-        store: N pictures.
-        labels: N classes, as `msinet.data.records.label_of` numbers them: contiguous, unless `num_classes` is given.
-        sampler: Of the same labels.
+        store: The N pictures.
+        labels: N class labels as from `msinet.data.records.label_of`; contiguous, unless `num_classes` is given.
+        sampler: Sampler of the batches, made from the same labels.
         augmentation: What happens to each picture.
-        seed: Of the augmentation.
-        device: Where the batches are wanted.
+        seed: Seed of the augmentation.
+        device: Device on which the batches are needed.
         stream: Which side the batches are for; sides with equal seeds draw different numbers.
-        num_classes: Classes of a numbering that others share, of which these pictures may show a part; None where
-            the numbering is of these pictures alone.
-        ranks: This process among those that share every batch: it sees the P / `ranks.world` identities of its turn,
-            with pictures that do not depend on the number of processes.
+        num_classes: Number of classes if the labels belong to a larger set of pictures, so that some classes may be
+            missing here; None if the labels were made for these pictures alone.
+        ranks: This process among those that share every batch. It gets P / `ranks.world` identities of each batch;
+            their pictures do not depend on the number of processes.
 
     Raises:
-        ValueError: Not one label per picture, labels that are not contiguous or not below `num_classes`, or
-            identities that cannot be divided among the ranks.
+        ValueError: There is not one label per picture, the labels are not contiguous or not below `num_classes`, or
+            the identities of a batch cannot be divided evenly among the ranks.
     """
 
     def __init__(
@@ -77,16 +77,18 @@ class TrainBatches:
     ) -> None:
         self.labels = np.asarray(labels, dtype=np.int64)
         if self.labels.shape != (len(store),):
-            raise ValueError(f"every picture needs one label, but got {self.labels.shape} for {len(store)} pictures.")
+            raise ValueError(
+                f"every picture needs one label, but got shape {self.labels.shape} for {len(store)} pictures."
+            )
         distinct, lowest, highest = len(np.unique(self.labels)), self.labels.min(), self.labels.max()
         if num_classes is None and not (lowest == 0 and highest == distinct - 1):
             raise ValueError(
-                f"labels must be contiguous from 0, but {distinct} distinct ones reach from {lowest} to {highest}."
+                f"labels must be contiguous from 0, but {distinct} distinct labels range from {lowest} to {highest}."
             )
         if num_classes is not None and not 0 <= lowest <= highest < num_classes:
             raise ValueError(
-                f"labels must be from 0 to below `num_classes`, but they reach from {lowest} to {highest} "
-                f"of {num_classes}."
+                f"labels must be at least 0 and below `num_classes`, but they range from {lowest} to {highest}, "
+                f"with num_classes={num_classes}."
             )
         if sampler.num_ids % ranks.world:
             raise ValueError(
@@ -100,22 +102,23 @@ class TrainBatches:
         self.device = _with_index(torch.device(device))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of `epoch`, counted from 0, from number `start` on; those before it are not even decoded."""
+        """Yield the batches of `epoch`, counted from 0, from number `start` on; earlier ones are not even read."""
         return self._augmented(self._gathered(epoch, (0,), start))
 
     def cycling(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Batches without end for one training epoch, pass after pass over the data, each shuffled anew.
+        """Yield batches without end for one training epoch, in passes over the data that are each shuffled anew.
 
-        The sequence depends on `epoch` alone, so a continued run sees what an uninterrupted one sees.
+        The sequence does not depend on earlier epochs, so a continued run gets the same batches as an uninterrupted
+        one.
 
         Args:
-            epoch: Counted from 0.
-            start: How many batches to leave out, of all passes.
+            epoch: Epoch, counted from 0.
+            start: How many batches to leave out, counted over all passes.
         """
         return self._augmented(self._gathered(epoch, itertools.count(), start))
 
     def _gathered(self, epoch: int, cycles: Iterable[int], start: int) -> Iterator[tuple[Tensor, ...]]:
-        """(pixels, labels, indices, choices) of each batch but the first `start`, on the device."""
+        """Yield pixels, labels, indices and `Choices` of each batch, on the device, from number `start` on."""
         for cycle in cycles:
             batches = self.sampler.epoch(epoch, cycle)
             left_out = min(start, len(batches))
@@ -124,7 +127,7 @@ class TrainBatches:
                 continue
             table = random_table(self.seed, epoch, self.stream, batches.size, cycle)
             choices = choose(table, self.store.size_HW, self.augmentation)
-            own = self.ranks.share(self.sampler.batch_size)  # the K of an identity stand together
+            own = self.ranks.share(self.sampler.batch_size)  # the K pictures of an identity are adjacent
             for number in range(left_out, len(batches)):
                 indices = batches[number, own]
                 rows = np.arange(self.sampler.batch_size)[own] + number * self.sampler.batch_size
@@ -141,12 +144,12 @@ class TrainBatches:
 
 
 def eval_batches(store: ImageStore, batch_size: int, device: torch.device | str) -> Iterator[Tensor]:
-    """Normalised pictures of the whole store in order: images_BCHW, float32; the last batch may be smaller.
+    """Yield normalised pictures of the whole store in order: images_BCHW, float32; the last batch may be smaller.
 
     Args:
-        store: N pictures.
-        batch_size: B.
-        device: Where the pictures are wanted.
+        store: The N pictures.
+        batch_size: Number of pictures in a batch, B.
+        device: Device on which the pictures are needed.
     """
     device = _with_index(torch.device(device))
 
@@ -160,9 +163,9 @@ def eval_batches(store: ImageStore, batch_size: int, device: torch.device | str)
 
 
 def prefetched(items: Iterator[T], ahead: int = PREFETCH) -> Iterator[T]:
-    """`items`, computed up to `ahead` in advance by one thread; its exceptions are raised here.
+    """Yield `items`, which one thread computes up to `ahead` in advance; the thread's exceptions are raised here.
 
-    The thread ends when the items do, or when this iterator is closed or dropped.
+    The thread ends when the items end, or when this iterator is closed or dropped.
     """
     ready: queue.Queue[T | _End] = queue.Queue(maxsize=ahead)
     stopped = threading.Event()
@@ -197,13 +200,13 @@ def prefetched(items: Iterator[T], ahead: int = PREFETCH) -> Iterator[T]:
 
 @dataclass(frozen=True)
 class _End:
-    """The background thread has no more items: they were all there were, or an error came instead."""
+    """The end of the background thread's items; `error` is the exception that stopped it, or None."""
 
     error: BaseException | None
 
 
 def _with_index(device: torch.device) -> torch.device:
-    """`cuda` means the current device, which another thread would not know."""
+    """Return `device` with its index: `cuda` alone means the current device, which can differ in another thread."""
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return device

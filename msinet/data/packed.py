@@ -36,16 +36,16 @@ SCHEMA = pa.schema(
         pa.field("image", pa.large_binary(), nullable=False),
     ]
 )
-ROWS_PER_BATCH = 256  # of a shard that are in memory while it is written
-# Raise it when `decode_rgb` changes what it computes: stores built before are then built anew.
+ROWS_PER_BATCH = 256  # rows that are in memory at a time while a shard is written
+# Raise this number when the result of `decode_rgb` changes, so that existing stores are built anew.
 RESIZE_VERSION = 1
 
 
 def gather_source(dataset: Dataset) -> Iterator[tuple[Record, bytes]]:
-    """The records of `dataset` with the bytes of their files, by path.
+    """Yield the records of `dataset` with the bytes of their files, in the order of the paths.
 
     Raises:
-        DataError: Files are missing (found before the first is read) or cannot be read.
+        DataError: Files are missing (checked before the first file is read) or cannot be read.
     """
     missing = [record.path for record in dataset.records if not (dataset.root / record.path).is_file()]
     if missing:
@@ -60,24 +60,24 @@ def gather_source(dataset: Dataset) -> Iterator[tuple[Record, bytes]]:
 
 
 def write_shards(items: Iterable[tuple[Record, bytes]], folder: Path, *, rows_per_shard: int = 4096) -> dict[str, Any]:
-    """Write `folder`/shard-00000.arrow and so on; in memory are never more than `ROWS_PER_BATCH` images.
+    """Write `folder`/shard-00000.arrow and so on, and never keep more than `ROWS_PER_BATCH` images in memory.
 
     Args:
-        items: Records with the bytes of their files, by strictly rising path.
-        folder: Made where it is missing; it must hold no shards yet.
-        rows_per_shard: Images in one file.
+        items: Records with the bytes of their files, sorted by path, every path once.
+        folder: Folder of the shards, created if it is missing; it must not contain shards yet.
+        rows_per_shard: Number of images in one file.
 
     Returns:
-        `fingerprint`, and `train_fingerprint` over the training images alone; `images` and `identities`, both by
-        subset; `shards` and `bytes`, both in all.
+        `fingerprint` of all images; `train_fingerprint` of the training images alone; the numbers of `images` and
+        `identities`, each by subset; the total numbers of `shards` and `bytes`.
 
     Raises:
-        DataError: There are no items, or their paths do not rise.
+        DataError: There are no items, or they are not sorted by path.
         ValueError: `folder` holds shards already.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if _shards(folder):
-        raise ValueError(f"shards must be written into a folder without any, but {folder} holds some.")
+        raise ValueError(f"shards must be written into a folder without shards, but {folder} holds some.")
     hashed: list[tuple[Record, str]] = []
     num_shards = num_bytes = 0
     items = iter(items)
@@ -91,7 +91,7 @@ def write_shards(items: Iterable[tuple[Record, bytes]], folder: Path, *, rows_pe
                 for record, data in rows:
                     if hashed and record.path <= hashed[-1][0].path:
                         before = hashed[-1][0].path
-                        raise DataError(f"images must be written by rising path, but {record.path} follows {before}.")
+                        raise DataError(f"paths must be sorted and distinct, but {record.path} follows {before}.")
                     hashed.append((record, content_hash(data)))
                     num_bytes += len(data)
                 file.write_batch(_record_batch(rows))
@@ -113,11 +113,11 @@ class PackedDataset:
     """The images in a folder of shards, memory-mapped.
 
     Attributes:
-        folder: Where the shards lie.
-        records: In the order they were written, which is by path.
+        folder: Folder of the shards.
+        records: The records, sorted by path.
 
     Raises:
-        DataError: The folder holds no shards, or a torn one.
+        DataError: The folder contains no shards, or a shard is incomplete.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -135,11 +135,11 @@ class PackedDataset:
         return len(self.records)
 
     def subset(self, name: str) -> NDArray[np.int64]:
-        """Indices of the images of `name` (train, query or gallery), rising."""
+        """Return the indices of the images of subset `name` (train, query or gallery), in rising order."""
         return np.flatnonzero([record.subset == name for record in self.records])
 
     def bytes(self, index: int) -> memoryview:
-        """The original file of image `index`, not copied."""
+        """Return the original file of image `index` without a copy."""
         if not 0 <= index < len(self):
             raise IndexError(f"an image's index must be 0 to {len(self) - 1}, but got {index}.")
         batch = int(np.searchsorted(self._ends, index, side="right"))
@@ -162,10 +162,11 @@ class PackedDataset:
 def decode_rgb(data: bytes | memoryview, path: str, size_HW: tuple[int, int]) -> NDArray[np.uint8]:
     """Decode and resize a picture: pixels_HW3.
 
-    Pillow's bilinear filter on the fully decoded picture, converted to RGB; EXIF orientation is ignored.
+    The fully decoded picture is converted to RGB and resized with Pillow's bilinear filter; its EXIF orientation is
+    ignored.
 
     Raises:
-        DataError: The picture does not decode completely; `path` names it.
+        DataError: The picture does not decode completely; the message names `path`.
     """
     H, W = size_HW
     image = decode(data, path).convert("RGB")
@@ -173,7 +174,7 @@ def decode_rgb(data: bytes | memoryview, path: str, size_HW: tuple[int, int]) ->
 
 
 class ImageStore:
-    """Decoded, resized pictures in one memory-mapped file that processes share. Made by `ImageStore.open`."""
+    """Decoded, resized pictures in one memory-mapped file that processes share; made by `ImageStore.open`."""
 
     def __init__(self, pixels_NHW3: NDArray[np.uint8], positions: NDArray[np.int64] | None = None) -> None:
         self._pixels_NHW3 = pixels_NHW3
@@ -188,17 +189,17 @@ class ImageStore:
         cache_dir: str | Path,
         key: str,
     ) -> "ImageStore":
-        """Pictures of `packed`, built at first and reused afterwards.
+        """Open the store of some pictures of `packed`. The first call builds its file, later calls reuse the file.
 
-        The file is written under another name and then renamed, so builders at the same time do no harm, and
-        one that was interrupted leaves nothing that is ever read.
+        The file is written under another name and then renamed. So several processes can build it at the same time,
+        and an interrupted build leaves no file that is ever read.
 
         Args:
-            packed: Where the pictures come from.
-            indices: Which of them, in this order.
+            packed: The dataset that contains the pictures.
+            indices: Indices of the pictures in `packed`, in the order of the store.
             size_HW: (height, width) in pixels.
-            cache_dir: A folder on a local disk; made where it is missing.
-            key: Stands for the content of `packed`, such as its fingerprint.
+            cache_dir: A folder on a local disk, created if it is missing.
+            key: Text that identifies the content of `packed`, such as its fingerprint.
 
         Raises:
             DataError: A picture does not decode completely; the message names it.
@@ -219,16 +220,16 @@ class ImageStore:
 
     @property
     def size_HW(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
+        """Return (height, width) in pixels."""
         _, H, W, _ = self._pixels_NHW3.shape
         return H, W
 
     def subset(self, positions: ArrayLike) -> "ImageStore":
-        """A store of the pictures at these positions, on the same file."""
+        """Return a store of the pictures at these positions, on the same file."""
         return ImageStore(self._pixels_NHW3, self._positions[np.asarray(positions, dtype=np.int64)])
 
     def gather(self, indices: ArrayLike | Tensor) -> Tensor:
-        """The pictures at these positions of the store: pixels_BHW3, a copy."""
+        """Return a copy of the pictures at these positions of the store: pixels_BHW3."""
         return torch.from_numpy(self._pixels_NHW3[self._positions[np.asarray(indices)]])
 
 
@@ -237,7 +238,7 @@ def _build(packed: PackedDataset, indices: NDArray[np.int64], size_HW: tuple[int
         return decode_rgb(packed.bytes(index), packed.records[index].path, size_HW).tobytes()
 
     with written_whole(path) as file, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(indices), 256):  # so many decoded pictures at most are in memory
+        for start in range(0, len(indices), 256):  # at most so many decoded pictures are in memory
             file.writelines(pool.map(pixels_of, indices[start : start + 256].tolist()))
 
 

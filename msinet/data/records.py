@@ -1,4 +1,4 @@
-"""One image of a dataset, and the order that everything else relies on."""
+"""One image of a dataset, and the order of identities for labels and splits."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ SUBSETS = ("train", "query", "gallery")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image.
+    """An image of a dataset.
 
     Attributes:
-        path: Where the image lies, relative to its dataset's folder, with forward slashes.
-        pid: The identity as the dataset names it: a number, or a name.
-        camid: The camera, or None where the dataset has no cameras.
+        path: Path of the image, relative to its dataset's folder, with forward slashes.
+        pid: The identity as the dataset names it: a number or a name.
+        camid: The camera, or None if the dataset states none.
         subset: One of `SUBSETS`.
     """
 
@@ -28,7 +28,7 @@ class Record:
 
 
 def sorted_pids(pids: Iterable[int | str]) -> list[int | str]:
-    """The distinct identities, by number where all are integers (or digits), else by name."""
+    """Return the distinct identities, sorted by number if all are integers (or digits), otherwise by name."""
     distinct = set(pids)
     if all(isinstance(pid, int) or pid.isdecimal() for pid in distinct):
         return sorted(distinct, key=lambda pid: (int(pid), str(pid)))  # "01" and "1" are two names of one number
@@ -36,5 +36,5 @@ def sorted_pids(pids: Iterable[int | str]) -> list[int | str]:
 
 
 def label_of(records: Sequence[Record]) -> dict[int | str, int]:
-    """Contiguous class labels of the identities, in `sorted_pids` order: pid -> label."""
+    """Return the contiguous class label of each identity (pid -> label), in the order of `sorted_pids`."""
     return {pid: label for label, pid in enumerate(sorted_pids(record.pid for record in records))}

@@ -1,4 +1,4 @@
-"""P×K batches: P identities, K images of each.
+"""P×K batches: P identities with K images each.
 
 Legend: N images, G groups of K images, B = P·K images in a batch.
 """
@@ -13,19 +13,19 @@ from msinet.data.streams import generator
 class IdentityBatches:
     """Epochs of batches of P identities with K images each.
 
-    Each identity's images are shuffled and cut into groups of K: a remainder is dropped, an identity with fewer
-    than K images is drawn with replacement. Then P identities at a time are drawn among those with groups left,
-    until fewer than P are left.
+    The images of each identity are shuffled and cut into groups of K; a remainder is dropped. An identity with fewer
+    than K images gets one group, which is drawn with replacement. Then P identities at a time are drawn from those
+    that have groups left, until fewer than P identities have any.
 
     Args:
         labels: One label per image.
-        num_ids: P.
-        num_instances: K.
-        seed: Of the search or the retraining.
+        num_ids: Number of identities in a batch, P.
+        num_instances: Number of images of each identity in a batch, K.
+        seed: Seed of the search or the retraining.
         stream: Which side the batches are for; sides with equal seeds draw different numbers.
 
     Raises:
-        ValueError: Fewer than P identities.
+        ValueError: P or K is below 1, or there are fewer than P identities.
     """
 
     def __init__(self, labels: ArrayLike, num_ids: int, num_instances: int, seed: int, stream: str = "train") -> None:
@@ -44,15 +44,17 @@ class IdentityBatches:
 
     @property
     def batch_size(self) -> int:
-        """B."""
+        """Return the number of images in a batch, B."""
         return self.num_ids * self.num_instances
 
     def epoch(self, epoch: int, cycle: int = 0) -> NDArray[np.int64]:
-        """Indices of the images of every batch, (number of batches)×B; the K of an identity stand together.
+        """Return the indices of the images of every batch, (number of batches)×B.
+
+        The K images of an identity are adjacent. Earlier calls do not influence the result.
 
         Args:
-            epoch: Counted from 0; with `cycle` it decides the batches, whatever was drawn before.
-            cycle: Which pass within the epoch, for a side that cycles.
+            epoch: Epoch, counted from 0.
+            cycle: Number of the pass over the data within the epoch, counted from 0.
         """
         rng = generator(self.seed, f"{self.stream}/batches", epoch, cycle)
         groups_GK, owners_G = self._groups(rng)
@@ -60,7 +62,7 @@ class IdentityBatches:
         return groups_GK[batches].reshape(len(batches), self.batch_size)
 
     def _groups(self, rng: Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Groups of K images and the identity of each, ordered by identity, in random order within one."""
+        """Return groups of K images and the identity of each, sorted by identity, in random order within each."""
         K, counts = self.num_instances, self._counts
         starts = np.cumsum(counts) - counts
         shuffled_N = np.lexsort((rng.random(len(self._identity_N)), self._identity_N))
@@ -76,7 +78,7 @@ class IdentityBatches:
         return groups_GK[order], owners_G[order]
 
     def _draw_groups(self, owners_G: NDArray[np.int64], rng: Generator) -> NDArray[np.int64]:
-        """(number of batches)×P group numbers."""
+        """Return the numbers of the groups in each batch, (number of batches)×P."""
         left = np.bincount(owners_G, minlength=len(self._counts))
         upcoming = np.cumsum(left) - left
         available = np.arange(len(left))

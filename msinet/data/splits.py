@@ -1,4 +1,4 @@
-"""Which training identities teach the weights and which teach α (the paper's Table 9)."""
+"""Splits of the training identities: one side trains the weights, the other trains α (the paper's Table 9)."""
 
 import re
 from collections import defaultdict
@@ -24,7 +24,7 @@ class SplitReport:
         train_ids, valid_ids: Identities with at least one image on that side.
         train_images, valid_images: Images of each side.
         shared_ids: Identities that the split gives to both sides.
-        single_image_ids: Those of `shared_ids` with one image, which stays on the training side.
+        single_image_ids: Shared identities that have one image only, which stays on the training side.
     """
 
     train_ids: int
@@ -36,10 +36,10 @@ class SplitReport:
 
 
 def parse_split(text: str) -> tuple[int, int]:
-    """`"60-80"` as (60, 80): percent of the identities on the training and on the validation side.
+    """Parse `"60-80"` to (60, 80), the percentages of the identities on the training and on the validation side.
 
     Raises:
-        DataError: Other text, a side outside 1 to 100, or sides that leave identities to neither.
+        DataError: The text has another form, a side is outside 1 to 100, or the sides are below 100 together.
     """
     match = re.fullmatch(r"([0-9]{1,3})-([0-9]{1,3})", text)
     if not match:
@@ -54,23 +54,23 @@ def identity_split(
 ) -> tuple[list[Record], list[Record]]:
     """Divide training images by identity.
 
-    Of n identities in order (by number where all are integers, else by name) the training side owns those
-    before floor(n·T/100), the validation side those from floor(n·(100-V)/100) on. Where T + V > 100 the
-    identities in the middle are shared: the images of each, sorted by camera and file name, are dealt in turn,
-    the first to training for the 1st, 3rd, … shared identity and to validation for the others. A shared
-    identity with one image stays on the training side.
+    The n identities are sorted, by number if all are integers, otherwise by name. The training side gets those
+    before position floor(n·T/100), the validation side those from position floor(n·(100-V)/100) on. If T + V > 100,
+    the identities in the middle are shared: the images of each, sorted by camera and file name, go to the two sides
+    in turn. The first image goes to training for the 1st, 3rd, … shared identity, and to validation for the others.
+    A shared identity with one image stays on the training side.
 
     Args:
         records: The training images of a dataset, in any order.
-        train_percent: T.
-        valid_percent: V.
-        split_seed: Shuffles the order of the identities first; None leaves it.
+        train_percent: Percentage T of the identities on the training side.
+        valid_percent: Percentage V of the identities on the validation side.
+        split_seed: Seed that shuffles the sorted identities first; None keeps their order.
 
     Returns:
         The records of the training and of the validation side, each sorted by path.
 
     Raises:
-        DataError: T or V outside 1 to 100, or T + V < 100.
+        DataError: T or V is outside 1 to 100, or T + V < 100.
     """
     images = _images_by_identity(records)
     train_only, shared, valid_only = _divide(list(images), train_percent, valid_percent, split_seed)
@@ -87,7 +87,7 @@ def identity_split(
 def split_report(
     records: Sequence[Record], train_percent: int, valid_percent: int, *, split_seed: int | None = None
 ) -> SplitReport:
-    """Sizes of the split that `identity_split` makes of the same arguments."""
+    """Return the sizes of the split that `identity_split` makes from the same arguments."""
     train, valid = identity_split(records, train_percent, valid_percent, split_seed=split_seed)
     images = _images_by_identity(records)
     _, shared, _ = _divide(list(images), train_percent, valid_percent, split_seed)
@@ -95,16 +95,16 @@ def split_report(
 
 
 def saved_split_report(train: Sequence[Record], valid: Sequence[Record]) -> SplitReport:
-    """Sizes of a split that `load_split` read; shared are identities with images on both sides."""
+    """Return the sizes of a split that `load_split` read. Identities with images on both sides are shared."""
     return _report(train, valid, len({record.pid for record in train} & {record.pid for record in valid}), 0)
 
 
 def save_split(path: Path, train: Sequence[Record], valid: Sequence[Record]) -> None:
-    """Write which image taught which side, so that the split can be audited and used again.
+    """Write the side of each image, so that the split can be audited and used again.
 
     Args:
-        path: Of a Parquet file with the columns `path`, `identity` and `side` (`train` or `valid`).
-        train, valid: The sides.
+        path: Path of a Parquet file with the columns `path`, `identity` and `side` (`train` or `valid`).
+        train, valid: The records of each side.
     """
     rows = [
         {"path": record.path, "identity": str(record.pid), "side": side}
@@ -115,17 +115,18 @@ def save_split(path: Path, train: Sequence[Record], valid: Sequence[Record]) -> 
 
 
 def load_split(path: Path, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """The split that a file states: one of `save_split`, or one made by hand.
+    """Read the split in a file that `save_split` wrote or that was made by hand.
 
     Args:
-        path: Of a Parquet file with the columns that `save_split` writes.
-        records: The training images of the dataset that it divides. Images that the file does not name are left out.
+        path: Path of a Parquet file with the columns that `save_split` writes.
+        records: The training images of the dataset. Images that the file does not name are left out.
 
     Returns:
         The records of the training and of the validation side, each sorted by path.
 
     Raises:
-        DataError: It is no such file, names an image twice, or one that is not among `records` or of another identity.
+        DataError: The file is not such a file; it names an image twice, or with an unknown side; or it names an image
+            that is not among `records` or that shows another identity.
     """
     by_path = {record.path: record for record in records}
     sides: dict[str, list[Record]] = {side: [] for side in SIDES}
@@ -140,7 +141,7 @@ def load_split(path: Path, records: Sequence[Record]) -> tuple[list[Record], lis
             )
         if row["side"] not in sides or record.path in named:
             raise DataError(
-                f"{where}: an image must be once on one side, {' or '.join(SIDES)}, but {record.path} is "
+                f"{where}: an image must be named once and be on one side, {' or '.join(SIDES)}, but {record.path} is "
                 f"{'named twice' if record.path in named else 'on ' + repr(row['side'])}."
             )
         named.add(record.path)
@@ -174,12 +175,12 @@ def _report(train: Sequence[Record], valid: Sequence[Record], shared: int, singl
 def check_split_sizes(
     train: Sequence[Record], valid: Sequence[Record], *, num_ids: int, dataset_name: str, split: str
 ) -> None:
-    """Both sides of a split must fill a batch.
+    """Raise an error if a side of a split cannot fill a batch.
 
     Args:
-        train, valid: What `identity_split` gave.
-        num_ids: P, identities in a batch.
-        dataset_name, split: For the message.
+        train, valid: The records of each side, as `identity_split` returned them.
+        num_ids: Number of identities in a batch, P.
+        dataset_name, split: Names for the message.
 
     Raises:
         DataError: A side has fewer than `num_ids` identities.
@@ -195,13 +196,13 @@ def check_split_sizes(
 def _check_percents(train_percent: int, valid_percent: int) -> None:
     if not (1 <= train_percent <= 100 and 1 <= valid_percent <= 100 and train_percent + valid_percent >= 100):
         raise DataError(
-            "a split's sides must each be 1 to 100 percent and at least 100 together, "
+            "a split's sides must each be 1 to 100 percent, and at least 100 percent together, "
             f"but got {train_percent}-{valid_percent}."
         )
 
 
 def _images_by_identity(records: Sequence[Record]) -> dict[int | str, list[Record]]:
-    """Identities in order, the images of each by camera and file name."""
+    """Return the images of each identity, sorted by camera and file name; the identities are sorted too."""
     images: dict[int | str, list[Record]] = defaultdict(list)
     for record in sorted(records, key=_camera_and_file):
         images[record.pid].append(record)
@@ -211,7 +212,7 @@ def _images_by_identity(records: Sequence[Record]) -> dict[int | str, list[Recor
 def _divide(
     pids: list[int | str], train_percent: int, valid_percent: int, split_seed: int | None
 ) -> tuple[list[int | str], list[int | str], list[int | str]]:
-    """Identities of training alone, of both sides, and of validation alone."""
+    """Return the identities of training alone, of both sides, and of validation alone."""
     _check_percents(train_percent, valid_percent)
     if split_seed is not None:
         order = generator(split_seed, "split", epoch=0).permutation(len(pids))

@@ -1,4 +1,4 @@
-"""Random numbers that follow from a seed, a purpose and an epoch, and from nothing else."""
+"""Random numbers that depend only on a seed, a purpose, an epoch and a pass within the epoch."""
 
 import zlib
 
@@ -6,16 +6,16 @@ from numpy.random import PCG64, Generator, SeedSequence
 
 
 def generator(seed: int, stream: str, epoch: int, cycle: int = 0) -> Generator:
-    """A fresh numpy generator; equal arguments give equal numbers, in any process and at any time.
+    """Return a new numpy generator; equal arguments give equal numbers, in any process and at any time.
 
     Args:
-        seed: Of the search or the retraining, not negative.
+        seed: Seed of the search or the retraining, not negative.
         stream: What the numbers are for; different streams are independent of one another.
-        epoch: Counted from 0.
-        cycle: Which pass over the data within the epoch, for a side that cycles.
+        epoch: Epoch, counted from 0.
+        cycle: Number of the pass over the data within the epoch, counted from 0.
 
     Raises:
-        ValueError: A negative seed.
+        ValueError: The seed is negative.
     """
     if seed < 0:
         raise ValueError(f"a seed must not be negative, but got {seed}.")

@@ -1,7 +1,7 @@
 """Augmentation of a whole batch on its device, after the pictures were resized.
 
-Every random decision is a number of a table that follows from seed, epoch and stream alone, a row per sample,
-so that neither loaders nor the number of processes change what a sample looks like.
+Every random decision reads a number of a table that has one row per sample and depends only on the seed, the epoch and
+the stream. So neither the loaders nor the number of processes change what a sample looks like.
 
 Legend: B pictures, H×W pixels, C = 3 channels, S = W·C, R random numbers for each picture,
 N colour operations (3 or none), A attempts at a rectangle.
@@ -23,41 +23,42 @@ from msinet.recipes import Augmentation
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in [0, 1]
 
 # Random erasing (Zhong et al., AAAI 2020), with the paper's numbers.
-ERASING_AREA = (0.02, 0.4)  # of the picture
+ERASING_AREA = (0.02, 0.4)  # as a part of the picture's area
 ERASING_ASPECT = (0.3, 1 / 0.3)  # height : width
-ERASING_FILL = (0.4914, 0.4822, 0.4465)  # after normalisation
-ERASING_ATTEMPTS = 10  # rectangles drawn before a picture is left whole
+ERASING_FILL = (0.4914, 0.4822, 0.4465)  # in units of the normalised picture
+ERASING_ATTEMPTS = 10  # if none of so many rectangles fits, nothing is erased
 
 Array = NDArray[Any]
 
-# What the columns of a row are for.
+# The columns of a row.
 FLIP, TOP, LEFT, _, _, _, ORDER, ERASE, ATTEMPTS = range(9)
 COLOURS = slice(3, 6)  # brightness, contrast, saturation
 NUM_RANDOM = ATTEMPTS + 4 * ERASING_ATTEMPTS  # R; an attempt needs area, aspect, top and left
 
-# Colour operations in each of their orders.
+# All six orders of the three colour operations.
 ORDERS_63 = np.array(list(permutations((BRIGHTEN, CONTRAST, SATURATE))))
 
 
 def random_table(seed: int, epoch: int, stream: str, num_samples: int, cycle: int = 0) -> NDArray[np.float64]:
-    """Uniform numbers in [0, 1), num_samples×R; row i belongs to the i-th sample of the epoch.
+    """Return uniform numbers in [0, 1), num_samples×R; row i belongs to the i-th sample of the epoch.
 
     Args:
-        seed, epoch, stream, cycle: As of the batches; see `msinet.data.streams.generator`.
-        num_samples: Rows; fewer of them are the first of more.
+        seed, epoch, stream, cycle: The same as for the batches; see `msinet.data.streams.generator`.
+        num_samples: Number of rows. A shorter table has the first rows of a longer one.
     """
     return generator(seed, f"{stream}/augmentation", epoch, cycle).random((num_samples, NUM_RANDOM))
 
 
 class Choices(NamedTuple):
-    """What the random numbers choose for each picture.
+    """The random choices for each picture.
 
     Attributes:
-        flipped_B: Whether it is flipped.
-        shift_B2: How far down and to the right the crop begins, in pixels; negative where it begins in the padding.
-        operations_BN: `BRIGHTEN`, `CONTRAST` and `SATURATE` in their order; none where the colours stay.
-        factors_BN: Of the operations, float32; 1 changes nothing.
-        erased_B4: Rows from, to below, and columns from, to below, that are erased; empty where nothing is.
+        flipped_B: Whether the picture is flipped.
+        shift_B2: How far down and to the right the crop begins, in pixels; negative if it begins in the padding.
+        operations_BN: `BRIGHTEN`, `CONTRAST` and `SATURATE` in the picture's order; N is 0 if colours do not change.
+        factors_BN: Factors of the operations, float32; 1 changes nothing.
+        erased_B4: First row, row after the last, first column and column after the last of the erased rectangle, which
+            is empty if nothing is erased.
     """
 
     flipped_B: Tensor
@@ -68,7 +69,7 @@ class Choices(NamedTuple):
 
 
 def choose(random_BR: NDArray[np.float64], size_HW: tuple[int, int], augmentation: Augmentation) -> Choices:
-    """Read rows of `random_table`, for pictures of (height, width) pixels."""
+    """Translate rows of `random_table` to choices for pictures of `size_HW`, (height, width) in pixels."""
     arrays = (
         random_BR[:, FLIP] < augmentation.flip,
         (random_BR[:, [TOP, LEFT]] * (2 * augmentation.pad + 1)).astype(np.int64) - augmentation.pad,
@@ -79,14 +80,14 @@ def choose(random_BR: NDArray[np.float64], size_HW: tuple[int, int], augmentatio
 
 
 def augment(images_BHWC: Tensor, choices: Choices) -> Tensor:
-    """Augmented, normalised pictures: images_BCHW, float32, in channels-last memory.
+    """Augment and normalise pictures: images_BCHW, float32, in channels-last memory.
 
-    Flip, pad, crop, colour jitter in a random order (on whole grey levels, as torchvision does it on Pillow's
-    images), normalisation, random erasing.
+    The steps are: flip, pad, crop, colour jitter in a random order (on whole grey levels, as torchvision does it on
+    Pillow's images), normalisation, random erasing.
 
     Args:
-        images_BHWC: uint8, RGB.
-        choices: What to do with each, on the same device.
+        images_BHWC: Pictures, uint8, RGB.
+        choices: What to do with each picture, on the same device.
     """
     if images_BHWC.device.type == "cpu":
         return augment_on_cpu(images_BHWC, choices, _normalised_levels(), np.array(ERASING_FILL, np.float32))
@@ -94,19 +95,19 @@ def augment(images_BHWC: Tensor, choices: Choices) -> Tensor:
 
 
 def augment_on_device(images_BHWC: Tensor, choices: Choices) -> Tensor:
-    """The same as operations on whole batches, without a wait for the device."""
+    """Do the same as `augment` by operations on whole batches, without a wait for the device."""
     levels_BHWC = _mix(_flip_and_crop(images_BHWC, choices), choices)
     return _erase(normalise(levels_BHWC), choices)
 
 
 def normalise(images_BHWC: Tensor) -> Tensor:
-    """(level / 255 - ImageNet's mean) / its deviation: images_BCHW, float32, in channels-last memory.
+    """Return (level / 255 - `MEAN`) / `STD`: images_BCHW, float32, in channels-last memory.
 
     Args:
         images_BHWC: Grey levels 0 to 255, RGB.
     """
     B, H, W, C = images_BHWC.shape
-    # The colours of a whole row stand one after the other: long runs of numbers are quick to compute with.
+    # Compute on whole rows, in which the three colours alternate: long contiguous runs of numbers are fast.
     mean_S, std_S = (_constant(x, images_BHWC.device).repeat(W) for x in (MEAN, STD))
     images_BHS = images_BHWC.reshape(B, H, W * C).float()
     return images_BHS.div(255).sub_(mean_S).div_(std_S).view(B, H, W, C).permute(0, 3, 1, 2)
@@ -114,19 +115,19 @@ def normalise(images_BHWC: Tensor) -> Tensor:
 
 @cache
 def _normalised_levels() -> NDArray[np.float32]:
-    """What each grey level becomes in each channel, C×256."""
+    """Return the normalised value of each grey level in each channel, C×256."""
     levels_1256C = torch.arange(256)[None, :, None, None].expand(1, 256, 1, len(MEAN))
     return normalise(levels_1256C)[0, :, :, 0].contiguous().numpy()
 
 
 @cache
 def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Sent to the device once: a copy in every step would wait for it."""
+    """Return the values on the device. They are copied once, because a copy in every step would wait for the device."""
     return torch.tensor(values, device=device)
 
 
 def _colours(random_BR: Array, augmentation: Augmentation) -> tuple[Array, Array]:
-    """Colour operations and their factors, each B×3, or B×0 where the colours stay."""
+    """Return the colour operations and their factors, each B×3, or B×0 if colours do not change."""
     strength_3 = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
     order_B = (random_BR[:, ORDER] * len(ORDERS_63)).astype(np.int64)
     operations_BN = ORDERS_63[order_B, : 3 if any(strength_3) else 0]
@@ -135,7 +136,7 @@ def _colours(random_BR: Array, augmentation: Augmentation) -> tuple[Array, Array
 
 
 def _rectangles(random_BR: Array, size_HW: tuple[int, int], augmentation: Augmentation) -> Array:
-    """The first drawn rectangle that fits, in the pictures that are drawn for it, B×4."""
+    """Return the first rectangle that fits, B×4; it is empty in pictures that are not chosen for erasing."""
     B, (H, W) = len(random_BR), size_HW
     area_BA, aspect_BA, top_BA, left_BA = np.moveaxis(random_BR[:, ATTEMPTS:].reshape(B, ERASING_ATTEMPTS, 4), 2, 0)
     area_BA = _between(ERASING_AREA, area_BA) * (H * W)
@@ -155,7 +156,7 @@ def _between(bounds: tuple[float, float], random: Array) -> Array:
 
 
 def _flip_and_crop(images_BHWC: Tensor, choices: Choices) -> Tensor:
-    """As one gather of pixels."""
+    """Flip, pad and crop by one gather of pixels."""
     B, H, W, C = images_BHWC.shape
     device = images_BHWC.device
     rows_BH = torch.arange(H, device=device) + choices.shift_B2[:, :1]
@@ -164,7 +165,7 @@ def _flip_and_crop(images_BHWC: Tensor, choices: Choices) -> Tensor:
     inside_BHW = _within(rows_BH, H)[:, :, None] & _within(columns_BW, W)[:, None, :]
     batch_B11 = torch.arange(B, device=device)[:, None, None]
     pixels_BHW = (batch_B11 * H + rows_BH[:, :, None]) * W + columns_BW[:, None, :]
-    # One black pixel after all others is what the padding consists of.
+    # All padding is read from one black pixel, which is appended after all others.
     pixels_BHW = pixels_BHW.masked_fill(~inside_BHW, B * H * W)
     source_NC = torch.cat([images_BHWC.reshape(-1, C), images_BHWC.new_zeros(1, C)])
     return source_NC.index_select(0, pixels_BHW.flatten()).view(B, H, W, C)
@@ -175,17 +176,17 @@ def _within(positions: Tensor, size: int) -> Tensor:
 
 
 def _mix(images_BHWC: Tensor, choices: Choices) -> Tensor:
-    """The colour operations in each picture's own order: whole grey levels.
+    """Apply the colour operations in each picture's own order; the result has whole grey levels.
 
-    Each of the three mixes the picture with a duller one: black, its mean grey, its grey version. So a step of
-    the order is one mix, whose dull picture differs from sample to sample.
+    Each of the three operations mixes the picture with a dull one: black, the picture's mean grey, or its grey
+    version. So each step of the order is one mix, and only the dull picture differs from sample to sample.
     """
-    # Colour by colour, so that the planes are long runs of numbers.
+    # One contiguous plane for each colour, because long runs of numbers are fast to compute with.
     images_BCHW = images_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     for operation_B, factor_B in zip(choices.operations_BN.unbind(1), choices.factors_BN.unbind(1), strict=True):
         operation_B111, factor_B111 = operation_B[:, None, None, None], factor_B[:, None, None, None]
         grey_B1HW = _grey(images_BCHW)
-        # Pillow rounds the mean grey, and cuts a mixed level to a whole one.
+        # As in Pillow, the mean grey is rounded and mixed levels are truncated.
         mean_B111 = (grey_B1HW.mean((1, 2, 3), keepdim=True, dtype=torch.float64) + 0.5).floor().float()
         dull_B1HW = torch.where(operation_B111 == SATURATE, grey_B1HW, mean_B111)
         dull_B1HW = dull_B1HW.masked_fill(operation_B111 == BRIGHTEN, 0.0)
@@ -194,7 +195,7 @@ def _mix(images_BHWC: Tensor, choices: Choices) -> Tensor:
 
 
 def _grey(images_BCHW: Tensor) -> Tensor:
-    """Whole grey levels; sums stay below 2**24, so float32 holds them exactly."""
+    """Return whole grey levels. The sums stay below 2**24, so float32 holds them exactly."""
     red, green, blue = (images_BCHW[:, c, None] * float(weight) for c, weight in enumerate(GREY_WEIGHTS))
     return (red + green + blue).add_(32768).div_(65536).floor_()
 

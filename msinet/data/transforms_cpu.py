@@ -1,4 +1,4 @@
-"""The augmentation of a batch in one pass over each picture, compiled for processors: a picture stays in the cache.
+"""Compiled augmentation of a batch on the CPU: one picture after the other, so that a picture stays in the cache.
 
 Legend: B pictures, H×W pixels, C = 3 channels, N colour operations (3 or none).
 """
@@ -23,13 +23,13 @@ def augment_on_cpu(
     normalised_C256: NDArray[np.float32],
     fill_C: NDArray[np.float32],
 ) -> Tensor:
-    """What `msinet.data.transforms.augment` does, by as many threads as torch uses: images_BCHW, the same numbers.
+    """Do the same as `augment_on_device`, with as many threads as torch uses: images_BCHW with the same numbers.
 
     Args:
-        images_BHWC: uint8.
+        images_BHWC: Pictures, uint8, RGB.
         choices: A `msinet.data.transforms.Choices`.
-        normalised_C256: What each grey level becomes.
-        fill_C: What erased pixels become.
+        normalised_C256: Normalised value of each grey level in each channel.
+        fill_C: Value of erased pixels in each channel.
     """
     sources = [np.ascontiguousarray(source.numpy()) for source in (images_BHWC, *choices)]
     result_BHWC = np.empty(images_BHWC.shape, np.float32)
@@ -67,12 +67,12 @@ def _augment(
 
 @numba.njit(cache=True, nogil=True)
 def _flip_and_crop(source_HWC, flipped, shift_2, result_HWC):
-    """Row y and column x come from y and x plus the shift, of the mirrored picture if flipped; black beyond it."""
+    """Copy to row y and column x from y and x plus the shift, in the mirrored picture if flipped; black outside."""
     H, W, _ = source_HWC.shape
     down, right = shift_2
     result_HWC[:] = 0
     low, high = max(0, -right), min(W, W - right)
-    if low >= high:  # padding alone
+    if low >= high:  # nothing but padding
         return
     for y in range(max(0, -down), min(H, H - down)):
         row, target = source_HWC[y + down], result_HWC[y]
@@ -86,7 +86,7 @@ def _flip_and_crop(source_HWC, flipped, shift_2, result_HWC):
 
 @numba.njit(cache=True, nogil=True)
 def _mix(levels_S, dull, factor):
-    """Mix a picture with one grey. Plain arithmetic in one run of numbers, for the processor's vectors."""
+    """Mix a picture with one grey level. A plain loop over one run of numbers can use vector instructions."""
     for s in range(len(levels_S)):
         levels_S[s] = _mixed(levels_S[s], dull, factor)
 
@@ -127,7 +127,7 @@ def _grey(red, green, blue):
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _mixed(level, dull, factor):
-    """In float32, cut to a whole level, as Pillow does it."""
+    """Mix two levels in float32 and truncate the result to a whole level, as Pillow does it."""
     dull = np.float32(dull)
     mixed = (np.float32(level) - dull) * factor + dull
     return np.uint8(min(max(mixed, np.float32(0)), np.float32(255)))

@@ -1,4 +1,4 @@
-"""Checkpoints of the released MSINet implementation, under its names."""
+"""Checkpoints of the released MSINet implementation, which names parameters differently."""
 
 import os
 import re
@@ -41,19 +41,19 @@ _OUTSIDE = {
 
 
 def load_released(path_or_state_dict: str | os.PathLike[str] | StateDict, genotype: Genotype | str) -> MSINet:
-    """An MSINet in evaluation mode, with the weights of a released checkpoint.
+    """Return an MSINet in evaluation mode, with the weights of a released checkpoint.
 
     The checkpoint may be enclosed in {"state_dict": …} and have "module." before each name; the spatial
-    alignment's parameters are left out. The number of classes is the checkpoint's, 0 where it has no classifiers.
+    alignment's parameters are left out. The number of classes is the checkpoint's, or 0 if it has no classifiers.
 
     Args:
-        path_or_state_dict: A file that `read_state_dict` reads, or what it holds.
-        genotype: The network's genotype, which a checkpoint does not name: a `Genotype`, a published name or
+        path_or_state_dict: A file that `read_state_dict` can read, or the state dict itself.
+        genotype: The network's genotype, because a checkpoint does not contain it: a `Genotype`, a published name or
             twelve letters.
 
     Raises:
-        ValueError: The checkpoint does not fit the genotype; the message names what is missing, unexpected or of
-            another shape. Or `read_state_dict` refuses the file.
+        ValueError: The checkpoint does not fit the genotype (the message names what is missing, unexpected or of
+            another shape), or `read_state_dict` cannot read the file.
     """
     if isinstance(path_or_state_dict, Mapping):
         released = plain_state_dict(path_or_state_dict)
@@ -68,22 +68,22 @@ def load_released(path_or_state_dict: str | os.PathLike[str] | StateDict, genoty
             f"the checkpoint must fit genotype {network.genotype}, but its own slots are "
             f"{visible_letters(state_dict)} (? is N or E): {misfit} (genotype)."
         )
-    network.load_state_dict(state_dict, strict=False)  # compared above; only old checkpoints' counters may lack
+    network.load_state_dict(state_dict, strict=False)  # compared above: only counters may be missing
     return network.eval()
 
 
 def has_released_names(state_dict: StateDict) -> bool:
-    """Whether `state_dict` is an MSINet's under the released names."""
+    """Return whether `state_dict` is an MSINet's under the released names."""
     return "conv1.conv.weight" in state_dict and "cells.0.conv1a.conv.weight" in state_dict
 
 
 def from_released_names(released: StateDict) -> dict[str, Tensor]:
-    """The same tensors under this package's names, without the spatial alignment's; unknown names are kept."""
+    """Return the same tensors under this package's names, without the spatial alignment's; unknown names are kept."""
     return {_own_name(key): value for key, value in released.items() if not key.startswith(ALIGNMENT)}
 
 
 def visible_letters(state_dict: StateDict) -> str:
-    """The genotype as far as an MSINet's state dict shows it: G and A have parameters, ? is N or E."""
+    """Return the genotype as far as an MSINet's state dict shows it: G and A have parameters, ? is N or E."""
     return "".join(_visible_letter(state_dict, slot) for slot in range(NUM_SLOTS))
 
 
@@ -105,6 +105,6 @@ def _own_name(key: str) -> str:
         return f"backbone.{_DOWNSAMPLINGS[index]}.{part}.{rest}"
     if index not in _CELLS or part not in _IN_CELL:
         return key
-    # A gate's small network is a module of its own here.
+    # In this package, a gate's small network is a separate module.
     gate = "gate." if part.startswith("_op") and rest.startswith("fc") else ""
     return f"backbone.{_CELLS[index]}.{_IN_CELL[part]}.{gate}{rest}"

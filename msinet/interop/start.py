@@ -1,4 +1,4 @@
-"""Weights to start a training from, under any names that they are published with."""
+"""Weights to start a training from, under this package's names or under published ones."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,13 @@ from msinet.models.resnet import ResNet50
 
 @dataclass(frozen=True)
 class StartReport:
-    """What a start state gave to a network, by the network's names.
+    """The tensors of a network that were loaded from a state dict, and those that were not, by the network's names.
 
     Attributes:
-        loaded: Taken from the state dict.
-        left: Left as it was, since the state dict has none, or one of another shape: heads and classifiers.
-        ignored: Held by the state dict, but of another shape: classifiers.
+        loaded: Names of the tensors that were loaded.
+        left: Names of the tensors that were left unchanged, because the state dict has no such tensor, or one of
+            another shape. They belong to heads and classifiers.
+        ignored: Names of the state dict's tensors that do not fit the network. They belong to classifiers.
     """
 
     loaded: tuple[str, ...]
@@ -28,16 +29,16 @@ class StartReport:
 def load_start(model: nn.Module, state_dict: StateDict) -> StartReport:
     """Initialise a network of `build_model` from `state_dict`, in place.
 
-    Understood are this package's own names, the released MSINet's, torchvision's for ResNet-50 and torchreid's
-    for OSNet. Everything up to the last map must be there; heads that the state dict lacks stay as they are, and
-    so do classifiers of another size.
+    The names can be this package's own, the released MSINet's, torchvision's for ResNet-50, or torchreid's for OSNet.
+    The state dict must contain everything up to the last map. Heads that it lacks stay unchanged, and so do
+    classifiers of another size.
 
     Args:
         model: An MSINet, a ResNet50 or an OSNet.
-        state_dict: Such as `read_state_dict` gives.
+        state_dict: Tensors by name, for example from `read_state_dict`.
 
     Raises:
-        ValueError: The state dict is another network's, or another genotype's; nothing has been loaded then.
+        ValueError: The state dict belongs to another network or another genotype; nothing was loaded.
     """
     expected = model.state_dict()
     given = _own_names(model, plain_state_dict(state_dict))
@@ -57,7 +58,7 @@ def load_start(model: nn.Module, state_dict: StateDict) -> StartReport:
 def _own_names(model: nn.Module, state_dict: StateDict) -> dict[str, Tensor]:
     if isinstance(model, MSINet) and has_released_names(state_dict):
         return from_released_names(state_dict)
-    if isinstance(model, ResNet50) and "conv1.weight" in state_dict:  # torchvision's; its fc knows ImageNet's classes
+    if isinstance(model, ResNet50) and "conv1.weight" in state_dict:  # torchvision's; its fc is ImageNet's classifier
         return {f"backbone.{key}": value for key, value in state_dict.items() if not key.startswith("fc.")}
     return dict(state_dict)
 
@@ -67,7 +68,7 @@ def _is_classifier(key: str) -> bool:
 
 
 def _is_optional(model: nn.Module, key: str) -> bool:
-    """Heads are optional: what stands outside the backbone, or is a classifier."""
+    """Return whether `key` belongs to a head, which is optional: it is outside the backbone, or is a classifier."""
     return _is_classifier(key) or (hasattr(model, "backbone") and not key.startswith("backbone."))
 
 

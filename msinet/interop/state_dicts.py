@@ -1,4 +1,4 @@
-"""State dicts from files, and what to say about one that does not fit."""
+"""State dicts from files, and their differences from the state dict of a network."""
 
 import os
 import pickle
@@ -15,7 +15,7 @@ from torch import Tensor
 
 StateDict = Mapping[str, Tensor]
 
-# Checkpoints often keep a score beside the weights, as a numpy number. These names build nothing else.
+# Checkpoints often contain a score, which is a numpy number. These names allow numpy numbers and nothing else.
 _NUMPY_NUMBERS: list[Any] = [
     np.dtype,
     *(type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64")),
@@ -31,7 +31,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         path: A `.safetensors` file, or one that `torch.save` wrote.
 
     Returns:
-        The state dict, as `plain_state_dict` leaves it.
+        The state dict, as `plain_state_dict` returns it.
 
     Raises:
         ValueError: The file holds objects other than tensors, containers and numbers, or cannot be read.
@@ -48,16 +48,16 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
             f"{path} must hold nothing but tensors, containers and numbers, but it is damaged or holds other "
-            "objects, which could run code when they are read; convert it to safetensors where you trust it."
+            "objects, which could run code when they are read; convert it to safetensors if you trust it."
         ) from error
     return plain_state_dict(document)
 
 
 def plain_state_dict(document: Any) -> dict[str, Tensor]:
-    """The tensors by name, out of an enclosing {"state_dict": …} and without "module." before their names.
+    """Return the tensors by name, without an enclosing {"state_dict": …} and without "module." before their names.
 
     Raises:
-        ValueError: `document` is no mapping from names to tensors.
+        ValueError: `document` is not a mapping from names to tensors.
     """
     if isinstance(document, Mapping) and isinstance(document.get("state_dict"), Mapping):
         document = document["state_dict"]
@@ -71,7 +71,7 @@ def plain_state_dict(document: Any) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Misfit:
-    """Where a state dict differs from the network that it is for; false where it does not."""
+    """The differences between a state dict and the one that a network expects; false if there are none."""
 
     missing: Sequence[str]
     unexpected: Sequence[str]
@@ -86,9 +86,9 @@ class Misfit:
 
 
 def compare(state_dict: StateDict, expected: StateDict) -> Misfit:
-    """What `state_dict` lacks, has too much or has in another shape than `expected`.
+    """Return which tensors of `expected` are missing in `state_dict`, or are unexpected or of another shape there.
 
-    A missing `num_batches_tracked` is no misfit: old checkpoints have none, and no result depends on it.
+    A missing `num_batches_tracked` is not a difference: old checkpoints have none, and no result depends on it.
     """
     return Misfit(
         missing=[key for key in expected if key not in state_dict and not key.endswith("num_batches_tracked")],

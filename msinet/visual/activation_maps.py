@@ -1,4 +1,7 @@
-"""Where a network responds. Letters: B images, C channels, H×W pixels, h×w positions of the last map, L levels."""
+"""Activation maps: where a network responds.
+
+Letters: B images, C channels, H×W pixels, h×w positions of the last map, L levels.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from msinet.visual.sheet import GREY, LABEL_SIZE, MARGIN, WHITE, beside, framed, scaled, stacked, text
 
-# Equal steps of activation; each colour is lighter than the one before, so that the order survives printing in grey.
+# Colours for equal steps of activation. Each is lighter than the one before, so that a grey print shows the order too.
 ANCHORS = ((20, 11, 67), (84, 19, 126), (164, 41, 120), (226, 84, 74), (250, 152, 50), (250, 236, 120))
 OPACITY = 0.6
 GAP = 6
@@ -19,20 +22,20 @@ GAP = 6
 
 @torch.no_grad()
 def activation_map(model: nn.Module, images_BCHW: Tensor) -> Tensor:
-    """How strongly the last map responds at each pixel, from 0 to 1 within each image.
+    """Return how strongly the last map responds at each pixel, from 0 to 1 within each image.
 
-    The sum over channels of squared activations (Zagoruyko & Komodakis, attention transfer, ICLR 2017), resized
-    bilinearly to the image. An image to which all positions respond equally gets 0 everywhere.
+    The response is the sum over channels of squared activations (Zagoruyko & Komodakis, attention transfer,
+    ICLR 2017), resized bilinearly to the image. If all positions respond equally to an image, its map is 0 everywhere.
 
     Args:
         model: Any network of `build_model`; it is put in evaluation mode.
-        images_BCHW: Normalised images, where the model lies.
+        images_BCHW: Normalised images, on the model's device.
 
     Returns:
         maps_BHW on the CPU, float32.
     """
     feature_map_BChw = model.eval().feature_map(images_BCHW).float()  # type: ignore[operator]
-    # Scaled first: the squares of a hardly trained network's activations can overflow.
+    # Scale first, because the squares of a hardly trained network's activations can overflow.
     peak_B111 = feature_map_BChw.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     energy_B1hw = (feature_map_BChw / peak_B111).square().sum(1, keepdim=True)
     size_HW = images_BCHW.shape[2:]
@@ -43,7 +46,7 @@ def activation_map(model: nn.Module, images_BCHW: Tensor) -> Tensor:
 
 
 def colored(map_HW: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Numbers from 0 to 1 as colours from dark violet to light yellow: pixels_HW3."""
+    """Turn numbers from 0 to 1 into colours from dark violet to light yellow: pixels_HW3."""
     steps = np.linspace(0, 1, len(ANCHORS))
     channels = [np.interp(map_HW, steps, levels) for levels in zip(*ANCHORS, strict=True)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
@@ -52,15 +55,16 @@ def colored(map_HW: NDArray[np.floating]) -> NDArray[np.uint8]:
 def draw_activation_maps(
     images: Sequence[Image.Image | None], maps_by_model: Mapping[str, Tensor], *, height: int = 256
 ) -> Image.Image:
-    """The pictures in a row, and below them, a row for each model, its maps over the pictures in grey.
+    """Draw the pictures in a row and, below them, one row for each model: its maps over the pictures in grey.
 
     Args:
-        images: B pictures of any size; a crossed-out field stands for None.
-        maps_by_model: maps_BHW of each model by its name, as `activation_map` gives them.
-        height: Of each picture on the sheet, in pixels; the width follows from H:W.
+        images: B pictures of any size; None is drawn as a crossed-out field.
+        maps_by_model: maps_BHW of each model by its name, as `activation_map` returns them.
+        height: Height of each picture on the sheet, in pixels; the width follows from H:W.
 
     Raises:
-        ValueError: There is no picture or no model, or the maps are not one for each picture, of one shape.
+        ValueError: There is no picture or no model, a model does not have one map for each picture, or the shapes of
+            the models' maps differ.
     """
     shapes = [tuple(maps_BHW.shape) for maps_BHW in maps_by_model.values()]
     if not images or len(set(shapes)) != 1 or len(shapes[0]) != 3 or shapes[0][0] != len(images):
@@ -77,8 +81,8 @@ def draw_activation_maps(
 
 
 def overlaid(picture: Image.Image, map_HW: NDArray[np.floating]) -> Image.Image:
-    """The map's colours over the picture in grey, at the picture's size."""
-    # In grey, so that every colour is the map's.
+    """Draw the map's colours over the picture in grey, at the picture's size."""
+    # The picture is grey, so that all colours come from the map.
     resized = Image.fromarray(map_HW.astype(np.float32)).resize(picture.size, Image.Resampling.BILINEAR)
     return Image.blend(picture.convert("L").convert("RGB"), Image.fromarray(colored(np.asarray(resized))), OPACITY)
 
@@ -88,7 +92,7 @@ def _row(name: str, pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def _scale() -> Image.Image:
-    """What the colours mean."""
+    """Draw the legend, which shows the meaning of the colours."""
     ramp_HW = np.linspace(0, 1, 96)[None].repeat(12, axis=0)
     parts = [
         text("low", LABEL_SIZE, GREY),

@@ -1,4 +1,4 @@
-"""Two models on one target, side by side: the paper's Figures 1 and 2."""
+"""Comparison of two models on one target, as in the paper's Figures 1 and 2."""
 
 from collections.abc import Mapping, Sequence
 
@@ -28,14 +28,14 @@ def compare(
 
     Args:
         models: Two networks by their names, each with its embedding_ND of the test images.
-        packed: The target.
-        indices: Its test images, queries and gallery.
-        store: Their pixels at the models' size, in the same order.
-        protocol: As of `rank_records`; the first draw is shown where the gallery is drawn at random.
-        device: Where the activation maps are computed.
+        packed: The target's images.
+        indices: Indices of the target's test images, queries and gallery.
+        store: Pixels of the test images at the models' size, in the same order.
+        protocol: As for `rank_records`. If the gallery is drawn at random, the first draw is shown.
+        device: Device on which the activation maps are computed.
 
     Returns:
-        The ranked lists, and the activation maps of the same queries.
+        The sheet of ranked lists, and the sheet of activation maps of the same queries.
     """
     records = [packed.records[index] for index in indices]
     query, gallery = sides(records, protocol)[0]

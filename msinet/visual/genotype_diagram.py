@@ -8,18 +8,18 @@ from msinet.genotype import LETTERS, OPERATIONS, Genotype
 
 INK, LINE, FAINT = "#212529", "#495057", "#868e96"
 
-# All in pixels. The two branches run along A and B, everything that both share along MIDDLE.
+# All numbers are pixels. The branches are drawn at the heights A and B, and all that they share at MIDDLE.
 A, B = 104, 160
 MIDDLE = (A + B) / 2
-TOP, BOTTOM = 76, 184  # of a cell
-CHAIN, INTERACTION, STEP = 22, 40, 6  # widths inside a cell, and the gap between two things
+TOP, BOTTOM = 76, 184  # edges of a cell
+CHAIN, INTERACTION, STEP = 22, 40, 6  # widths inside a cell, and the gap between two parts
 CELL = 14 + 2 * (CHAIN + INTERACTION + 2 * STEP) + 34
-STEM, HALVE, HEAD, LINK = 52, 30, 58, 14  # widths outside of cells, and the arrow between two things
+STEM, HALVE, HEAD, LINK = 52, 30, 58, 14  # widths outside of cells, and the length of an arrow
 HEIGHT = 276
 
 
 class Style(NamedTuple):
-    """How an operation is drawn."""
+    """The colours of an operation, and its name in the legend."""
 
     color: str
     tint: str
@@ -36,20 +36,20 @@ STAGES = (("256 channels", "H/4 × W/4"), ("384 channels", "H/8 × W/8"), ("512 
 
 
 def genotype_svg(genotype: Genotype | str, title: str = "") -> str:
-    """The network of a genotype, from the image to the heads, with the operation of each slot.
+    """Return an SVG drawing of a genotype's network, from the image to the heads, with the operation of each slot.
 
-    The document has no style sheet, no identifiers and no links, so that it stands alone as well as inside a page,
-    beside others of its kind. Each interaction is a group with `data-slot`, from 1, and `data-operation`.
+    The document has no style sheet, no identifiers and no links. So it can be used alone, or inside a page together
+    with other drawings. Each interaction is a group with the attributes `data-slot`, from 1, and `data-operation`.
 
     Args:
         genotype: A `Genotype`, a published name, or twelve letters.
-        title: Stands before the letters, such as the name of the network.
+        title: Text before the letters, such as the name of the network.
 
     Raises:
-        ValueError: `genotype` is none of these.
+        ValueError: `genotype` has another form.
     """
     genotype = genotype if isinstance(genotype, Genotype) else Genotype.parse(genotype)
-    title = "".join(sign for sign in title if sign.isprintable())  # XML has no control characters
+    title = "".join(sign for sign in title if sign.isprintable())  # XML allows no control characters
     drawing = Element("svg")  # its size is known at the end
     x = _stem(drawing, 16)
     for stage in range(3):
@@ -69,7 +69,7 @@ def genotype_svg(genotype: Genotype | str, title: str = "") -> str:
 
 
 def _cell(parent: Element, x: float, cell: int, operations: Sequence[str]) -> float:
-    """A cell from `x` on; where it ends."""
+    """Draw a cell from `x` on, and return where it ends."""
     group = SubElement(parent, "g")
     _add(group, "rect", x=x, y=TOP, width=CELL, height=BOTTOM - TOP, rx=8, fill="#f8f9fa", stroke="#ced4da")
     enter, inside, leave = x + 4, x + 14, x + CELL - 14
@@ -89,7 +89,7 @@ def _cell(parent: Element, x: float, cell: int, operations: Sequence[str]) -> fl
 
 
 def _interaction(parent: Element, x: float, slot: int, operation: str) -> None:
-    """A field over both branches: what happens between them, and the operation's letter."""
+    """Draw a field over both branches, which shows what happens between them and the operation's letter."""
     style, right, middle = STYLES[operation], x + INTERACTION, x + INTERACTION / 2
     group = SubElement(parent, "g", {"data-slot": str(slot), "data-operation": operation})
     SubElement(group, "title").text = f"slot {slot}: {style.meaning}"
@@ -123,7 +123,7 @@ def _stem(parent: Element, x: float) -> float:
 
 
 def _halve(parent: Element, x: float, *, part_head: bool) -> float:
-    """A downsampling from `x` on; where the next cell begins."""
+    """Draw a downsampling from `x` on, and return where the next cell begins."""
     if part_head:
         middle = x + HALVE / 2
         _path(parent, f"M{middle} {MIDDLE}V{BOTTOM + 6}")
@@ -158,7 +158,7 @@ def _legend(parent: Element) -> None:
 
 
 def _finish(drawing: Element, width: float, name: str, genotype: Genotype) -> None:
-    """Size, background, and what a screen reader says."""
+    """Add the size, the background and the text for screen readers."""
     attributes = {
         "xmlns": "http://www.w3.org/2000/svg",
         "width": f"{width:g}",
@@ -175,7 +175,7 @@ def _finish(drawing: Element, width: float, name: str, genotype: Genotype) -> No
 
 
 def _box(parent: Element, x: float, width: float, height: float, lines: Sequence[str], y: float = MIDDLE) -> float:
-    """A box around `y` with lines of text; where it ends."""
+    """Draw a box around `y` with lines of text, and return where it ends."""
     _add(parent, "rect", x=x, y=y - height / 2, width=width, height=height, rx=4, fill="#ffffff", stroke=LINE)
     for number, line in enumerate(lines):
         _text(parent, x + width / 2, y + 4.5 + 15 * (number - (len(lines) - 1) / 2), line, size=13)
@@ -212,7 +212,7 @@ def _text(
 
 
 def _add(parent: Element, tag: str, **attributes: str | float) -> Element:
-    """A child element; numbers become text, and `stroke_width` becomes `stroke-width`."""
+    """Add a child element; numbers become text, and `stroke_width` becomes `stroke-width`."""
     values = {
         name.replace("_", "-"): value if isinstance(value, str) else f"{value:g}" for name, value in attributes.items()
     }

@@ -1,4 +1,4 @@
-"""What models find for a query: the first images of its ranked gallery, right ones framed green, wrong ones red.
+"""Ranked lists: the first images of each query's ranked gallery, correct ones framed green, wrong ones red.
 
 Shapes: Q queries, G gallery images, D numbers of an embedding, k images of a list, H×W pixels.
 """
@@ -21,7 +21,7 @@ WRONG: Color = (214, 39, 40)
 FRAME, GAP = 4, 6
 
 PictureOf = Callable[[int], Image.Image | None]
-"""The picture of an index; None, or an error of reading, where there is none."""
+"""A function that returns the picture at an index. If there is no picture, it returns None or raises an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class RankedImage:
     """An image of the gallery in a query's list.
 
     Attributes:
-        index: Its position in the gallery.
-        correct: Whether it shows the query's identity.
+        index: Position of the image in the gallery.
+        correct: Whether the image shows the query's identity.
         similarity: The cosine similarity of the two embeddings.
     """
 
@@ -41,11 +41,11 @@ class RankedImage:
 
 @dataclass(frozen=True, slots=True)
 class RankedList:
-    """What was found for a query, the most similar first.
+    """The images that were found for a query, the most similar first.
 
     Attributes:
-        query: Its position among the queries.
-        images: At most k, fewer where the gallery has no more.
+        query: Position of the query among the queries.
+        images: At most k images; fewer if the gallery has fewer.
     """
 
     query: int
@@ -64,18 +64,18 @@ def top_ranked(
     *,
     remove_same_camera: bool = True,
 ) -> list[RankedList]:
-    """The first `k` images of some queries' ranked galleries, in the order that `evaluate_ranking` scores.
+    """Return the first `k` images of some queries' ranked galleries, in the order that `evaluate_ranking` scores.
 
-    Ties keep the gallery's order, and a query's own (identity, camera) is left out.
+    Ties keep the gallery's order. Images of the query's own identity and camera are left out.
 
     Args:
-        query_embedding, gallery_embedding: (Q, D) and (G, D), L2-normalised here.
-        query_pids, gallery_pids, query_camids, gallery_camids, remove_same_camera: As of `evaluate_ranking`.
-        queries: Which queries, by position.
-        k: Images of a list.
+        query_embedding, gallery_embedding: Embeddings of shapes (Q, D) and (G, D); they are L2-normalised here.
+        query_pids, gallery_pids, query_camids, gallery_camids, remove_same_camera: See `evaluate_ranking`.
+        queries: Positions of the queries whose lists are returned.
+        k: Number of images in a list.
 
     Raises:
-        ValueError: As `evaluate_ranking`, or `k` is below 1, or a query is none of Q.
+        ValueError: `evaluate_ranking` does not accept the arguments, `k` is below 1, or a query is not one of the Q.
     """
     query_QD, gallery_GD = unit_embeddings(query_embedding, gallery_embedding)
     Q, G = len(query_QD), len(gallery_GD)
@@ -101,16 +101,16 @@ def _image(index: int, same_G: Array, similarity_G: Tensor) -> RankedImage:
 
 
 def most_different(result_a: RankingResult, result_b: RankingResult, count: int) -> list[int]:
-    """The queries whose average precision differs most between two models, the largest difference first.
+    """Return the queries whose average precision differs most between two models, the largest difference first.
 
     Equal differences keep the queries' order; queries without a match are left out.
 
     Raises:
-        ValueError: The results are not of equally many queries.
+        ValueError: The results have different numbers of queries.
     """
     if result_a.num_queries != result_b.num_queries:
         raise ValueError(
-            f"both results must be of the same queries, but got {result_a.num_queries} and {result_b.num_queries}."
+            f"both results must be for the same queries, but got {result_a.num_queries} and {result_b.num_queries}."
         )
     difference_Q = np.abs(result_a.average_precision - result_b.average_precision)
     order = np.argsort(-difference_Q, kind="stable")
@@ -118,7 +118,7 @@ def most_different(result_a: RankingResult, result_b: RankingResult, count: int)
 
 
 def pictures_of(packed: PackedDataset, indices: ArrayLike) -> PictureOf:
-    """Decodes the picture at a position of `indices`, such as `packed.subset("query")`."""
+    """Return a function that decodes the picture at a position of `indices`, such as `packed.subset("query")`."""
     chosen = np.asarray(indices, dtype=np.int64).tolist()
 
     def picture(position: int) -> Image.Image:
@@ -135,22 +135,22 @@ def draw_ranked_lists(
     *,
     size_HW: tuple[int, int] = (128, 64),
 ) -> Image.Image:
-    """Each query with one row of found images for each model, one under the other.
+    """Draw each query with one row of found images for each model, one below the other.
 
     Args:
-        lists_by_model: The lists of each model by its name, all of the same queries in the same order.
-        picture_of_query, picture_of_gallery: A picture by its position; a crossed-out field stands for one that
-            is missing or does not decode.
-        size_HW: Of each picture on the sheet, in pixels; vehicles want a square.
+        lists_by_model: The lists of each model by its name, all for the same queries in the same order.
+        picture_of_query, picture_of_gallery: Functions that return the picture at a position. A picture that is missing
+            or does not decode is drawn as a crossed-out field.
+        size_HW: Size of each picture on the sheet, (height, width) in pixels; use a square for vehicles.
 
     Raises:
         ValueError: There is no list, or the models' queries differ.
     """
     queries_by_model = [[ranked.query for ranked in lists] for lists in lists_by_model.values()]
     if not queries_by_model or not queries_by_model[0]:
-        raise ValueError("a sheet of ranked lists must have a model and a query, but got none.")
+        raise ValueError("a sheet of ranked lists must have a model and a query, but got no model or no query.")
     if any(queries != queries_by_model[0] for queries in queries_by_model):
-        raise ValueError(f"all models' lists must be of the same queries, but got {queries_by_model}.")
+        raise ValueError(f"all models must have lists of the same queries, but got {queries_by_model}.")
     blocks = []
     for position, query in enumerate(queries_by_model[0]):
         picture = scaled(_read(picture_of_query, query), size_HW)

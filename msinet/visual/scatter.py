@@ -1,4 +1,7 @@
-"""Points in a plane, those that matter joined to a staircase: a Pareto front, or the best of a series so far."""
+"""Plots of points, in which a staircase line joins the important ones.
+
+The line is a Pareto front, or the best value of a series so far.
+"""
 
 import math
 from collections.abc import Sequence
@@ -12,19 +15,19 @@ from msinet.visual.sheet import GREY, INK, LABEL_SIZE, MARGIN, PALE, WHITE, stac
 FRONT = (11, 105, 168)
 BOUND = (194, 65, 12)
 WIDTH, HEIGHT = 460, 340  # of the plane, in pixels
-LEFT, BELOW = 64, 48  # room for what is written at the axes
+LEFT, BELOW = 64, 48  # room for the labels of the axes, in pixels
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One plane.
+    """The content of one plot.
 
     Attributes:
-        title, x_label, y_label: Above it, below it and at its side.
-        points: (x, y) of all.
-        front: (x, y, label) of those that are joined, by rising x; an empty label is not written.
-        bound: x of a vertical line, beyond which nothing is allowed.
+        title, x_label, y_label: Texts above the plot, below it and at its side.
+        points: (x, y) of all points.
+        front: (x, y, label) of the points that are joined, by rising x; an empty label is not written.
+        bound: x of a vertical line that marks the largest allowed value; None for no line.
     """
 
     title: str
@@ -36,7 +39,7 @@ class Panel:
 
 
 def draw_panel(panel: Panel) -> Image.Image:
-    """The plane with its axes, in pixels.
+    """Draw the plot with its axes.
 
     Raises:
         ValueError: There is no point.
@@ -80,7 +83,7 @@ def draw_panel(panel: Panel) -> Image.Image:
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """Round numbers from below the smallest to above the largest, some five of them."""
+    """Return about five round numbers; the first is not above the smallest value, the last not below the largest."""
     low, high = min(values), max(values)
     span = high - low or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / 4))

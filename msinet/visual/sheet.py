@@ -1,4 +1,4 @@
-"""Sheets of pictures and text, put together from smaller ones: each part is a picture, and so is the sheet."""
+"""Sheets of pictures and text. A sheet is a picture itself, so it can be part of a larger sheet."""
 
 import math
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ INK: Color = (33, 37, 41)
 GREY: Color = (108, 117, 125)
 PALE: Color = (222, 226, 230)
 
-TITLE_SIZE, LABEL_SIZE = 15, 11  # of letters, in pixels
+TITLE_SIZE, LABEL_SIZE = 15, 11  # size of letters, in pixels
 MARGIN = 16
 
 
 def text(line: str, size: float = TITLE_SIZE, color: Color = INK) -> Image.Image:
-    """One line of text; of an empty one, the height is left."""
+    """Draw one line of text. An empty line keeps its height."""
     font = ImageFont.load_default(size)
     line = " ".join(line.split())
     height = math.ceil(1.4 * size)
@@ -27,7 +27,7 @@ def text(line: str, size: float = TITLE_SIZE, color: Color = INK) -> Image.Image
 
 
 def scaled(picture: Image.Image | None, size_HW: tuple[int, int]) -> Image.Image:
-    """The picture in RGB at a size, or a crossed-out field where there is none."""
+    """Return the picture in RGB, resized to (height, width) in pixels, or a crossed-out field if it is None."""
     H, W = size_HW
     if picture is not None:
         return picture.convert("RGB").resize((W, H), Image.Resampling.BILINEAR)
@@ -39,14 +39,14 @@ def scaled(picture: Image.Image | None, size_HW: tuple[int, int]) -> Image.Image
 
 
 def framed(picture: Image.Image, color: Color, width: int) -> Image.Image:
-    """The picture inside a frame of `width` pixels."""
+    """Draw a frame of `width` pixels around the picture."""
     frame = Image.new("RGB", (picture.width + 2 * width, picture.height + 2 * width), color)
     frame.paste(picture, (width, width))
     return frame
 
 
 def beside(parts: Sequence[Image.Image], gap: int = 0) -> Image.Image:
-    """The parts from left to right, aligned at the top."""
+    """Put the parts in a row from left to right, aligned at the top."""
     width = sum(part.width for part in parts) + gap * (len(parts) - 1)
     sheet = Image.new("RGB", (width, max(part.height for part in parts)), WHITE)
     left = 0
@@ -57,7 +57,7 @@ def beside(parts: Sequence[Image.Image], gap: int = 0) -> Image.Image:
 
 
 def stacked(parts: Sequence[Image.Image], gap: int = 0, *, centered: bool = False) -> Image.Image:
-    """The parts from top to bottom, aligned on the left, or centred."""
+    """Put the parts in a column from top to bottom, aligned on the left or centred."""
     width = max(part.width for part in parts)
     sheet = Image.new("RGB", (width, sum(part.height for part in parts) + gap * (len(parts) - 1)), WHITE)
     top = 0

@@ -1,4 +1,7 @@
-"""Readers of dataset layouts: folder in, `Dataset` out. A further layout is one file and one entry of `READERS`."""
+"""Readers of dataset layouts: each turns a folder into a `Dataset`.
+
+A new layout needs one file and one entry of `READERS`.
+"""
 
 import difflib
 from collections.abc import Callable
@@ -17,13 +20,13 @@ class Reader:
     """A layout of datasets.
 
     Attributes:
-        read: Reads the dataset in a folder.
-        image_size: (height, width) in pixels of the pictures that a network trained on it sees, unless an experiment
-            says otherwise; None if the layout does not decide it.
-        train_images: Training images as its authors state; None if nobody can know. Plans count on it before the data
-            are at hand.
-        family: Name that layouts share if they differ in their test lists only: an evaluation within a family is
-            in-domain. None for a layout of its own.
+        read: Function that reads the dataset in a folder.
+        image_size: (height, width) in pixels of the pictures for networks that are trained on the dataset, unless an
+            experiment sets another size; None if the layout does not decide it.
+        train_images: Commonly stated number of training images; None if the layout does not decide it. Plans use it
+            before the data are available.
+        family: Name shared by layouts that differ only in their test lists; an evaluation within a family is
+            in-domain. None if the layout shares no such name.
     """
 
     read: Callable[[Path], Dataset]
@@ -53,7 +56,7 @@ def require_kind(kind: str) -> str:
     """Return `kind` if it names a layout.
 
     Raises:
-        DataError: It does not; the message suggests the nearest name.
+        DataError: `kind` names no layout; the message suggests the nearest name.
     """
     if kind not in READERS:
         near = difflib.get_close_matches(kind, READERS, n=1)
@@ -66,7 +69,7 @@ def read(kind: str, root: str | Path) -> Dataset:
     """Read the dataset at `root`, whose layout is `kind`, a name of `READERS`.
 
     Raises:
-        DataError: The kind is unknown, nothing lies at `root`, or what lies there has another layout.
+        DataError: The kind is unknown, `root` does not exist, or the dataset there has another layout.
     """
     reader = READERS[require_kind(kind)]
     root = Path(root).expanduser()

@@ -1,4 +1,4 @@
-"""What readers of published layouts share: finding the folder, and pictures told by their names or by lists."""
+"""Helpers for readers of published layouts: find the folder, and make records from file names or from lists."""
 
 import os
 import re
@@ -15,12 +15,12 @@ PICTURES = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True)
 class Layout:
-    """How a dataset lies on a disk.
+    """The files and folders of a dataset on disk.
 
     Attributes:
-        name: For messages.
-        folder: What its archive calls the dataset's folder.
-        contents: Files and folders that must be in it.
+        name: Name for messages.
+        folder: Name of the dataset's folder in its archive.
+        contents: Files and folders that must be in this folder.
     """
 
     name: str
@@ -28,16 +28,18 @@ class Layout:
     contents: tuple[str, ...]
 
     def missing(self, folder: Path) -> list[str]:
-        """Those of `contents` that are not in `folder`."""
+        """Return the entries of `contents` that are not in `folder`."""
         return [item for item in self.contents if not os.path.exists(folder / item)]
 
 
 def find_folder(root: Path, *layouts: Layout) -> tuple[Layout, Path]:
-    """Which of the layouts is at `root`, and the dataset's folder: `root`, or the one in it of the archive's name.
+    """Find which of the layouts is at `root`, and the dataset's folder.
+
+    The folder is `root`, or the folder in it that is named `Layout.folder`.
 
     Raises:
-        DataError: None is there (the message says what is missing, and where it lies instead if that is near), or
-            more than one.
+        DataError: There is more than one layout or none. In the second case the message says what is missing, and
+            where the dataset is if it was found near `root`.
     """
     found = [(layout, folder) for layout in layouts if (folder := _folder_of(layout, root))]
     if len(found) == 1:
@@ -62,20 +64,20 @@ def find_folder(root: Path, *layouts: Layout) -> tuple[Layout, Path]:
 def pictures_by_name(
     folder: Path, subsets: Mapping[str, str], pattern: re.Pattern[str], *, example: str, junk: int | None = None
 ) -> tuple[tuple[Record, ...], dict[str, int]]:
-    """Records of pictures whose names hold identity and camera.
+    """Make records of pictures whose names contain identity and camera.
 
     Args:
-        folder: The dataset's.
-        subsets: By folder of pictures, the subset that it holds.
-        pattern: Of a file name; its first group is the identity, its second the camera.
-        example: A file name, for the message.
-        junk: The identity of pictures that are left out.
+        folder: Folder of the dataset.
+        subsets: Name of each folder of pictures, and the subset that it contains.
+        pattern: Pattern of a file name; its first group is the identity, its second the camera.
+        example: An example of a file name, for the message.
+        junk: Identity of the pictures that are left out.
 
     Returns:
-        The records by path, and how many files were left out, by reason.
+        The records sorted by path, and how many files were left out, by reason.
 
     Raises:
-        DataError: There is no picture of such a name.
+        DataError: No picture has such a name.
     """
     records: list[Record] = []
     left_out: Counter[str] = Counter()
@@ -95,25 +97,25 @@ def pictures_by_name(
 def pictures_by_list(
     folder: Path, subfolders: Sequence[str], listed: Iterable[tuple[str, Record]]
 ) -> tuple[tuple[Record, ...], dict[str, int]]:
-    """Records of pictures that lists name. One that is not on the disk stays among them, for `check` to name.
+    """Return the records of listed pictures. A picture that is missing on disk is kept, so that `check` reports it.
 
     Args:
-        folder: The dataset's.
-        subfolders: Those of pictures; what is in them without being listed is left out.
-        listed: Where a line stands, for messages, and its record.
+        folder: Folder of the dataset.
+        subfolders: Names of the folders of pictures; files in them that are not listed are left out.
+        listed: For each line of the lists, its place (for messages) and its record.
 
     Returns:
-        The records by path, and how many files were left out, by reason.
+        The records sorted by path, and how many files were left out, by reason.
 
     Raises:
-        DataError: The lists are empty, or give a picture twice and not as the same.
+        DataError: The lists are empty, or list a picture twice with different records.
     """
     first_seen: dict[str, tuple[str, Record]] = {}
     left_out: Counter[str] = Counter()
     for where, record in listed:
         before, same = first_seen.setdefault(record.path, (where, record))
         if same != record:
-            raise DataError(f"{where}: every image must be listed once, but {record.path} stands at {before} already.")
+            raise DataError(f"{where}: every image must be listed once, but {record.path} is also listed at {before}.")
         left_out["listed again"] += before != where
     if not first_seen:
         raise DataError(f"a dataset's lists must name at least one image, but those in {folder} name none.")
@@ -125,10 +127,10 @@ def pictures_by_list(
 
 
 def list_lines(file: Path, pattern: re.Pattern[str], *, example: str) -> Iterator[tuple[str, re.Match[str]]]:
-    """The lines of a list that are not empty: where each stands, for messages, and its match.
+    """Yield the place (for messages) and the match of each line of a list that is not empty.
 
     Raises:
-        DataError: The file is not readable text, or a line is not as in `example`.
+        DataError: The file is not readable text, or a line does not match `pattern`.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -148,7 +150,7 @@ def _folder_of(layout: Layout, root: Path) -> Path | None:
 
 
 def _elsewhere(root: Path, layouts: Sequence[Layout]) -> str | None:
-    """Where the dataset lies when the path leads to a wrong level near it."""
+    """Return a hint if the path leads to a wrong level near the dataset, otherwise None."""
     above = root.resolve().parents[:2]
     for start in (*above, *sorted(root.glob("*"))):
         for layout in layouts:

@@ -17,18 +17,19 @@ FILES = ("manifest.csv", "manifest.parquet")
 REQUIRED, OPTIONAL = ("path", "identity", "subset"), ("camera",)
 INTEGER = re.compile(r"-?[0-9]+")
 
-# Where a row stands, for messages, and its cells as stripped text; an absent one is empty.
+# The place of a row, for messages, and its cells as stripped text; a missing cell is an empty text.
 Row = tuple[str, dict[str, str]]
 
 
 def read_manifest(root: Path) -> Dataset:
     """Read a manifest; `root` is the file, or the folder that holds `manifest.csv` or `manifest.parquet`.
 
-    Paths are relative to the manifest's folder. Identities become integers where all of them are, else they
-    stay names. A camera is a whole number, or nothing.
+    Paths are relative to the manifest's folder. Identities become integers if all of them are integers, otherwise
+    they stay names. A camera is a whole number or empty.
 
     Raises:
-        DataError: No manifest or two, a missing column, or a row that breaks a rule (with its line).
+        DataError: There are no or two manifests, a column is missing, or a row breaks a rule; the message names the
+            row's line.
     """
     file = _find_file(root)
     rows = list(_csv_rows(file) if file.suffix.lower() == ".csv" else _parquet_rows(file))
@@ -41,7 +42,7 @@ def read_manifest(root: Path) -> Dataset:
         record = _record(where, cells, numbered)
         if record.path in first_seen:
             before = first_seen[record.path]
-            raise DataError(f"{where}: every path must be there once, but {record.path} stands at {before} already.")
+            raise DataError(f"{where}: every path must be listed once, but {record.path} is also listed at {before}.")
         first_seen[record.path] = where
         records.append(record)
     records.sort(key=lambda record: record.path)
@@ -66,8 +67,8 @@ def _check_columns(file: Path, columns: list[str]) -> None:
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
         raise DataError(
-            f"{file} must have the columns {', '.join(REQUIRED)} (and camera, where there are any), "
-            f"but {', '.join(missing)} is missing among {', '.join(columns) or 'none at all'}."
+            f"{file} must have the columns {', '.join(REQUIRED)} (and camera, if the cameras are known), "
+            f"but {', '.join(missing)} is missing; found: {', '.join(columns) or 'none at all'}."
         )
 
 
@@ -105,7 +106,7 @@ def _texts(cells: dict[str, Any]) -> dict[str, str]:
 
 
 def _text(cell: Any) -> str:
-    if cell is None or cell != cell:  # a column of whole numbers with gaps arrives as floats with NaN
+    if cell is None or cell != cell:  # a column of whole numbers with gaps is read as floats with NaN
         return ""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
@@ -120,7 +121,7 @@ def _record(where: str, cells: dict[str, str], numbered: bool) -> Record:
         raise DataError(f"{where}: the identity must not be empty.")
     if camera and not INTEGER.fullmatch(camera):
         raise DataError(f"{where}: the camera must be a whole number or empty, but got {camera!r}.")
-    if camera and abs(int(camera)) >= 2**31:  # prepared datasets hold 32 bits
+    if camera and abs(int(camera)) >= 2**31:  # prepared datasets store 32 bits
         raise DataError(f"{where}: the camera must be below 2^31, but got {camera}.")
     return Record(
         path=_inside(where, cells["path"]),
@@ -131,7 +132,7 @@ def _record(where: str, cells: dict[str, str], numbered: bool) -> Record:
 
 
 def _inside(where: str, path: str) -> str:
-    """`path` in its plain form, which must stay in the manifest's folder."""
+    """Return `path` in its normal form; raise a `DataError` if it leaves the manifest's folder."""
     plain = posixpath.normpath(path.replace("\\", "/"))
     if not path or plain == ".":
         raise DataError(f"{where}: the path must name an image, but got {path!r}.")

@@ -15,9 +15,9 @@ LAYOUT = Layout("Market-1501", "Market-1501-v15.09.15", tuple(SUBSETS))
 EXPECTED = {
     "train": Counts(identities=751, images=12_936, cameras=6),
     "query": Counts(identities=750, images=3_368, cameras=6),
-    "gallery": Counts(images=15_913, cameras=6),  # junk left out, the distractors (identity 0) among them
+    "gallery": Counts(images=15_913, cameras=6),  # without junk, with the distractors (identity 0)
 }
-# Identity, camera: 0002_c1s1_000451_03.jpg, and -1_c1s1_000401_03.jpg; some names end in .jpg.jpg.
+# A name begins with identity and camera: 0002_c1s1_000451_03.jpg, -1_c1s1_000401_03.jpg; some end in .jpg.jpg.
 FILE_NAME = re.compile(r"(-1|\d+)_c(\d+).*\.jpg", re.IGNORECASE)
 JUNK = -1
 
@@ -28,7 +28,7 @@ def read_market1501(root: Path) -> Dataset:
     Junk (identity -1) is left out; distractors (identity 0) stay in the gallery.
 
     Raises:
-        DataError: The three folders of images are not there, or hold none.
+        DataError: The three folders of images are missing, or contain no such images.
     """
     _, folder = find_folder(root, LAYOUT)
     records, left_out = pictures_by_name(folder, SUBSETS, FILE_NAME, example="0002_c1s1_000451_03.jpg", junk=JUNK)

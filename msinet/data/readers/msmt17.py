@@ -13,28 +13,30 @@ from msinet.data.readers.layout import Layout, find_folder, list_lines, pictures
 from msinet.data.records import Record
 
 LISTS = {"list_train.txt": "train", "list_val.txt": "train", "list_query.txt": "query", "list_gallery.txt": "gallery"}
-# The first folder holds the training pictures, the second those of the query and of the gallery.
+# The first folder contains the training pictures, the second those of queries and gallery.
 V1 = Layout("MSMT17 V1", "MSMT17_V1", ("train", "test", *LISTS))
 V2 = Layout("MSMT17 V2", "MSMT17_V2", ("mask_train_v2", "mask_test_v2", *LISTS))
-EXPECTED = {  # of both versions; train and val together
+EXPECTED = {  # the same for both versions; train and val are counted together
     "train": Counts(identities=1_041, images=32_621, cameras=15),
     "query": Counts(identities=3_060, images=11_659, cameras=15),
     "gallery": Counts(identities=3_060, images=82_161, cameras=15),
 }
-# Path, in it identity and camera: 0000/0000_000_01_0303morning_0015_0.jpg 0 (the last number is the identity again)
+# The path contains identity and camera: 0000/0000_000_01_0303morning_0015_0.jpg 0 (at the end, the identity again)
 LINE = re.compile(r"((?:[\w-]+/)*(\d{4})_\d+_(\d+)_[\w-]+\.jpg)(?:\s+\d+)?", re.IGNORECASE)
-# Both sides number their identities from 0000: test identity 0012 is 10012 here, and equals no training identity.
+# Training and test identities are both numbered from 0000. Test identity 0012 becomes 10012 here, so that it differs
+# from training identity 0012.
 TEST_OFFSET = 10_000
 
 
 def read_msmt17(root: Path) -> Dataset:
-    """Read MSMT17, whichever version is at `root`: its folder, or the folder that holds it; the name says which.
+    """Read MSMT17 V1 or V2 from its folder, or from the folder that holds it.
 
-    Lists decide what belongs to it: `list_train.txt` and `list_val.txt` together train. No picture is junk.
-    Test identities are counted from `TEST_OFFSET`.
+    The dataset's name says which version it is. Only listed pictures belong to the dataset: those of `list_train.txt`
+    and `list_val.txt` together are the training images. No picture is junk. Test identities are counted from
+    `TEST_OFFSET`.
 
     Raises:
-        DataError: Folders or lists are not there, both versions are, or a line is malformed.
+        DataError: Folders or lists are missing, both versions are there, or a line is malformed.
     """
     layout, folder = find_folder(root, V1, V2)
     records, left_out = pictures_by_list(folder, layout.contents[:2], _listed(layout, folder))

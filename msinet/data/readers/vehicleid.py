@@ -1,4 +1,4 @@
-"""VehicleID: 26,267 vehicles, seen from the front or from behind; cameras are not told.
+"""VehicleID: 26,267 vehicles, seen from the front or from behind; cameras are not stated.
 
 Liu, Tian, Yang, Pang, Huang: "Deep Relative Distance Learning: Tell the Difference Between Similar Vehicles",
 CVPR 2016. Folder `VehicleID`, on request from https://www.pkuml.org/resources/pku-vehicleid.html
@@ -14,22 +14,22 @@ from msinet.data.records import Record
 
 IMAGES, LISTS = "image", "train_test_split"
 TRAIN = Counts(identities=13_164, images=113_346)
-# Image, identity (not padded): 0022000 12345
+# A line contains image and identity (not padded): 0022000 12345
 LINE = re.compile(r"(\w+)\s+(\d+)")
 
 
 def read_vehicleid(root: Path, num_test_ids: int = 2400) -> Dataset:
     """Read VehicleID from its folder, or from the folder that holds it.
 
-    All test images are queries: the gallery is drawn from them, again and again (`msinet.data.galleries`). No
-    picture is junk; those of the other test lists are left out.
+    All test images are recorded as queries; the gallery is drawn from them several times (`msinet.data.galleries`).
+    No picture is junk. Pictures of the other test lists are left out.
 
     Args:
-        root: Of the dataset.
-        num_test_ids: Which test list: 800, 1600 or 2400 (the MSINet paper's).
+        root: Folder of the dataset, or the folder that holds it.
+        num_test_ids: Number of identities in the test list: 800, 1600 or 2400 (as in the MSINet paper).
 
     Raises:
-        DataError: The images or the lists are not there, or a line is malformed.
+        DataError: The images or the lists are missing, or a line is malformed.
     """
     lists = {f"{LISTS}/train_list.txt": "train", f"{LISTS}/test_list_{num_test_ids}.txt": "query"}
     _, folder = find_folder(root, Layout("VehicleID", "VehicleID", (IMAGES, *lists)))

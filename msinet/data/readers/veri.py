@@ -13,22 +13,21 @@ from msinet.data.readers.layout import Layout, find_folder, pictures_by_name
 SUBSETS = {"image_query": "query", "image_test": "gallery", "image_train": "train"}
 LAYOUT = Layout("VeRi-776", "VeRi", tuple(SUBSETS))
 EXPECTED = {
-    "train": Counts(identities=576, images=37_746, cameras=20),  # its authors state 37,778 images
+    "train": Counts(identities=576, images=37_746, cameras=20),  # the authors state 37,778 images
     "query": Counts(identities=200, images=1_678),
     "gallery": Counts(identities=200, images=11_579),
 }
-# Identity, camera: 0001_c001_00016450_0.jpg
+# A name begins with identity and camera: 0001_c001_00016450_0.jpg
 FILE_NAME = re.compile(r"(\d+)_c(\d+)_.*\.jpg", re.IGNORECASE)
 
 
 def read_veri(root: Path) -> Dataset:
     """Read VeRi-776 from its folder, or from the folder that holds it.
 
-    No picture is junk: those that a query must not find are of its own identity and camera, which the evaluation
-    leaves out.
+    No picture is junk. A query must not find pictures of its own identity and camera; the evaluation leaves these out.
 
     Raises:
-        DataError: The three folders of images are not there, or hold none.
+        DataError: The three folders of images are missing, or contain no such images.
     """
     _, folder = find_folder(root, LAYOUT)
     records, left_out = pictures_by_name(folder, SUBSETS, FILE_NAME, example="0001_c001_00016450_0.jpg")

@@ -1,9 +1,9 @@
 """Generated re-identification datasets: a real task on a machine without any data.
 
-An identity keeps its colours, textures and shape from camera to camera; cameras differ in direction,
-surroundings, light, colour cast, sharpness and noise; domains differ in all of these, so that what is learnt in
-one carries over to another only in part. The same specification gives the same bytes (for one version of
-Pillow), in whatever order or process it is rendered.
+An identity has the same colours, textures and shape under all cameras. Cameras differ in direction, surroundings,
+light, colour cast, sharpness and noise. Domains differ in all of these, so that a network trained on one domain works
+less well on another. The same specification gives the same bytes (for one version of Pillow), in any order of
+rendering and in any process.
 """
 
 import csv
@@ -23,7 +23,7 @@ from msinet.data.synthetic.vehicle import Vehicle, draw_vehicle, sample_vehicle
 
 __all__ = ["CATEGORIES", "RENDERER_VERSION", "SyntheticSpec", "records", "render", "write"]
 
-# To be raised whenever the pixels of any specification change: it is a part of the key of what is made from them.
+# Raise this number when the pixels of any specification change: it is part of the key of everything made from them.
 RENDERER_VERSION = 1
 
 CATEGORIES: dict[str, tuple[str, ...]] = {category: tuple(domains) for category, domains in DOMAINS.items()}
@@ -31,20 +31,20 @@ CATEGORIES: dict[str, tuple[str, ...]] = {category: tuple(domains) for category,
 
 @dataclass(frozen=True)
 class SyntheticSpec:
-    """What decides every byte of a generated dataset.
+    """The settings that decide every byte of a generated dataset.
 
     Attributes:
         category: A key of `CATEGORIES`: "person" (twice as high as wide) or "vehicle" (square).
         domain: One of the category's domains.
-        train_ids: Training identities; they are numbered from 1.
-        test_ids: Test identities; they are numbered after the training identities.
-        images_per_camera: Images of each identity under each camera.
-        cameras: Cameras, all of which see every identity; 0 takes the domain's own number (and becomes it).
-        height: Of the images, in pixels.
-        seed: Of identities, cameras and images.
+        train_ids: Number of training identities; they are numbered from 1.
+        test_ids: Number of test identities; they are numbered after the training identities.
+        images_per_camera: Number of images of each identity under each camera.
+        cameras: Number of cameras; each sees every identity. 0 is replaced by the domain's own number.
+        height: Height of the images, in pixels.
+        seed: Seed of identities, cameras and images.
 
     Raises:
-        ValueError: For an unknown category or domain, or a number out of its range.
+        ValueError: The category or the domain is unknown, or a number is out of its range.
     """
 
     category: str = "person"
@@ -71,22 +71,22 @@ class SyntheticSpec:
                 raise ValueError(f"`{name}` must be at least {minimum}, but got {name}={getattr(self, name)}.")
         if self.cameras < 2:
             raise ValueError(
-                f"`cameras` must be at least 2, since a query is sought under another camera (or 0 for the "
+                f"`cameras` must be at least 2, because a query needs a match under another camera (or 0 for the "
                 f"domain's own number), but got cameras={self.cameras}."
             )
 
     @property
     def width(self) -> int:
-        """Of the images, in pixels."""
+        """Return the width of the images, in pixels."""
         return self.height // 2 if self.category == "person" else self.height
 
 
 def render(spec: SyntheticSpec) -> Iterator[tuple[Record, bytes]]:
-    """Yields each image's record and JPEG bytes, sorted by `record.path` (such as `train/0007_c2_01.jpg`).
+    """Yield each image's record and JPEG bytes, sorted by `record.path` (such as `train/0007_c2_01.jpg`).
 
-    Of a test identity, the first image under every other camera is a query, beginning with the first camera for
-    even numbers and with the second for odd ones; all others are its gallery. So every query has a match under
-    another camera.
+    Queries are the first images of a test identity under cameras 1, 3, … if its number is even, and under cameras
+    2, 4, … if its number is odd. All other images of the identity are in the gallery. So every query has a match
+    under another camera.
     """
 
     artist = _Artist(spec)
@@ -95,12 +95,12 @@ def render(spec: SyntheticSpec) -> Iterator[tuple[Record, bytes]]:
 
 
 def records(spec: SyntheticSpec) -> list[Record]:
-    """The records that `render` yields, in its order, without rendering."""
+    """Return the records that `render` yields, in the same order, without rendering."""
     return [record for record, _ in _numbered_records(spec)]
 
 
 def write(spec: SyntheticSpec, folder: str | Path) -> list[Record]:
-    """Writes the images and `manifest.csv` (path, identity, camera, subset) into a folder, made if absent.
+    """Write the images and `manifest.csv` (path, identity, camera, subset) into a folder; create it if it is missing.
 
     Returns:
         The records, sorted by path.
@@ -120,7 +120,7 @@ def write(spec: SyntheticSpec, folder: str | Path) -> list[Record]:
 
 
 def _numbered_records(spec: SyntheticSpec) -> list[tuple[Record, int]]:
-    """All images, sorted by path, each with its number among those of its identity and camera."""
+    """Return all images sorted by path, each with its number among the images of its identity and camera."""
     pid_digits = max(4, len(str(spec.train_ids + spec.test_ids)))
     camid_digits, index_digits = len(str(spec.cameras)), max(2, len(str(spec.images_per_camera)))
     records = []
@@ -140,7 +140,7 @@ def _subset(spec: SyntheticSpec, pid: int, camid: int, index: int) -> str:
 
 
 class _Artist:
-    """Draws the images of a dataset, in any order; keeps the cameras and identities that it has met."""
+    """A renderer of a dataset's images, in any order; it keeps the cameras and identities that it has made."""
 
     def __init__(self, spec: SyntheticSpec) -> None:
         self.spec = spec
@@ -149,7 +149,7 @@ class _Artist:
         self.identities: dict[int, Person | Vehicle] = {}
 
     def image(self, record: Record, index: int) -> bytes:
-        """The bytes of an identity's image under a camera."""
+        """Return the bytes of an identity's image under a camera."""
         pid, camid = int(record.pid), record.camid or 0
         camera = self._camera(camid)
         random = _random(self.spec, "image", pid, camid, index)
@@ -177,6 +177,6 @@ class _Artist:
 
 
 def _random(spec: SyntheticSpec, what: str, *numbers: int) -> np.random.Generator:
-    """A generator that depends on nothing but its arguments: names by their checksum, never by `hash`."""
+    """Return a generator that depends only on the arguments. Python's `hash` of a name differs between processes."""
     names = [zlib.crc32(name.encode()) for name in (spec.category, spec.domain, what)]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([spec.seed, *names, *numbers])))

@@ -1,4 +1,4 @@
-"""The types of vehicles: each a lower box and what stands on it, with its measures in metres."""
+"""The types of vehicles: each has a lower box and boxes on top of it, measured in metres."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ Corner = tuple[float, float, float]  # forwards, to the vehicle's left, upwards;
 
 @dataclass(frozen=True)
 class Box:
-    """A part of a body: rear and front at its bottom and at its top, half its width there, and its heights."""
+    """A part of a body: its rear, front and half width at the bottom and at the top, and the heights of both."""
 
     rear: float
     front: float
@@ -19,7 +19,7 @@ class Box:
     top: float
 
     def corners(self) -> list[Corner]:
-        """Rear left, front left, front right, rear right: first of the bottom, then of the top."""
+        """Return the corners rear left, front left, front right, rear right: first of the bottom, then of the top."""
         bottom = [(self.rear, 1), (self.front, 1), (self.front, -1), (self.rear, -1)]
         top = [(self.top_rear, 1), (self.top_front, 1), (self.top_front, -1), (self.top_rear, -1)]
         return [
@@ -30,7 +30,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Body:
-    """A type of vehicle: the lower box, what stands on it, where its axles are, how many windows a side has."""
+    """A type of vehicle: lower box, boxes on top of it, positions of axles, wheel radius, windows on each side."""
 
     lower: Box
     upper: tuple[Box, ...]

@@ -1,4 +1,4 @@
-"""What a camera adds: where it looks from, its surroundings, its light and colours, its blur and noise."""
+"""Cameras: their directions, surroundings, light and colours, blur and noise."""
 
 import io
 import math
@@ -10,14 +10,14 @@ from PIL import Image, ImageFilter
 from msinet.data.synthetic.canvas import SUPERSAMPLING, Canvas, pick
 from msinet.data.synthetic.domains import Domain
 
-PANORAMA = 4  # how many images wide a camera's surroundings are
+PANORAMA = 4  # width of a camera's surroundings, in widths of an image
 
 
 @dataclass(frozen=True)
 class View:
-    """From where one image is seen: angles in radians, lengths in units of the image's height.
+    """The viewpoint of one image: angles in radians, lengths in units of the image's height.
 
-    yaw 0 is a person seen from the front, or a vehicle whose front is at the right of the picture.
+    A yaw of 0 shows a person from the front, or a vehicle whose front is at the right of the picture.
     """
 
     yaw: float
@@ -30,19 +30,19 @@ class View:
 
 @dataclass(frozen=True)
 class Camera:
-    """What all images of one camera share; made by `sample_camera`.
+    """The properties that all images of one camera share; made by `sample_camera`.
 
     Attributes:
-        panorama: The surroundings, as fine as a canvas and `PANORAMA` images wide.
-        yaw, pitch, roll: Where it looks from, in radians.
-        light: -1 where the light comes from the left, 1 where it comes from the right.
-        gain_HWC: What it multiplies pixels by: exposure, colour cast, and a slope of light across the picture.
-        saturation: What it multiplies colours by.
-        haze: What it adds to pixels.
-        blur: The radius, in pixels of an image 128 high.
-        noise_N: What is added to a pixel for each value of a random byte.
+        panorama: The surroundings, at the resolution of a canvas and `PANORAMA` images wide.
+        yaw, pitch, roll: Direction from which the camera looks, in radians.
+        light: Where the light comes from: -1 is the left, 1 is the right.
+        gain_HWC: Factors of the pixels: exposure, colour cast, and a slope of light across the picture.
+        saturation: Factor of the colours' differences from grey.
+        haze: Light added to all pixels.
+        blur: Radius of the blur, in pixels of an image that is 128 pixels high.
+        noise_N: Noise added to a pixel, for each value of a random byte.
         tone_N: The gamma curve, for each value of a pixel.
-        quality: Of its JPEGs.
+        quality: Quality of the JPEG files.
     """
 
     panorama: Image.Image
@@ -60,14 +60,14 @@ class Camera:
 
 
 def sample_camera(domain: Domain, random: np.random.Generator, width: int, height: int) -> Camera:
-    """A camera of the domain, with its surroundings drawn once (width and height are the images', in pixels)."""
+    """Sample a camera of the domain and draw its surroundings; `width` and `height` are the images', in pixels."""
     exposure = random.uniform(*domain.exposure)
     cast = [exposure * math.exp(random.uniform(-domain.cast, domain.cast)) for _ in range(3)]
     right, down = random.uniform(-0.2, 0.2, 2)
     slope_HW = 1 + np.linspace(-right, right, width)[None, :] + np.linspace(-down, down, height)[:, None]
     panorama = Image.new("RGB", (PANORAMA * width * SUPERSAMPLING, height * SUPERSAMPLING))
     domain.backdrop(Canvas(panorama), random)
-    # The two halves of a byte are two dice; their sum's deviation is 6.52.
+    # Noise is the sum of the two halves of a random byte, whose standard deviation is 6.52.
     dice_N = np.array([(byte & 15) + (byte >> 4) - 15 for byte in range(256)], dtype=np.float32)
     gamma = random.uniform(*domain.gamma)
     return Camera(
@@ -87,7 +87,7 @@ def sample_camera(domain: Domain, random: np.random.Generator, width: int, heigh
 
 
 def sample_view(camera: Camera, random: np.random.Generator) -> View:
-    """One look of the camera: near its own direction, sometimes from behind."""
+    """Sample a view near the camera's own direction or, sometimes, near the opposite direction."""
     turned = math.pi if random.random() < 0.25 else 0.0
     return View(
         yaw=camera.yaw + turned + random.uniform(-0.45, 0.45),
@@ -100,13 +100,13 @@ def sample_view(camera: Camera, random: np.random.Generator) -> View:
 
 
 def surroundings(camera: Camera, random: np.random.Generator, width: int, height: int) -> Image.Image:
-    """A part of the camera's surroundings, as large as the canvas of one image."""
+    """Return a random part of the camera's surroundings, as large as the canvas of one image."""
     left = int(random.integers(0, (PANORAMA - 1) * width * SUPERSAMPLING))
     return camera.panorama.crop((left, 0, left + width * SUPERSAMPLING, height * SUPERSAMPLING))
 
 
 def occlude(canvas: Canvas, random: np.random.Generator) -> None:
-    """Now and then something stands in front: a post, a bush or a sign at an edge."""
+    """Draw an object in the foreground, in some of the images: a post, a bush or a sign at an edge."""
     if random.random() >= 0.25:
         return
     colour = pick(random, [(70, 72, 76), (120, 110, 96), (60, 84, 50), (150, 60, 50), (170, 170, 166)], 20)
@@ -123,9 +123,9 @@ def occlude(canvas: Canvas, random: np.random.Generator) -> None:
 
 
 def develop(image: Image.Image, camera: Camera, random: np.random.Generator) -> bytes:
-    """From the drawn canvas to the bytes of a JPEG.
+    """Turn the drawn canvas into the bytes of a JPEG.
 
-    Only sums, products and tables touch the pixels, so that they do not depend on a processor's instructions.
+    Pixels are computed only by sums, products and tables, so that they do not depend on a processor's instructions.
     """
     image = image.reduce(SUPERSAMPLING)
     if camera.blur > 0.2:

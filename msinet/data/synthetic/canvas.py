@@ -1,4 +1,4 @@
-"""Drawing in units of the image's height, with the few shapes that bodies and vehicles are made of."""
+"""Drawing in units of the image's height, with the few shapes that persons and vehicles consist of."""
 
 import math
 from collections.abc import Sequence
@@ -9,22 +9,22 @@ from PIL import Image, ImageDraw
 Colour = tuple[float, float, float]  # red, green, blue, each 0 to 255
 Point = tuple[float, float]  # right and down from the upper left corner
 
-SUPERSAMPLING = 2  # drawn twice as fine, then averaged: soft edges at little cost
+SUPERSAMPLING = 2  # pictures are drawn at twice the resolution, then averaged: edges are soft at little cost
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """The colour in more (above 1) or less light."""
+    """Return the colour in more light (factor above 1) or less light (below 1)."""
     return (colour[0] * factor, colour[1] * factor, colour[2] * factor)
 
 
 def mix(first: Colour, second: Colour, weight: float) -> Colour:
-    """Between two colours: the first at weight 0, the second at weight 1."""
+    """Return a colour between two: the first at weight 0, the second at weight 1."""
     r, g, b = (one + (other - one) * weight for one, other in zip(first, second, strict=True))
     return (r, g, b)
 
 
 def pick(random: np.random.Generator, choices: Sequence[Colour], jitter: float = 10.0) -> Colour:
-    """One of the colours, moved a little, so that no two identities wear exactly the same."""
+    """Return one of the colours, changed a little, so that no two identities have exactly the same."""
     chosen = choices[int(random.integers(len(choices)))]
     r, g, b = (min(max(value + random.uniform(-jitter, jitter), 0.0), 255.0) for value in chosen)
     return (r, g, b)
@@ -59,7 +59,7 @@ class Canvas:
         self._draw.ellipse(corners, fill=_rgb(colour))
 
     def limb(self, start: Point, end: Point, start_radius: float, end_radius: float, colour: Colour) -> None:
-        """A rounded, tapering piece of an arm or a leg."""
+        """Draw a rounded, tapering piece of an arm or a leg."""
         (x0, y0), (x1, y1) = start, end
         length = math.hypot(x1 - x0, y1 - y0)
         if length > 1e-6:
@@ -77,12 +77,12 @@ class Canvas:
         self.ellipse(end, end_radius, end_radius, colour)
 
     def patch(self, quad: Sequence[Point], u: Point, v: Point, colour: Colour) -> None:
-        """A part of a four-cornered surface, such as a stripe on a shirt or a window in a door.
+        """Draw a part of a four-cornered surface, such as a stripe on a shirt or a window in a door.
 
         Args:
             quad: The corners: upper left, upper right, lower right, lower left.
-            u, v: From where to where, across and down the surface, each 0 to 1.
-            colour: What it is filled with.
+            u, v: Start and end of the part, across and down the surface, each 0 to 1.
+            colour: Colour of the part.
         """
         corners = [(u[0], v[0]), (u[1], v[0]), (u[1], v[1]), (u[0], v[1])]
         self.polygon([_inside(quad, across, down) for across, down in corners], colour)
@@ -92,7 +92,7 @@ class Canvas:
 
 
 def _inside(quad: Sequence[Point], u: float, v: float) -> Point:
-    """The point of a four-cornered surface at u across and v down (bilinear)."""
+    """Return the point of a four-cornered surface at u across and v down (bilinear)."""
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = quad
     upper, lower = (x0 + (x1 - x0) * u, y0 + (y1 - y0) * u), (x3 + (x2 - x3) * u, y3 + (y2 - y3) * u)
     return (upper[0] + (lower[0] - upper[0]) * v, upper[1] + (lower[1] - upper[1]) * v)

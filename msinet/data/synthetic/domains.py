@@ -1,4 +1,4 @@
-"""The places where pictures are taken: what is worn or driven there, what lies behind it, how cameras see it."""
+"""The places where pictures are taken: their clothes or vehicles, their backgrounds and their cameras."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Domain:
-    """What the identities and the cameras of one place are drawn from.
+    """The values from which the identities and the cameras of one place are sampled.
 
     Attributes:
-        cameras: How many cameras there are unless the specification says otherwise.
+        cameras: Number of cameras, unless the specification sets another.
         primary: Colours of upper clothes, or of paint.
         secondary: Colours of lower clothes, or of second paint.
         kinds: How often each kind of lower garment, or of body, occurs (weights).
-        carried: How often a person carries a bag, or a vehicle something on its roof.
-        short: How often sleeves are short, or windows clear.
-        backdrop: Draws a camera's surroundings.
-        cast: How far apart the cameras' colours are (half width of the logarithm of each channel's gain).
-        exposure, saturation, gamma: What a camera does to light.
-        haze: Light added everywhere, 0 to 255.
-        blur: Radius in pixels of an image 128 high.
-        noise: Deviation, 0 to 255.
-        pitch: How far from above a camera looks, in radians.
+        carried: Probability that a person carries a bag, or that a vehicle has something on its roof.
+        short: Probability that sleeves are short, or that windows are clear.
+        backdrop: Function that draws a camera's surroundings.
+        cast: How much the cameras' colours differ (half width of the logarithm of each channel's gain).
+        exposure, saturation, gamma: Ranges of a camera's exposure, saturation and gamma.
+        haze: Range of the light added everywhere, 0 to 255.
+        blur: Range of the blur's radius, in pixels of an image that is 128 pixels high.
+        noise: Range of the noise's standard deviation, on the scale from 0 to 255.
+        pitch: Range of a camera's angle from above, in radians.
         lamps: Whether vehicles drive with their lamps on.
     """
 

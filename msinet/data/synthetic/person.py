@@ -20,7 +20,7 @@ BAGS = ("backpack", "shoulder", "hand")
 
 @dataclass(frozen=True)
 class Person:
-    """One identity: what does not change from camera to camera."""
+    """One identity: the properties of a person that are the same under all cameras."""
 
     stature: float
     build: float
@@ -42,7 +42,7 @@ class Person:
 
 
 def sample_person(domain: Domain, random: np.random.Generator) -> Person:
-    """Someone who might be seen in this domain."""
+    """Sample a person who can occur in this domain."""
     weights = np.array(list(domain.kinds.values()))
     return Person(
         stature=random.uniform(0.9, 1.05),
@@ -66,7 +66,7 @@ def sample_person(domain: Domain, random: np.random.Generator) -> Person:
 
 
 def draw_person(canvas: Canvas, person: Person, view: View, random: np.random.Generator) -> None:
-    """Draws the person at some moment of a walk."""
+    """Draw the person at a random moment of a walk."""
     _Figure(canvas, person, view, random).draw()
 
 
@@ -101,11 +101,14 @@ class _Figure:
             self._side_bag()
 
     def _nearness(self, side: int) -> float:
-        """How near the limbs of one side are to the camera."""
+        """Return how near the limbs of one side are to the camera."""
         return -side * self.sin
 
     def _at(self, joint: Joint) -> Point:
-        """Where a joint appears: turned by yaw, the head enlarged and the legs shortened by pitch, rolled."""
+        """Return where a joint appears in the picture.
+
+        Yaw turns the body, pitch enlarges the head and shortens the legs, and roll turns the picture.
+        """
         left, forward, up = joint
         forward += self.lean * up
         x = (left * self.cos + forward * self.sin) * (1 + self.view.pitch * (up - 0.5))
@@ -118,7 +121,7 @@ class _Figure:
         return length * self.scale
 
     def _lit(self, colour: Colour, side: float) -> Colour:
-        """A colour on the left (-1) or the right (1) of the figure, brighter towards the light."""
+        """Return a colour on the left (-1) or the right (1) of the figure, brighter towards the light."""
         return shade(colour, 1 + 0.16 * side * self.view.light)
 
     def _shadow(self) -> None:
@@ -166,7 +169,7 @@ class _Figure:
         return self._lit(colour, side * self.cos)
 
     def _half_width(self, broad: float, deep: float) -> float:
-        """Half the visible width of a body of this breadth and depth, seen from the yaw's direction."""
+        """Return half the visible width of a body of this breadth and depth, seen from the yaw's direction."""
         return self.person.build * math.hypot(broad * self.cos, deep * self.sin)
 
     def _torso(self) -> None:
@@ -181,9 +184,9 @@ class _Figure:
         self._limb((0, 0, 0.82), (0, 0, 0.88), self._size(0.03), self._size(0.03), shade(person.skin, 0.85))
 
     def _band(self, top: float, bottom: float, upper: float, lower: float, colour: Colour) -> list[Point]:
-        """A piece of clothing around the body; the corners of what is seen of it."""
+        """Draw a piece of clothing around the body, and return the corners of its visible part."""
         a, b = self._half_width(upper, 0.075), self._half_width(lower, 0.085)
-        # Offsets along the picture, whatever the yaw: undo the turn before projecting.
+        # The offsets are along the picture for every yaw, so the turn is undone before projecting.
         corners = [(-a, top), (a, top), (b, bottom), (-b, bottom)]
         quad = [self._at((x * self.cos, x * self.sin, up)) for x, up in corners]
         self.canvas.polygon(quad, colour)
@@ -214,7 +217,10 @@ class _Figure:
             patch(quad, (middle - 0.14 * self.cos, min(middle + 0.14 * self.cos, 1)), (0, 1), accent)
 
     def _head(self, behind: bool) -> None:
-        """Long hair and hoods hang behind a person seen from the front, and in front of one seen from behind."""
+        """Draw the head, or only what hangs behind the torso.
+
+        Long hair and hoods hang behind a person seen from the front, and in front of a person seen from behind.
+        """
         person, canvas = self.person, self.canvas
         x, y = self._at((0, 0.01, 0.925))
         radius = self._size(0.058) * (1 + 0.4 * self.view.pitch)
@@ -234,7 +240,7 @@ class _Figure:
             self._hair(x, y, radius, cover)
 
     def _hair(self, x: float, y: float, radius: float, cover: Colour) -> None:
-        """The skull, all covered from behind, at the back of the head from the side."""
+        """Draw hair, hood or cap: it covers the whole head from behind, and the back of the head from the side."""
         person, canvas = self.person, self.canvas
         if person.headwear == "bun":
             canvas.ellipse((x - 0.7 * radius * self.sin, y - 1.2 * radius), radius * 0.45, radius * 0.45, cover)

@@ -1,4 +1,4 @@
-"""What lies behind: one wide picture for each camera, of which every image shows another part.
+"""Backgrounds: one wide picture for each camera, of which every image shows another part.
 
 Each function draws on a canvas that is several images wide; y runs from 0 (top) to 1 (bottom).
 """
@@ -11,7 +11,7 @@ Random = np.random.Generator
 
 
 def street(canvas: Canvas, random: Random) -> None:
-    """House fronts of brick or plaster with doors and windows, a kerb and a pavement."""
+    """Draw house fronts of brick or plaster with doors and windows, a kerb and a pavement."""
     ground = random.uniform(0.62, 0.8)
     pavement = pick(random, [(132, 128, 122), (110, 112, 116), (150, 140, 126)])
     canvas.rectangle(0, ground, canvas.width, 1, pavement)
@@ -28,7 +28,7 @@ def street(canvas: Canvas, random: Random) -> None:
 
 
 def station(canvas: Canvas, random: Random) -> None:
-    """A hall of pale tiles under neon light, with posters, pillars and a shining floor."""
+    """Draw a hall of pale tiles under neon light, with posters, pillars and a shining floor."""
     ground = random.uniform(0.45, 0.6)
     wall = pick(random, [(186, 196, 202), (170, 182, 180), (200, 198, 186)])
     floor = pick(random, [(150, 152, 156), (176, 172, 162), (128, 136, 144)])
@@ -49,7 +49,7 @@ def station(canvas: Canvas, random: Random) -> None:
 
 
 def campus(canvas: Canvas, random: Random) -> None:
-    """Sky, trees and hedges over a lawn with a path."""
+    """Draw sky, trees and hedges over a lawn with a path."""
     ground = random.uniform(0.5, 0.7)
     sky = pick(random, [(150, 190, 232), (190, 206, 220), (216, 206, 186)])
     grass = pick(random, [(96, 142, 62), (126, 146, 72), (80, 124, 66)])
@@ -70,7 +70,7 @@ def campus(canvas: Canvas, random: Random) -> None:
 
 
 def highway(canvas: Canvas, random: Random) -> None:
-    """Asphalt with lane marks under a green bank and a crash barrier."""
+    """Draw asphalt with lane marks under a green bank and a crash barrier."""
     edge = random.uniform(0.16, 0.34)
     asphalt = pick(random, [(92, 94, 98), (112, 110, 106), (78, 80, 88)])
     bank = pick(random, [(104, 130, 70), (134, 132, 84), (86, 112, 74)])
@@ -87,7 +87,7 @@ def highway(canvas: Canvas, random: Random) -> None:
 
 
 def parking(canvas: Canvas, random: Random) -> None:
-    """Concrete with marked bays, a wall with coloured bands, and pillars."""
+    """Draw concrete with marked bays, a wall with coloured bands, and pillars."""
     edge = random.uniform(0.24, 0.4)
     floor = pick(random, [(168, 164, 156), (150, 154, 158), (182, 172, 152)])
     wall = pick(random, [(204, 200, 190), (188, 196, 200)])
@@ -105,7 +105,7 @@ def parking(canvas: Canvas, random: Random) -> None:
 
 
 def night(canvas: Canvas, random: Random) -> None:
-    """A dark road, lit windows and street lamps out of focus, and their reflections."""
+    """Draw a dark road, lit windows and street lamps out of focus, and their reflections."""
     edge = random.uniform(0.25, 0.42)
     road = pick(random, [(44, 46, 56), (56, 50, 48), (36, 42, 54)], 6)
     canvas.rectangle(0, 0, canvas.width, edge, pick(random, [(18, 20, 36), (30, 24, 28)], 6))
@@ -124,20 +124,20 @@ def night(canvas: Canvas, random: Random) -> None:
 
 
 def _places(random: Random, width: float, spacing: float) -> list[float]:
-    """Positions along the picture, about `spacing` apart."""
+    """Return positions along the picture, about `spacing` apart."""
     return [float(x + random.uniform(0, 0.6 * spacing)) for x in np.arange(0, width, spacing)]
 
 
 def _courses(
     canvas: Canvas, left: float, right: float, top: float, bottom: float, height: float, colour: Colour
 ) -> None:
-    """Horizontal joints of bricks or tiles."""
+    """Draw horizontal joints of bricks or tiles."""
     for y in np.arange(top, bottom, height):
         canvas.line((left, y), (right, y), 0.004, colour)
 
 
 def _openings(canvas: Canvas, random: Random, x: float, width: float, ground: float) -> None:
-    """A shop window or a door, with its frame."""
+    """Draw a shop window or a door, with its frame."""
     glass = pick(random, [(70, 84, 100), (44, 48, 54), (150, 170, 180), (200, 180, 120)], 14)
     left, right = x + width * random.uniform(0.1, 0.3), x + width * random.uniform(0.6, 0.9)
     top, bottom = random.uniform(0.08, 0.3), ground - random.choice([0.0, 0.12])
@@ -147,7 +147,7 @@ def _openings(canvas: Canvas, random: Random, x: float, width: float, ground: fl
 
 
 def _slabs(canvas: Canvas, top: float, colour: Colour, size: float) -> None:
-    """Joints of a paved floor, closer together towards the horizon."""
+    """Draw the joints of a paved floor, closer together towards the horizon."""
     y, step = top, size * 0.3
     while y < 1:
         canvas.line((0, y), (canvas.width, y), 0.004, colour)
@@ -164,7 +164,7 @@ def _foliage(canvas: Canvas, random: Random, x: float, y: float, size: float, co
 
 
 def _speckle(canvas: Canvas, random: Random, top: float, colour: Colour) -> None:
-    """The stains of a road."""
+    """Draw the stains of a road."""
     for _ in range(round(40 * canvas.width)):
         centre = (random.uniform(0, canvas.width), random.uniform(top, 1))
         canvas.ellipse(centre, random.uniform(0.01, 0.06), 0.01, shade(colour, random.uniform(0.85, 1.12)))

@@ -24,7 +24,7 @@ RIMS: tuple[Colour, ...] = ((200, 202, 206), (70, 70, 74), (150, 130, 90), (236,
 
 @dataclass(frozen=True)
 class Vehicle:
-    """One identity: what does not change from camera to camera."""
+    """One identity: the properties of a vehicle that are the same under all cameras."""
 
     kind: str
     stretch: float
@@ -43,7 +43,7 @@ class Vehicle:
 
 
 def sample_vehicle(domain: Domain, random: np.random.Generator) -> Vehicle:
-    """A vehicle that might be seen in this domain."""
+    """Sample a vehicle that can occur in this domain."""
     weights = np.array(list(domain.kinds.values()), dtype=float)
     paint = pick(random, domain.primary)
     tinted: tuple[Colour, ...] = ((26, 28, 34), (50, 44, 40))
@@ -67,14 +67,14 @@ def sample_vehicle(domain: Domain, random: np.random.Generator) -> Vehicle:
 
 
 def draw_vehicle(canvas: Canvas, vehicle: Vehicle, view: View, random: np.random.Generator, lamps: bool) -> None:
-    """Draws the vehicle, fitted into the picture as a detector's crop would be.
+    """Draw the vehicle, fitted into the picture as a detector's crop would be.
 
     Args:
-        canvas: What to draw on.
-        vehicle: What to draw.
-        view: From where it is seen.
-        random: Decides what changes between pictures: whether it brakes.
-        lamps: Whether its lamps are on.
+        canvas: Canvas to draw on.
+        vehicle: Vehicle to draw.
+        view: Viewpoint of the image.
+        random: Decides what changes between pictures: whether the vehicle brakes.
+        lamps: Whether the vehicle's lamps are on.
     """
     _Model(canvas, vehicle, view, lamps, braking=random.random() < 0.3).draw()
 
@@ -103,7 +103,7 @@ class _Model:
             self._box(box, self._upper_side, self._upper_end, self._roof)
 
     def _fit(self) -> None:
-        """Scales the projected body to most of the frame; narrow views are widened somewhat, as crops are."""
+        """Scale the projected body to most of the frame; narrow views are widened a little, as crops are."""
         boxes = (self.body.lower, *self.body.upper)
         points = [self._project(corner) for box in boxes for corner in box.corners()]
         points += [self._project((axle, side * 0.9, 0.0)) for axle in self.body.axles for side in (-1, 1)]
@@ -115,7 +115,7 @@ class _Model:
         self.centre = ((max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2)
 
     def _depth(self, corner: Corner) -> float:
-        """How near to the camera a point is, along the ground."""
+        """Return how near to the camera a point is, along the ground."""
         forward, left, _ = corner
         return -left * self.cos - forward * self.vehicle.stretch * self.sin
 
@@ -123,7 +123,7 @@ class _Model:
         return self._depth(((box.rear + box.front) / 2, 0, 0))
 
     def _project(self, corner: Corner) -> Point:
-        """Metres to metres in the picture: right and down, with a mild perspective."""
+        """Project a point to metres in the picture, right and down, with a mild perspective."""
         forward, left, up = corner
         forward *= self.vehicle.stretch
         right, near = forward * self.cos - left * self.sin, self._depth(corner)
@@ -143,7 +143,7 @@ class _Model:
         self.canvas.polygon([self._at(corner) for corner in ground], (34, 34, 38))
 
     def _light(self, across: float) -> float:
-        """The light on a side whose outside points this far to the right of the picture (-1 to 1)."""
+        """Return the light on a side whose outside points this far to the right of the picture (-1 to 1)."""
         return 0.9 + 0.14 * across * self.view.light
 
     def _box(
@@ -153,12 +153,16 @@ class _Model:
         end: Callable[[Quad, Box, float, bool], None],
         top: Callable[[Quad, Box], None],
     ) -> None:
-        """Draws what is seen of a box; each face is told its light and whether it is the left or the front one."""
+        """Draw the visible faces of a box.
+
+        The functions draw one face each. `side` and `end` also get the face's light, and whether it is the left side or
+        the front end.
+        """
         (rlb, flb, frb, rrb), (rlt, flt, frt, rrt) = (
             [self._at(corner) for corner in box.corners()[start : start + 4]] for start in (0, 4)
         )
-        # Quads run upper left, upper right, lower right, lower left; u goes from the rear to the front on
-        # sides, and from the vehicle's right to its left on ends.
+        # The corners of a quad are upper left, upper right, lower right, lower left; u goes from the rear to the front
+        # on sides, and from the vehicle's right to its left on ends.
         faces = [
             (_seen([flt, rlt, rlb, flb]), side, [rlt, flt, flb, rlb], -self.sin, True),
             (_seen([rrt, frt, frb, rrb]), side, [rrt, frt, frb, rrb], self.sin, False),
@@ -279,7 +283,7 @@ class _Model:
             self._on_roof(box)
 
     def _on_roof(self, box: Box) -> None:
-        """A luggage box along the roof, or a sign or warning light across it."""
+        """Draw a luggage box along the roof, or a sign or warning light across it."""
         middle, length = (box.top_rear + box.top_front) / 2, box.top_front - box.top_rear
         along = self.vehicle.fitting == "box"
         half = min(0.4 * length, 0.9) if along else 0.12
@@ -297,7 +301,7 @@ class _Model:
         self._box(item, face, face, top)
 
     def _wheels(self, near: bool) -> None:
-        """The wheels of one side: those beyond the body are drawn before it, those on the near side after."""
+        """Draw the wheels of the near or the far side; far ones are drawn before the body, near ones after it."""
         radius = self.body.wheel
         for side in (-1, 1):
             if (-side * self.cos > 0) != near:
@@ -318,12 +322,12 @@ class _Model:
             self.canvas.line(hub, self._at(tip), 0.012, shade(vehicle.rim, 0.4))
 
     def _circle(self, axle: float, y: float, radius: float) -> list[Point]:
-        """A wheel's outline: it stands on the ground, whatever part of it is drawn."""
+        """Return a circle around the wheel's centre, which is one wheel radius above the ground for every `radius`."""
         middle = self.body.wheel
         return [self._at((axle + radius * cos, y, middle + radius * sin)) for cos, sin in _CIRCLE]
 
 
 def _seen(outline: Quad) -> bool:
-    """Whether a face is turned to the camera: its corners, clockwise from outside, run clockwise in the picture."""
+    """Return whether a face is turned to the camera: corners clockwise from outside are clockwise in the picture."""
     area = sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(outline, outline[1:] + outline[:1], strict=True))
     return area > 0
