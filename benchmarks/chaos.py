@@ -1,9 +1,9 @@
-"""A grid under fire: `python benchmarks/chaos.py --help`.
+"""A grid whose workers, nodes and driver are killed: `python benchmarks/chaos.py --help`.
 
-Runs an experiment undisturbed, then again in an empty workspace while workers, nodes and the driver are killed with
-SIGKILL on a seeded schedule, restarting whatever died; then compares every result of both. Ends with exit code 1 where
-anything differs, was published twice, or has not one described run in MLflow. Ray runs on this machine, on nodes of one
-core.
+The script runs an experiment undisturbed, then again in an empty workspace. In the second run it kills workers, nodes
+and the driver with SIGKILL, on a schedule that depends on a seed, and restarts what died. Then it compares every result
+of both runs. It ends with exit code 1 if a result differs, was published twice, or does not have exactly one described
+run in MLflow. Ray runs on this machine, on nodes of one core.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # the nodes below find none where Ray never ran before
+# The nodes below find no token of their own if Ray has never run here before.
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import psutil
@@ -36,20 +37,20 @@ from pipeline.storage.workspace import RESULT, Workspace
 from pipeline.tracking.view import EXPERIMENT_FILE, KEY_TAG
 
 ROOT = Path(__file__).parent.parent
-KINDS = {"worker": 0.76, "node": 0.12, "driver": 0.12}  # how often each is the victim
-STAGES = tuple(f"ray::{kind} " for kind in STAGE_KINDS)  # how Ray titles a process while it runs one
+KINDS = {"worker": 0.76, "node": 0.12, "driver": 0.12}  # the share of kills for each kind
+STAGES = tuple(f"ray::{kind} " for kind in STAGE_KINDS)  # Ray gives a process such a title while it runs a stage
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
-# A dead node is noticed after 3 s, no 25: a driver that starts meanwhile may wait for that one.
+# Notice a dead node after 3 s instead of 25, because a driver that starts meanwhile may wait for that node.
 HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3, "health_check_timeout_ms": 1000}
 
 
 class Grid:
-    """A cluster, and a driver on it that is started again whenever it has died.
+    """A cluster and a driver on it.
 
     Args:
-        experiment: The file.
-        workspace: Where results go.
-        log: Where the driver's output goes.
+        experiment: File of the experiment.
+        workspace: Folder for the results.
+        log: File for the driver's output.
     """
 
     def __init__(self, experiment: Path, workspace: Path, log: Path) -> None:
@@ -66,12 +67,12 @@ class Grid:
         self.start_driver()
 
     def start_driver(self) -> None:
-        """Start the driver: the same command each time."""
+        """Start the driver, with the same command each time."""
         self.starts += 1
         self.driver = subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT)
 
     def kill(self, kind: str, rng: random.Random) -> bool:
-        """Kill something of a kind, in the middle of a stage; whether there was one."""
+        """Kill a worker, a node or the driver while a stage runs. Return whether a stage ran."""
         workers = busy_workers()
         if not workers:
             return False
@@ -88,7 +89,7 @@ class Grid:
         return True
 
     def close(self) -> None:
-        """End what is left."""
+        """End the driver and the cluster."""
         if self.driver.poll() is None:
             self.driver.kill()
         self.cluster.shutdown()
@@ -96,7 +97,7 @@ class Grid:
 
 
 def busy_workers() -> list[psutil.Process]:
-    """The processes in which a stage of this cluster runs: Ray gives them the stage's name."""
+    """Return the processes in which a stage of this cluster runs. Ray gives them the stage's name as a title."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
@@ -109,7 +110,7 @@ def busy_workers() -> list[psutil.Process]:
 
 
 def undisturbed(experiment: Path, workspace: Path, log: Path) -> float:
-    """Run the experiment to its end; the seconds it took."""
+    """Run the experiment to its end, and return the seconds that it took."""
     began = time.monotonic()
     grid = Grid(experiment, workspace, log)
     try:
@@ -123,7 +124,7 @@ def undisturbed(experiment: Path, workspace: Path, log: Path) -> float:
 def disturbed(
     experiment: Path, workspace: Path, log: Path, kills: int, every: float, seed: int
 ) -> tuple[Counter[str], int, float, list[str]]:
-    """Run it under fire; the kills by kind, the driver's starts, the seconds, and results that changed."""
+    """Run the experiment with kills; return kills by kind, starts of the driver, seconds and results that changed."""
     rng = random.Random(seed)
     done: Counter[str] = Counter()
     seen: dict[Path, bytes] = {}
@@ -133,7 +134,7 @@ def disturbed(
     kind, next_kill = None, time.monotonic() + every
     try:
         while grid.driver.poll() != 0:
-            if grid.driver.poll() is not None:  # it ended by itself, as when its node was lost
+            if grid.driver.poll() is not None:  # the driver ended by itself, for example because its node was lost
                 grid.start_driver()
             for path in workspace.glob(f"stages/*/*/{RESULT}"):
                 content = path.read_bytes()
@@ -152,14 +153,14 @@ def disturbed(
 
 
 def differences(expected: tuple[Plan, Workspace], found: tuple[Plan, Workspace]) -> list[str]:
-    """What is not as in the undisturbed run, a line each."""
+    """Return a line for each difference from the undisturbed run."""
     lines = []
     for name, stage in expected[0].stages.items():
         first, second = stage.result, found[0].stages[name].result
         if first is None or second is None:
             lines.append(f"{name}: not done")
             continue
-        ignored = {"started", "seconds", "train_seconds", "attempt"}  # times, and who it was
+        ignored = {"started", "seconds", "train_seconds", "attempt"}  # times, and the attempt that made the result
         if _without(first, ignored) != _without(second, ignored):
             lines.append(f"{name}: another result")
         folders = [workspace.files(result) for (_, workspace), result in ((expected, first), (found, second))]
@@ -174,12 +175,12 @@ def _without(result: dict[str, Any], names: set[str]) -> dict[str, Any]:
 
 
 def wrong_runs(tracking: str, name: str, kinds: dict[str, str]) -> list[str]:
-    """What MLflow shows otherwise than as one described run of each stage, and one parent; a line each.
+    """Return a line for each stage without exactly one described run in MLflow, and for a wrong parent run.
 
     Args:
-        tracking: MLflow's address.
-        name: The grid's.
-        kinds: Of the stages, by key.
+        tracking: Address of MLflow.
+        name: Name of the experiment.
+        kinds: Kinds of the stages, by key.
     """
     client = MlflowClient(tracking_uri=tracking)
     runs = client.search_runs([client.get_experiment_by_name(name).experiment_id], max_results=5000)
@@ -196,19 +197,19 @@ def wrong_runs(tracking: str, name: str, kinds: dict[str, str]) -> list[str]:
 
 
 def main() -> None:
-    """Run both and compare."""
+    """Run the experiment undisturbed and with kills, and compare the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", type=Path, default=ROOT / "configs" / "demo.yaml")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--every", type=float, default=8.0, help="seconds between kills, on average")
-    parser.add_argument("--longer", type=int, default=1, help="times as many epochs, for a fast machine")
+    parser.add_argument("--longer", type=int, default=1, help="factor for the number of epochs, for a fast machine")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="for workspaces and logs [default: a new temporary one]")
+    parser.add_argument("--folder", type=Path, help="folder for workspaces and logs [default: a new temporary folder]")
     options = parser.parse_args()
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="chaos-"))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     document = yaml.safe_load(options.experiment.read_text(encoding="utf-8"))
-    planned = load_experiment(options.experiment)  # with what the file does not name
+    planned = load_experiment(options.experiment)  # with the defaults of what the file does not name
     document.setdefault("search", {})["epochs"] = options.longer * planned.search.epochs
     in_domain = document.setdefault("retrain", {}).setdefault("in_domain", {})
     in_domain["epochs"] = options.longer * planned.retrain.in_domain.epochs
@@ -222,7 +223,7 @@ def main() -> None:
     fired = disturbed(experiment, fire, folder / "disturbed.log", options.kills, options.every, options.seed)
     done, starts, seconds, changed = fired
     print(
-        f"under fire: {seconds:.0f} s, {done.total()} kills ("
+        f"with kills: {seconds:.0f} s, {done.total()} kills ("
         + ", ".join(f"{done[kind]} {kind}s" for kind in KINDS)
         + f"), the driver started {starts} times"
     )
@@ -240,7 +241,7 @@ def main() -> None:
     for problem in problems:
         print(f"  {problem}")
     if done.total() < options.kills:
-        print(f"the grid ended after {done.total()} of {options.kills} kills: lower --every, or let it take --longer")
+        print(f"the grid ended after {done.total()} of {options.kills} kills: lower --every or raise --longer")
     sys.exit(bool(problems) or done.total() < options.kills)
 
 

@@ -1,9 +1,9 @@
-"""Hours and money of an experiment, ours and by the released code, from measured steps.
+"""Hours and money that an experiment needs, with our code and with the released code, estimated from measured steps.
 
     python benchmarks/cost.py configs/paper/table9.yaml --search 5.3 4.2 --training 6.1 5.0 --price 0.05
 
-The rates are the `items/s` that search_step.py and training_step.py print with `--reference`, of ours and the released
-code. Counted are the searches and retrainings, as if each search found another genotype.
+The rates are the `items/s` that search_step.py and training_step.py print with `--reference`, for our code and for the
+released code. The estimate counts searches and retrainings, as if each search found another genotype.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pipeline.plan.estimate import images_seen
 from pipeline.plan.unfold import plan
 
 CODES = ("OURS", "RELEASED")
-IMAGES_OF_A_STEP = {"search": 2, "retrain": 1}  # a search updates α on a second image
+IMAGES_OF_A_STEP = {"search": 2, "retrain": 1}  # a search step updates α on a second batch
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("experiment", type=Path)
     parser.add_argument("--search", type=float, nargs=2, required=True, metavar=CODES, help="images a second")
     parser.add_argument("--training", type=float, nargs=2, required=True, metavar=CODES, help="images a second")
-    parser.add_argument("--price", type=float, required=True, help="of an hour of the device they were measured on")
+    parser.add_argument("--price", type=float, required=True, help="price of an hour of the device that was measured")
     args = parser.parse_args(argv)
 
     planned = plan(load_experiment(args.experiment))

@@ -1,4 +1,4 @@
-"""From embeddings to rank-k and mAP: `--help`. The defaults are Market-1501's queries and gallery."""
+"""The time from embeddings to rank-k and mAP. By default, as many queries and gallery images as Market-1501 has."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ from torch.nn.functional import normalize
 from msinet.metrics import RankingResult, evaluate_distance, evaluate_ranking
 
 MAX_RANK = 50
-BYTES_OF_A_PAIR = 29  # distance, order, gathered identities, matches: what the released evaluation holds at a time
+BYTES_OF_A_PAIR = 29  # the released evaluation holds distance, order, gathered identities and matches
 
 
 class ReleasedEvaluation:
-    """The released evaluator, given all embeddings at once."""
+    """The released evaluator, which gets all embeddings at once."""
 
     def __init__(self, load: Load, data: Retrieval, device: torch.device) -> None:
         self.metrics: Any = load("reid.utils.metrics")
@@ -38,7 +38,7 @@ class ReleasedEvaluation:
         self.embedding_AD = data.embedding_AD.to(device)
 
     def run(self) -> tuple[np.ndarray, float]:
-        """(CMC, mAP)."""
+        """Return (CMC, mAP)."""
         with quiet():
             evaluator = self.metrics.R1_mAP(self.data.num_queries)
             evaluator.reset()
@@ -46,21 +46,21 @@ class ReleasedEvaluation:
             return evaluator.compute()[:2]
 
     def score(self, ranks_QG: np.ndarray) -> tuple[np.ndarray, float]:
-        """(CMC, mAP) of a given order."""
+        """Return (CMC, mAP) of a given order."""
         _, pids, camids = self.data.sides()
         with quiet():
             return self.metrics.eval_func(ranks_QG, *pids, *camids)
 
 
 class CompiledRanking:
-    """torchreid's compiled scores of one matrix of distances."""
+    """torchreid's compiled scores, computed from one matrix of distances."""
 
     def __init__(self, checkout: Path, data: Retrieval, device: torch.device) -> None:
         folder = checkout / "torchreid" / "metrics" / "rank_cylib"
         compiled = sorted(folder.glob("rank_cy.*.so"))
         if not compiled:
             raise SystemExit(
-                f"`--torchreid` must be a checkout of KaiyangZhou/deep-person-reid with its ranking compiled, but "
+                f"`--torchreid` must be a checkout of KaiyangZhou/deep-person-reid whose ranking is compiled, but "
                 f"{folder} holds no rank_cy.*.so: run `python setup.py build_ext --inplace` there."
             )
         spec = importlib.util.spec_from_file_location("rank_cy", compiled[0])
@@ -71,7 +71,7 @@ class CompiledRanking:
         self.data, self.device = data, device
 
     def run(self) -> tuple[np.ndarray, float]:
-        """(CMC, mAP)."""
+        """Return (CMC, mAP)."""
         embeddings, pids, camids = self.data.sides()
         query_QD, gallery_GD = (normalize(side.to(self.device)) for side in embeddings)
         distance_QG = (-query_QD @ gallery_GD.T).cpu().numpy()
@@ -79,7 +79,7 @@ class CompiledRanking:
 
 
 def ranks_of(distance_QG: torch.Tensor) -> np.ndarray:
-    """The place of each gallery image in each query's order; equal distances keep the gallery's order."""
+    """Return the place of each gallery image in each query's order; equal distances keep the gallery's order."""
     order_QG = torch.argsort(distance_QG, dim=1, stable=True).cpu().numpy()
     ranks_QG = np.empty(order_QG.shape, np.float32)
     np.put_along_axis(ranks_QG, order_QG, np.arange(order_QG.shape[1], dtype=np.float32)[None], axis=1)
@@ -87,14 +87,14 @@ def ranks_of(distance_QG: torch.Tensor) -> np.ndarray:
 
 
 def check_compiled(result: RankingResult, peer: CompiledRanking) -> None:
-    """Its scores are sums of float32, and equal distances come in any order."""
+    """Compare with torchreid's scores, which are float32 sums and leave the order of equal distances open."""
     cmc, mAP = peer.run()
     require("torchreid's mAP", abs(result.mAP - mAP), 1e-5)
     require("torchreid's CMC", float(np.abs(result.cmc - cmc).max()), 1e-5)
 
 
 def check_scores(result: RankingResult, peer: ReleasedEvaluation, device: torch.device) -> None:
-    """The released scores of the very same order, then of its own distances, whose last digits differ."""
+    """Compare with the released scores of the same order, then of its own distances, whose last digits differ."""
     embeddings, pids, camids = peer.data.sides()
     query_QD, gallery_GD = (normalize(side.to(device)) for side in embeddings)
     distance_QG = -query_QD @ gallery_GD.T
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> list[Contender]:
 
     contenders = [Contender("embeddings to scores: ours", args.queries, run)]
     if args.reference and not fits(BYTES_OF_A_PAIR * args.queries * args.gallery):
-        print("the released evaluation needs more memory than this machine has left: ours runs alone")
+        print("the released evaluation needs more memory than this machine has left: only ours runs")
     elif args.reference:
         peer = ReleasedEvaluation(released(args.reference, device), data, device)
         check_scores(run(), peer, device)

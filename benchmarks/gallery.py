@@ -1,7 +1,8 @@
-"""The nearest images of a gallery of a million: exact, in bounded memory; faiss beside it if installed: `--help`.
+"""The time to find the nearest images in a gallery of a million, exactly and in bounded memory; also with faiss.
 
-The gallery is a memory-mapped file. faiss's exact index holds all of it in memory; its approximate one (inverted lists)
-looks into a part of the gallery and finds a part of the nearest images, the recall.
+The gallery is a memory-mapped file. faiss runs only if it is installed. Its exact index holds the whole gallery in
+memory. Its approximate index (inverted lists) looks into a part of the gallery and finds only a part of the nearest
+images; that part is the recall.
 """
 
 import argparse
@@ -22,7 +23,7 @@ CHUNK = 2**15  # images that are drawn at a time
 
 
 def gallery_file(path: Path, args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """(queries, gallery), about 20 pictures around each identity's centre, normalised; the gallery lies in a file."""
+    """Return (queries, gallery): about 20 images around each identity's centre, normalised; the gallery is a file."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((max(2, args.gallery // 20), args.dim), dtype=np.float32)
 
@@ -41,13 +42,13 @@ def gallery_file(path: Path, args: argparse.Namespace) -> tuple[np.ndarray, np.n
 
 
 def recall(found_QK: np.ndarray, exact_QK: np.ndarray) -> float:
-    """The share of the nearest images that were found."""
+    """Return the share of the nearest images that were found."""
     pairs = zip(found_QK, exact_QK, strict=True)
     return float(np.mean([len(np.intersect1d(*pair)) / exact_QK.shape[1] for pair in pairs]))
 
 
 def faiss_contenders(args: argparse.Namespace, queries: np.ndarray, gallery: np.ndarray) -> list[Contender]:
-    """Its exact index, and its approximate one for several numbers of lists that it looks into."""
+    """Return faiss's exact index, and its approximate index once for each number of lists that it looks into."""
     faiss: Any = importlib.import_module("faiss")
     faiss.omp_set_num_threads(args.threads)
     _, exact_QK = nearest(queries, gallery, args.k)
@@ -73,19 +74,19 @@ def faiss_contenders(args: argparse.Namespace, queries: np.ndarray, gallery: np.
 def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__, repeats=3)
     retrieval_arguments(parser, 1000, 1_000_000)
-    parser.add_argument("--k", type=int, default=50, help="images of each query")
-    parser.add_argument("--lists", type=int, default=1024, help="of faiss's approximate index")
-    parser.add_argument("--probes", type=int, nargs="+", default=[8, 64, 256], help="lists that it looks into")
+    parser.add_argument("--k", type=int, default=50, help="images to find for each query")
+    parser.add_argument("--lists", type=int, default=1024, help="lists of faiss's approximate index")
+    parser.add_argument("--probes", type=int, nargs="+", default=[8, 64, 256], help="lists that this index looks into")
     args, device = begin(parser, argv)
     if device.type != "cpu":
-        parser.error(f"this compares on the processor alone, but got `--device {device}`.")
+        parser.error(f"this benchmark needs the processor, but got `--device {device}`.")
     with tempfile.TemporaryDirectory() as folder:
         queries, gallery = gallery_file(Path(folder) / "gallery.f32", args)
         contenders = [Contender("nearest: ours, exact", args.queries, lambda: nearest(queries, gallery, args.k))]
         if importlib.util.find_spec("faiss"):
             contenders += faiss_contenders(args, queries, gallery)
         else:
-            print("faiss is not installed (pip install faiss-cpu): ours runs alone")
+            print("faiss is not installed (pip install faiss-cpu): only ours runs")
         race(contenders, args, device)
     print_table(contenders)
     return contenders

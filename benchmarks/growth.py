@@ -1,6 +1,7 @@
-"""How the cost of each path grows, as a table and as a picture, growth.png: `--help`. Half an hour on two cores.
+"""How the time of each script grows with its input, as lines of text and as a picture, growth.png.
 
-Each curve runs one of the other scripts at several sizes; options after `--` go to all of them.
+Each curve runs one of the other scripts at several sizes. Options after `--` go to all scripts. A run takes half an
+hour on two cores.
 """
 
 import argparse
@@ -31,10 +32,10 @@ class Curve:
     """One script at several sizes.
 
     Attributes:
-        title: Of its panel.
-        run: The script's `main`.
-        option: What grows.
-        sizes: Its values.
+        title: Title of its panel.
+        run: Function `main` of the script.
+        option: Option whose value grows.
+        sizes: Values of that option.
         fixed: Other options.
     """
 
@@ -61,7 +62,7 @@ CURVES = (
 
 
 def measure(curve: Curve, options: Sequence[str]) -> dict[str, list[Contender]]:
-    """By what was run, its contenders at each size."""
+    """Run a script at all sizes. Return the contenders at each size, by what was run."""
     lines: dict[str, list[Contender]] = {}
     for size in curve.sizes:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -78,7 +79,7 @@ def measure(curve: Curve, options: Sequence[str]) -> dict[str, list[Contender]]:
 
 
 def draw(curves: Sequence[tuple[Curve, dict[str, list[Contender]]]], path: Path) -> None:
-    """A panel for each curve: items a second over what grows."""
+    """Draw a panel for each curve: items a second over the value of its option."""
     columns = 4
     figure, axes = plt.subplots(-(-len(curves) // columns), columns, figsize=(16, 7), squeeze=False)
     for axis, (curve, lines) in zip(axes.flat, curves, strict=False):
@@ -100,8 +101,8 @@ def draw(curves: Sequence[tuple[Curve, dict[str, list[Contender]]]], path: Path)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--to", type=Path, default=Path(__file__).with_name("growth.png"))
-    parser.add_argument("--only", nargs="+", default=[], help="words of the titles of the curves that are wanted")
-    parser.add_argument("options", nargs="*", help="for every script, after `--`: --threads 2")
+    parser.add_argument("--only", nargs="+", default=[], help="draw only curves whose title has one of these words")
+    parser.add_argument("options", nargs="*", help="options for every script, after `--`, such as --threads 2")
     args = parser.parse_args()
     wanted = [curve for curve in CURVES if not args.only or any(word in curve.title for word in args.only)]
     draw([(curve, measure(curve, args.options)) for curve in wanted], args.to)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: contenders that run in turn, their table, and the released code beside ours."""
+"""The shared parts of the benchmarks: contenders that run in turn, their table, and access to the released code."""
 
 import argparse
 import contextlib
@@ -38,13 +38,13 @@ class Contender:
     """One line of the table.
 
     Attributes:
-        what: Whose code, and what a run does.
-        items: How many images (or queries) a run goes through.
-        run: One run.
-        macs: Multiply-accumulates of one image's forward pass, where there is one.
-        keeps_memory: Runs as in the middle of a loop of ours: in `kept_memory`, after a run that is not timed.
-        seconds: Of each timed run.
-        peak: Bytes that the first run needed at a time, beyond what was held before it; None where nobody tells.
+        what: What a run does, and whose code it is.
+        items: Number of images (or queries) in a run.
+        run: Function that makes one run.
+        macs: Multiply-accumulates of one image's forward pass, if there is one.
+        keeps_memory: Whether it runs as in the middle of a loop of ours: in `kept_memory`, after an untimed run.
+        seconds: Seconds of each timed run.
+        peak: Bytes that the first run needed at its peak, beyond those held before it; None if that is unknown.
     """
 
     what: str
@@ -74,33 +74,35 @@ class Contender:
 
 
 def arguments(description: str | None, *, repeats: int = 5) -> argparse.ArgumentParser:
-    """A parser of what every benchmark asks for."""
+    """Return a parser with the options of every benchmark."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--reference", type=Path, help="a checkout of vimar-gu/MSINet, to run beside ours")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the processor")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of the processor")
     parser.add_argument("--repeats", type=int, default=repeats, help="timed runs of each line")
     parser.add_argument("--warm-up", type=int, default=1, help="runs of each line before the timed ones")
     return parser
 
 
 def image_arguments(parser: argparse.ArgumentParser, batch_size: int) -> None:
-    """What benchmarks of networks ask for besides."""
-    parser.add_argument("--batch-size", type=int, default=batch_size, help="images, four of each identity in training")
+    """Add the further options of benchmarks of networks."""
+    parser.add_argument("--batch-size", type=int, default=batch_size, help="images, in training four of each identity")
     parser.add_argument("--image-size", type=image_size, default="256x128", help="height x width")
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """`256x128` as (256, 128)."""
+    """Return (256, 128) for `256x128`."""
     height, width = map(int, text.split("x"))
     return height, width
 
 
 def begin(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, torch.device]:
-    """Parse, set threads and seed, and print what the figures will mean."""
+    """Parse the options, set threads and seed, and print under which conditions the figures are measured."""
     args = parser.parse_args(argv)
     if "repeats" in args and (args.repeats < 1 or args.warm_up < 0):
-        parser.error(f"`--repeats` must be at least 1 and `--warm-up` 0, but got {args.repeats} and {args.warm_up}.")
+        parser.error(
+            f"`--repeats` must be at least 1, `--warm-up` at least 0, but got {args.repeats} and {args.warm_up}."
+        )
     if "batch_size" in args:
         try:
             BatchRecipe(batch_size=args.batch_size)
@@ -125,9 +127,9 @@ def _text(value: Any) -> str:
 
 
 def released(checkout: Path, device: torch.device) -> Load:
-    """A function that imports a module of the released code.
+    """Return a function that imports a module of the released code.
 
-    Where there is no GPU its `.cuda()` changes nothing, in this whole process.
+    On a processor, `.cuda()` is replaced by a function that does nothing, in this whole process.
     """
     if not (checkout / "reid" / "models" / "msinet.py").is_file():
         raise SystemExit(f"`--reference` must be a checkout of vimar-gu/MSINet, but {checkout} has no reid/models.")
@@ -138,27 +140,28 @@ def released(checkout: Path, device: torch.device) -> Load:
 
 
 def quiet() -> contextlib.AbstractContextManager[Any]:
-    """The released code prints as it goes."""
+    """Hide what is printed meanwhile, because the released code prints much."""
     return contextlib.redirect_stdout(io.StringIO())
 
 
 def require(what: str, difference: float, at_most: float) -> None:
-    """Print how far two results are apart; end where that is too far."""
+    """Print how far two results are apart, and end the script if that is too far."""
     print(f"agreement  {what}: {difference:.1e} (at most {at_most:.0e})")
     if not difference <= at_most:
         raise SystemExit(f"ours and the released code must agree, but {what} differs by {difference}.")
 
 
 def apart(ours: Tensor, theirs: Tensor) -> float:
-    """The largest difference, relative to the largest number."""
+    """Return the largest difference, relative to the largest number."""
     theirs = theirs.detach()
     return ((ours.detach() - theirs).abs().max() / theirs.abs().max()).item()
 
 
 def race(contenders: Sequence[Contender], args: argparse.Namespace, device: torch.device) -> None:
-    """Run all of them in turn, as often as `args` say; the first run of each tells the memory.
+    """Run all contenders in turn, as often as `args` say. Measure memory in the first run of each.
 
-    Those that keep memory come after the others, who would else find theirs: the C library has no way back.
+    Contenders that keep memory run last, because the others could otherwise use the kept memory: the C library cannot
+    undo the setting.
     """
     for keeps_memory in (False, True):
         group = [contender for contender in contenders if contender.keeps_memory == keeps_memory]
@@ -184,7 +187,7 @@ def _run(contender: Contender, device: torch.device, *, first: bool, timed: bool
 
 
 def print_table(*groups: Sequence[Contender]) -> None:
-    """Aligned columns; each group's times are compared with those of its first line."""
+    """Print aligned columns. The times of a group are compared with the time of its first line."""
     rows = [HEADER, *(contender.cells(group[0]) for group in groups for contender in group)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -192,7 +195,10 @@ def print_table(*groups: Sequence[Contender]) -> None:
 
 
 def forward_macs(model: nn.Module, size_HW: tuple[int, int]) -> float:
-    """Multiply-accumulates of convolutions and matrix products in `model(image)`, evaluating, for one image."""
+    """Return the multiply-accumulates of convolutions and matrix products in `model(image)`, for one image.
+
+    The model is set to evaluation.
+    """
     image_1CHW = torch.zeros(1, 3, *size_HW, device=next(model.parameters()).device)
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -201,7 +207,7 @@ def forward_macs(model: nn.Module, size_HW: tuple[int, int]) -> float:
 
 
 def random_batches(recipe: BatchRecipe, size_HW: tuple[int, int], device: torch.device) -> TrainBatches:
-    """Pictures of twice as many identities as a batch holds: each a colour of its own, and noise."""
+    """Return batches of pictures with noise and a random colour, from twice as many identities as a batch holds."""
     labels = np.repeat(np.arange(2 * recipe.num_ids), recipe.num_instances)
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 192, (len(labels), 1, 1, 3), dtype=np.uint8)
@@ -215,9 +221,9 @@ class Retrieval:
     """Embeddings around their identities' centres: queries first, then the gallery.
 
     Attributes:
-        embedding_AD: float32, not normalised.
-        pid_A, camid_A: Identities, about 20 pictures of each, and six cameras.
-        num_queries: How many come first.
+        embedding_AD: Embeddings, float32, not normalised.
+        pid_A, camid_A: Identities, with about 20 pictures each, and cameras, of which there are six.
+        num_queries: Number of queries, which come first.
     """
 
     embedding_AD: Tensor
@@ -235,21 +241,21 @@ class Retrieval:
         return cls(torch.from_numpy(embedding_AD), pid_A, rng.integers(0, 6, num_images), num_queries)
 
     def sides(self) -> tuple[list[Tensor], list[np.ndarray], list[np.ndarray]]:
-        """(embeddings, identities, cameras), of the queries and of the gallery each."""
+        """Return (embeddings, identities, cameras), each as a list of the queries' and the gallery's values."""
         n = self.num_queries
         embeddings = [self.embedding_AD[:n], self.embedding_AD[n:]]
         return embeddings, [self.pid_A[:n], self.pid_A[n:]], [self.camid_A[:n], self.camid_A[n:]]
 
 
 def retrieval_arguments(parser: argparse.ArgumentParser, queries: int, gallery: int) -> None:
-    """What benchmarks of retrievals ask for besides."""
+    """Add the further options of benchmarks of retrieval."""
     parser.add_argument("--queries", type=int, default=queries)
     parser.add_argument("--gallery", type=int, default=gallery)
-    parser.add_argument("--dim", type=int, default=768, help="numbers of an embedding")
+    parser.add_argument("--dim", type=int, default=768, help="numbers in an embedding")
 
 
 def fits(needed: float) -> bool:
-    """Whether the machine has so many bytes left; where nobody tells, yes."""
+    """Return whether the machine has so many bytes left; True if that is unknown."""
     lines = _lines("/proc/meminfo")
     return "MemAvailable" not in lines or needed < lines["MemAvailable"]
 
@@ -260,13 +266,13 @@ def _wait(device: torch.device) -> None:
 
 
 def _reset_peak(device: torch.device) -> int | None:
-    """The bytes held now, from which `_peak` counts; None where the system does not tell."""
+    """Start a new count of `_peak`. Return the bytes held now, or None if the system does not tell them."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # give back what earlier runs left
+        ctypes.CDLL(None).malloc_trim(0)  # give memory of earlier runs back to the system
         Path("/proc/self/clear_refs").write_text("5")
     except (OSError, AttributeError, TypeError):
         return None
@@ -280,7 +286,7 @@ def _peak(device: torch.device) -> int:
 
 
 def _lines(path: str) -> dict[str, int]:
-    """Lines such as `VmRSS: 12 kB`, in bytes."""
+    """Return the lines of a file such as `VmRSS: 12 kB`, in bytes by name."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:

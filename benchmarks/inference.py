@@ -1,4 +1,4 @@
-"""Embedding images: MSINet, the released network as it is, and ResNet-50 with the same treatment as ours: `--help`."""
+"""The time to embed images: MSINet, the released network unchanged, and ResNet-50 in the same deployed form as ours."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -31,12 +31,12 @@ NUM_CLASSES = 2
 
 
 def released_network(load: Load, images_BCHW: Tensor) -> nn.Module:
-    """The released MSINet with running statistics of `images_BCHW`, so that they count in a comparison."""
+    """Return the released MSINet, with running statistics of `images_BCHW`, so that a comparison includes them."""
     settings = SimpleNamespace(genotypes="msmt", pretrained=False, source_dataset="msmt17", sam_mode="none")
     with quiet():
         network: nn.Module = load("reid.models.msinet").msinet_x1_0(settings, NUM_CLASSES).to(images_BCHW.device)
     for name, parameter in network.named_parameters():
-        if name.endswith("gamma"):  # an attention whose γ is still 0 would not be compared
+        if name.endswith("gamma"):  # an attention with γ = 0 has no effect, so a comparison would miss it
             nn.init.constant_(parameter, 0.1)
     network.train()(images_BCHW)
     return network.eval()
@@ -51,14 +51,14 @@ def evaluating(embed: Callable[[Tensor], Tensor], images_BCHW: Tensor) -> Callab
 
 
 def ours(name: str, images_BCHW: Tensor, dtype: torch.dtype, **options: Any) -> tuple[nn.Module, Contender]:
-    """A network of this package as `msinet.engine.evaluate.embed` runs it."""
+    """Return a network of this package, and a contender that runs it as `msinet.engine.evaluate.embed` does."""
     model = build_model(name, num_classes=NUM_CLASSES, **options).to(images_BCHW.device)
     last_BCHW = images_BCHW.to(dtype=dtype, memory_format=torch.channels_last)
     height, width = images_BCHW.shape[2:]
     macs = forward_macs(model, (height, width))
 
     def embed(images_BCHW: Tensor) -> Tensor:
-        light = deployed_once(model, dtype)  # not copied before the caller has loaded weights
+        light = deployed_once(model, dtype)  # made at the first run, after the caller has loaded weights
         return torch.cat([light.embed(part_BCHW) for part_BCHW in images_BCHW.split(embedding_batch(last_BCHW.device))])
 
     run = evaluating(embed, last_BCHW)
@@ -67,14 +67,14 @@ def ours(name: str, images_BCHW: Tensor, dtype: torch.dtype, **options: Any) -> 
 
 @cache
 def deployed_once(model: nn.Module, dtype: torch.dtype) -> Any:
-    """The form in which a network is timed, made when it is first asked for."""
+    """Return the deployed form of a network, which is made at the first call and then kept."""
     return deployed(model, dtype)
 
 
 def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__)
     image_arguments(parser, batch_size=128)
-    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of ours")
+    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="precision of ours")
     args, device = begin(parser, argv)
     dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
     images_BCHW = torch.randn(args.batch_size, 3, *args.image_size, device=device)

@@ -1,7 +1,7 @@
-"""From JPEG files to augmented batches: ours, and Pillow's operations picture by picture in a DataLoader: `--help`.
+"""The time from JPEG files to augmented batches: ours, and Pillow picture by picture in a DataLoader, the peer.
 
-The peer is written here, of Pillow and NumPy as torchvision's transforms are of Pillow; both draw their decisions from
-one table of random numbers, and their batches are compared.
+This script contains the peer. It uses Pillow and NumPy, much as torchvision's transforms use Pillow. Ours and the peer
+take their decisions from the same table of random numbers, and their batches are compared.
 """
 
 import argparse
@@ -41,17 +41,17 @@ from msinet.recipes import CROSS_DOMAIN, IN_DOMAIN, Augmentation
 
 SEED = 0
 NUM_INSTANCES = 4
-ENHANCE = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)  # the operations' numbers
+ENHANCE = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)  # by the numbers of the operations
 
 
 class Pictures(Dataset[Tensor]):
-    """The samples of an epoch in order, each decoded, resized and augmented on its own.
+    """The samples of an epoch in order. Each picture is decoded, resized and augmented separately.
 
     Args:
-        paths: Of the samples' files.
-        random: A row of the table for each sample.
+        paths: Files of the samples.
+        random: A row of the table of random numbers for each sample.
         augmentation: What to do.
-        size_HW: Of the results.
+        size_HW: Height and width of the results.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Pictures(Dataset[Tensor]):
 
 
 def jittered(image: Image.Image, row: np.ndarray, augmentation: Augmentation) -> Image.Image:
-    """Brightness, contrast and saturation in the sample's order."""
+    """Change brightness, contrast and saturation, in the order that the sample's row gives."""
     strength_3 = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
     if not any(strength_3):
         return image
@@ -89,7 +89,7 @@ def jittered(image: Image.Image, row: np.ndarray, augmentation: Augmentation) ->
 
 
 def erased(pixels_HWC: np.ndarray, row: np.ndarray, augmentation: Augmentation) -> np.ndarray:
-    """Fill the first rectangle that fits."""
+    """Fill the first rectangle of the row that fits into the picture, if the row says so."""
     if row[ERASE] >= augmentation.erasing:
         return pixels_HWC
     height, width, _ = pixels_HWC.shape
@@ -105,7 +105,7 @@ def erased(pixels_HWC: np.ndarray, row: np.ndarray, augmentation: Augmentation) 
 
 
 def write_pictures(folder: Path, num_images: int, size_HW: tuple[int, int]) -> list[Record]:
-    """JPEG files of coarse random patterns, `NUM_INSTANCES` of each identity."""
+    """Write JPEG files of coarse random patterns, `NUM_INSTANCES` for each identity, and return their records."""
     rng = np.random.default_rng(SEED)
     records = []
     folder.mkdir()
@@ -125,7 +125,7 @@ def pair(
     name: str,
     device: torch.device,
 ) -> list[Contender]:
-    """An epoch of ours from the store and of the peer from the files, checked against each other."""
+    """Return an epoch of ours from the store and one of the peer from the files, after comparing their batches."""
     labels = np.arange(len(store)) // NUM_INSTANCES
     sampler = IdentityBatches(labels, args.batch_size // NUM_INSTANCES, NUM_INSTANCES, seed=SEED)
     batches = TrainBatches(store, labels, sampler, augmentation, SEED, device)
@@ -156,9 +156,9 @@ def pair(
 def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__)
     image_arguments(parser, batch_size=64)
-    parser.add_argument("--images", type=int, default=2048, help="an epoch's")
+    parser.add_argument("--images", type=int, default=2048, help="images in an epoch")
     parser.add_argument("--file-size", type=image_size, default="128x64", help="height x width of the files")
-    parser.add_argument("--workers", type=int, default=2, help="processes of the peer, threads of ours")
+    parser.add_argument("--workers", type=int, default=2, help="number of the peer's processes and of our threads")
     args, device = begin(parser, argv)
     if args.images % args.batch_size:
         parser.error(f"`--images` must be a multiple of `--batch-size`, but got {args.images} and {args.batch_size}.")
@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> list[Contender]:
         packed = PackedDataset(folder / "shards")
         caches = (folder / f"cache{number}" for number in itertools.count())
 
-        def store() -> ImageStore:  # into an empty folder each time
+        def store() -> ImageStore:  # each time into an empty folder
             return ImageStore.open(packed, packed.subset("train"), args.image_size, next(caches), "benchmark")
 
         groups = [[Contender("decode, resize and store: ours, once", args.images, store)]]

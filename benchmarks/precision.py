@@ -1,6 +1,7 @@
-"""Whether bf16 leaves a search where float32 leads it: the demo's searches in both, over several seeds: `--help`.
+"""A comparison of the demo's searches in float32 and in bf16, over several seeds.
 
-Beside them float32 with weights that begin 1e-6 of their size away: what two searches may differ by in any case.
+A third search in float32 starts from weights that are changed by 1e-6 of their size. It shows how much two searches
+differ in any case.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def recipe(precision: str) -> SearchRecipe:
 def search(
     packed: PackedDataset, args: argparse.Namespace, seed: int, precision: str, cache: Path, nudge: float = 0.0
 ) -> Search:
-    """A whole search, from pictures to α; the weights begin `nudge` of their size away."""
+    """Run a whole search, from pictures to α, from weights that are changed by `nudge` of their size."""
     device, chosen = torch.device(args.device), recipe(precision)
     train_indices = packed.subset("train")
     store = ImageStore.open(packed, train_indices, args.image_size, cache, "precision")
@@ -70,22 +71,22 @@ def search(
 
 
 def compared(first: Supernet, second: Supernet) -> str:
-    """Where two searches ended."""
+    """Return a text that compares the genotypes and α of two searches."""
     letters = [supernet.derive().letters for supernet in (first, second)]
     same = sum(a == b for a, b in zip(*letters, strict=True))
     apart = (first.alphas - second.alphas).abs().max().item()
     best = first.alphas.topk(2, dim=1).values
     margin = (best[:, 0] - best[:, 1]).median().item()
     return (
-        f"{' '.join(letters)}, {same} of {len(letters[0])} slots agree; α at most {apart:.3f} apart, where the best of "
-        f"a slot leads by {margin:.3f} (median)"
+        f"{' '.join(letters)}, {same} of {len(letters[0])} slots agree; α differs by at most {apart:.3f}, while the "
+        f"best operation of a slot leads by {margin:.3f} (median)"
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the processor")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of the processor")
     parser.add_argument("--image-size", type=image_size, default="64x32", help="height x width")
     parser.add_argument("--seeds", type=int, default=3)
     args, _ = begin(parser, argv)

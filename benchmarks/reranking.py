@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking, from embeddings to scores; the released code goes to the distances alone: `--help`."""
+"""The time of k-reciprocal re-ranking, from embeddings to scores; the released code computes only the distances."""
 
 from collections.abc import Sequence
 
@@ -22,12 +22,12 @@ from torch.nn.functional import normalize
 from msinet.metrics import RankingResult, evaluate_distance
 from msinet.reranking import Reranking, rerank
 
-BYTES_OF_A_PAIR = 24  # of all images: distances, encodings, their mean, and the sort
+BYTES_OF_A_PAIR = 24  # for each pair of all images: distances, encodings, their mean, and the sort
 SAME = 1e-6
 
 
 def released_reranking(load: Load, data: Retrieval, device: torch.device) -> np.ndarray:
-    """The released functions, called as they are meant to be: they need all three blocks of distances."""
+    """Call the released functions as intended: they need all three blocks of distances."""
     distance = load("reid.utils.metrics").euclidean_distance
     query_QD, gallery_GD = (normalize(side.to(device)) for side in data.sides()[0])
     blocks = [distance(*pair) for pair in ((query_QD, gallery_GD), (query_QD, query_QD), (gallery_GD, gallery_GD))]
@@ -45,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> list[Contender]:
     def run() -> RankingResult:
         return evaluate_distance(Reranking(*embeddings), *pids, *camids)
 
-    rerank(*(side[:8] for side in embeddings))  # compiles
+    rerank(*(side[:8] for side in embeddings))  # compiles the functions before they are timed
     contenders = [Contender("embeddings to re-ranked scores: ours", args.queries, run)]
     if args.reference and not fits(BYTES_OF_A_PAIR * (args.queries + args.gallery) ** 2):
-        print("the released re-ranking needs more memory than this machine has left: ours runs alone")
+        print("the released re-ranking needs more memory than this machine has left: only ours runs")
     elif args.reference:
         load = released(args.reference, device)
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> list[Contender]:
             return released_reranking(load, data, device)
 
         difference_QG = np.abs(rerank(*embeddings) - peer())
-        # Two neighbours that are equally near but for rounding may change places: then a few entries differ.
+        # Rounding may swap two neighbours that are equally near; then a few entries differ.
         require("the share of entries that differ by more than 1e-6", float((difference_QG > SAME).mean()), 1e-3)
         print(f"agreement  the largest difference of all: {difference_QG.max():.1e}")
         contenders.append(Contender("embeddings to re-ranked distances: released", args.queries, peer))

@@ -1,13 +1,14 @@
-"""How busy the driver keeps a cluster, and what it costs per stage: `python benchmarks/scheduling.py --help`.
+"""How busy the driver keeps a cluster, and how much time it needs per stage: `python benchmarks/scheduling.py --help`.
 
-A cluster of light nodes with pretended GPUs on this machine; a real experiment is planned, and every stage only sleeps,
-for a time of its own from a skewed distribution. What is measured is the driver: which stages it submits, when.
+The cluster has light nodes with pretended GPUs on this machine. A real experiment is planned, but every stage only
+sleeps, for a random time from a skewed distribution. This measures the driver: which stages it submits, and when.
 
-Not measured are the processes of stages: here one per GPU is started before the clock and runs stage after stage, while
-`msinet run` takes a fresh process for each stage on a GPU, which frees all of its memory. Ray takes 0.7 s of a core to
-start one, and the imports come on top: little beside a stage of minutes, on a node that has a core for each GPU.
+The start of processes is not measured. Here one process for each GPU is started before the clock and runs stage after
+stage, while `msinet run` starts a new process for each stage on a GPU, which frees all of its memory. Ray needs 0.7 s
+of a core to start a process, and the imports take additional time. That is little compared with a stage of minutes, on
+a node that has a core for each GPU.
 
-Ends with an error where the GPUs were busy for less than 95 % of the time in which stages waited.
+The script ends with an error if the GPUs were busy for less than 95 % of the time in which stages waited.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from pipeline.cluster.watcher import Watcher
 from pipeline.results import Failure
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # the nodes below find none where Ray never ran before
+# The nodes below find no token of their own if Ray has never run here before.
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import numpy as np
@@ -37,37 +39,38 @@ from pipeline.cluster.watcher import Outcome
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan, Stage, content_hash
 from pipeline.plan.unfold import plan
+from pipeline.results import Done, Ended
 from pipeline.stages.task import Task
 from pipeline.storage.workspace import Workspace
 
-# Mean seconds of a stage by kind; a grid of this shape has one search for each retraining and two evaluations.
+# Mean seconds of a stage by kind. This grid has one retraining and two evaluations for each search.
 MEANS = {"prepare": 1.0, "search": 60.0, "retrain": 40.0, "evaluate": 10.0}
-GOAL = 0.95  # of the GPUs, while stages wait
+GOAL = 0.95  # share of the GPUs that must be busy while stages wait
 TICK = 1.0  # seconds that the driver may take to notice that a stage is ready
-SKEW = 0.8  # sigma of the log-normal times: the longest twentieth takes over 3 times the median
+SKEW = 0.8  # sigma of the log-normal times: the longest twentieth takes more than 3 times the median
 
 
 @ray.remote(max_retries=0, max_calls=0)
-def sleep(kind: str, key: str, spec: dict[str, Any], board: Any) -> dict[str, Any]:
-    """Sleeps, and returns what the stages after it bind to."""
+def sleep(kind: str, key: str, spec: dict[str, Any], board: Any) -> Ended:
+    """Sleep, and return a result to which the next stages can bind."""
     board.post.remote(key, None)
     started = time.time()
     time.sleep(spec["seconds"])
     letters = random.Random(key).choices("NGAE", k=12)
     result = {"kind": kind, "key": key, "spec": spec, "started": started, "attempt": "none", "metrics": {}}
     part = {"genotype": "".join(letters), "fingerprint": key, "train_fingerprint": key, "protocol": "fixed"}
-    return {"result": {**result, **part, "seconds": time.time() - started}}
+    return Done({**result, **part, "seconds": time.time() - started})
 
 
 class SleepTask:
-    """Stands for `run_task`; workers get plain values, so that none imports torch: this machine's cores are few."""
+    """A replacement for `run_task`. Workers get plain values and do not import torch, because cores are few here."""
 
     def __init__(self, **options: Any) -> None:
         self._sleep = sleep.options(**options)  # type: ignore[attr-defined]
 
     @staticmethod
     def options(**options: Any) -> "SleepTask":
-        """As of a remote function."""
+        """Return a task with these options, like the same method of a remote function."""
         return SleepTask(**options)
 
     def remote(self, address: str, task: Task, board: Any, holder: str) -> Any:
@@ -77,14 +80,14 @@ class SleepTask:
 
 @ray.remote(num_cpus=0)
 class Gate:
-    """Opens when all are there."""
+    """A gate that opens when as many callers as expected wait at it."""
 
     def __init__(self, expected: int) -> None:
         self.missing = expected
         self.open = asyncio.Event()
 
     async def enter(self) -> None:
-        """Wait for the others."""
+        """Wait until all others are here too."""
         self.missing -= 1
         if not self.missing:
             self.open.set()
@@ -93,12 +96,12 @@ class Gate:
 
 @ray.remote(num_cpus=0.01, num_gpus=1, max_calls=0)
 def enter(gate: Any) -> None:
-    """Occupies a GPU until all are occupied."""
+    """Occupy a GPU until all GPUs are occupied."""
     ray.get(gate.enter.remote())
 
 
 def start_processes(gpus: int) -> float:
-    """A process for every GPU; the seconds that took. A real node has cores of its own for that."""
+    """Start a process for every GPU and return the seconds that took. A real node has its own cores for that."""
     began = time.time()
     gate = Gate.remote(gpus)  # type: ignore[attr-defined]
     ray.get([enter.remote(gate) for _ in range(gpus)])
@@ -107,25 +110,25 @@ def start_processes(gpus: int) -> float:
 
 @dataclass
 class Clock(Watcher):
-    """A watcher that knows which stages wait and run, second by second."""
+    """A watcher that counts finished stages, and ends the benchmark if a stage fails."""
 
     ended: int = 0
 
     def retried(self, stage: Stage, reason: str) -> None:
-        """A bug of this benchmark, then."""
+        """Raise an error, because only a bug of this benchmark can cause a retry."""
         raise RuntimeError(f"{stage.name}: {reason}")
 
     def finished(self, stage: Stage) -> None:
-        """One more."""
+        """Count the stage."""
         self.ended += 1
 
     def failed(self, stage: Stage, failure: Failure) -> None:
-        """A bug of this benchmark, then."""
+        """Raise an error, because only a bug of this benchmark can make a stage fail."""
         raise RuntimeError(f"{stage.name}: {failure.message}")
 
 
 def experiment(stages: int) -> Experiment:
-    """A grid of about so many stages: four for each search."""
+    """Return a grid with about so many stages, four for each search."""
     sources = {f"domain{n}": {"kind": "synthetic", "category": "person", "domain": "street"} for n in range(10)}
     seeds = list(range(max(1, round(stages / 4 / len(sources) / 5))))
     return Experiment.model_validate(
@@ -143,7 +146,7 @@ def experiment(stages: int) -> Experiment:
 
 
 def sleeping(planned: Plan, scale: float) -> Plan:
-    """The plan with a time to sleep in every stage, the same for the same name."""
+    """Return the plan with a time to sleep in every stage. The time depends only on the stage's name and `scale`."""
     for stage in planned.stages.values():
         rng = np.random.default_rng(int(content_hash(stage.name)[:8], 16))
         mean = MEANS[stage.kind] * scale
@@ -152,16 +155,16 @@ def sleeping(planned: Plan, scale: float) -> Plan:
 
 
 def busy_while_waiting(planned: Plan, gpus: int, least: int = 1, grace: float = 0.0) -> tuple[float, float]:
-    """How busy the GPUs were while stages waited for one.
+    """Return how busy the GPUs were while stages waited for a GPU.
 
     Args:
-        planned: Everything is done.
-        gpus: How many there are; a stage occupies one.
-        least: Only moments count in which as many stages or more ran or waited.
-        grace: Seconds after all that a stage needs was done, in which it does not count as one that waits.
+        planned: Plan whose stages are all done.
+        gpus: Number of GPUs; a stage occupies one.
+        least: Only moments count in which at least so many stages ran or waited.
+        grace: Seconds in which a stage does not count as waiting, from the end of the last stage that it needs.
 
     Returns:
-        (Share of the GPUs that worked in the moments that count, seconds of such moments.)
+        (Share of the GPUs that worked in the moments that count, seconds of all these moments.)
     """
     results = planned.results()
     events = []  # (time, change of stages at work, change of stages that wait)
@@ -186,12 +189,12 @@ def busy_while_waiting(planned: Plan, gpus: int, least: int = 1, grace: float = 
 
 
 def main() -> None:
-    """Run it and print the figures."""
+    """Run the plan and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stages", type=int, default=1000)
     parser.add_argument("--nodes", type=int, default=8)
-    parser.add_argument("--gpus", type=int, default=8, help="of one node")
-    parser.add_argument("--scale", type=float, default=1.0, help="of all times")
+    parser.add_argument("--gpus", type=int, default=8, help="GPUs of one node")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for all times")
     options = parser.parse_args()
     planned = sleeping(plan(experiment(options.stages)), options.scale)
     seconds = [stage.settings["seconds"] for stage in planned.stages.values() if stage.kind != "prepare"]
@@ -204,7 +207,7 @@ def main() -> None:
     )
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     for _ in range(options.nodes):
-        # As many cores as GPUs: Ray keeps as many idle processes as a node has cores.
+        # A node has as many cores as GPUs, because Ray keeps as many idle processes as a node has cores.
         cluster.add_node(num_cpus=options.gpus, num_gpus=options.gpus, object_store_memory=80_000_000)
     ray.init(address=cluster.address, log_to_driver=False)
     print(f"{gpus} processes started in {start_processes(gpus):.0f} s, before the clock", flush=True)

@@ -1,4 +1,4 @@
-"""A search step: α on one batch, then the weights on another, with both memories: `--help`."""
+"""The time of a search step: it updates α on one batch, then the weights on another batch, with both memories."""
 
 import copy
 from collections.abc import Sequence
@@ -30,11 +30,11 @@ from msinet.losses import memory_contrastive, update_memory
 from msinet.models.supernet import Supernet
 from msinet.recipes import SearchRecipe
 
-SHARED_CELL = 1  # the released supernet is narrower than the derived network in cells that widen; this one does not
+SHARED_CELL = 1  # this cell is equally wide in both; cells that widen are narrower in the released supernet
 
 
 class ReleasedSearch:
-    """The released supernet, memories and optimisers, stepped in the order of the released loop."""
+    """The released supernet, memories and optimisers, with a step in the order of the released loop."""
 
     def __init__(self, load: Load, recipe: SearchRecipe, num_classes: int, device: torch.device) -> None:
         memory = load("reid.models.cm").ClusterMemory
@@ -62,7 +62,7 @@ class ReleasedSearch:
 
 
 def check_cell(ours: Any, theirs: Any, device: torch.device) -> None:
-    """A cell that has one width in both, with one set of weights, in one mixture of operations."""
+    """Compare a cell of equal width in both supernets, with the same weights and the same mixture of operations."""
     own, other = copy.deepcopy(ours), copy.deepcopy(theirs)
     for name, parameter in own.named_parameters():
         if name.endswith("gamma"):
@@ -74,7 +74,7 @@ def check_cell(ours: Any, theirs: Any, device: torch.device) -> None:
 
 
 def check_memory(theirs: Any, recipe: SearchRecipe, labels_B: torch.Tensor) -> None:
-    """The contrastive loss of some features and what it leaves in the memory."""
+    """Compare the contrastive loss of random features, and the memory after it."""
     theirs = copy.deepcopy(theirs)
     theirs.features.normal_()
     theirs.features /= theirs.features.norm(dim=1, keepdim=True)
@@ -91,7 +91,7 @@ def check_memory(theirs: Any, recipe: SearchRecipe, labels_B: torch.Tensor) -> N
 def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__)
     image_arguments(parser, batch_size=64)
-    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of ours")
+    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="precision of ours")
     args, device = begin(parser, argv)
 
     recipe = SearchRecipe(batch_size=args.batch_size, precision=args.precision)

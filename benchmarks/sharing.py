@@ -1,6 +1,6 @@
-"""Searches that share a device: how many at once get most done, and so the share that each should ask for: `--help`.
+"""Searches that share a device: how many at once are fastest in total, and so which share each should ask for.
 
-Every search is a process of its own, as a stage is. On a processor each gets its part of the threads.
+Every search is a process of its own, like a stage. On a processor each search gets its part of the threads.
 """
 
 import argparse
@@ -21,7 +21,7 @@ PATIENCE = 600  # seconds until all searches have warmed up
 
 
 def search(args: argparse.Namespace, threads: int, ready: Any, spans: Any) -> None:
-    """The steps of one search, which begin when all searches are ready."""
+    """Run the steps of one search. They begin when all searches are ready."""
     torch.set_num_threads(threads)
     device = torch.device(args.device)
     recipe = SearchRecipe(batch_size=args.batch_size, precision=args.precision)
@@ -42,7 +42,7 @@ def search(args: argparse.Namespace, threads: int, ready: Any, spans: Any) -> No
 
 
 def together(args: argparse.Namespace, count: int) -> Contender:
-    """`count` searches at once, timed from the first step of the first to the last step of the last."""
+    """Run `count` searches at once. Their time is from the first step of the first to the last step of the last."""
     context = multiprocessing.get_context("spawn")
     ready, spans = context.Barrier(count), context.Queue()
     threads = max(1, args.threads // count)
@@ -52,7 +52,7 @@ def together(args: argparse.Namespace, count: int) -> Contender:
     found = []
     while len(found) < count:
         if any(process.exitcode for process in processes):
-            raise SystemExit(f"all {count} searches must end well, but one did not: see above.")
+            raise SystemExit(f"all {count} searches must succeed, but one failed: see above.")
         if not spans.empty():
             found.append(spans.get())
         time.sleep(0.05)

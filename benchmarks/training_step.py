@@ -1,4 +1,4 @@
-"""A training step of MSINet: both heads, with and without the spatial alignment: `--help`."""
+"""The time of a training step of MSINet with both heads, with and without the spatial alignment."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -30,11 +30,11 @@ from msinet.interop.released import from_released_names
 from msinet.models import build_model
 from msinet.recipes import TrainRecipe
 
-TOTAL_STRIDE = 16  # of the map that is aligned
+TOTAL_STRIDE = 16  # image side divided by the side of the map that is aligned
 
 
 class ReleasedTraining:
-    """The released network, loss and optimiser, stepped as in the released loop."""
+    """The released network, loss and optimiser, with a step as in the released loop."""
 
     def __init__(
         self, load: Load, recipe: TrainRecipe, num_classes: int, size_HW: tuple[int, int], device: torch.device
@@ -54,7 +54,7 @@ class ReleasedTraining:
         )
         with quiet():
             self.model: Any = load("reid.models.msinet").msinet_x1_0(settings, num_classes).to(device)
-        if recipe.alignment != "none":  # made for 256×128 alone
+        if recipe.alignment != "none":  # the released module is made only for 256×128
             correlation = self.model.align_module.qaconv
             correlation.height, correlation.width = (side // TOTAL_STRIDE for side in size_HW)
         self.criterion = load("reid.criterion").build_criterion(settings, num_classes)
@@ -71,16 +71,17 @@ class ReleasedTraining:
 
 
 def check_step(ours: Training, theirs: ReleasedTraining, batch: Batch) -> None:
-    """One step of both from the same weights, on two identities: its loss, and its gradients.
+    """Compare loss and gradients of one step of both, from the same weights, on two identities.
 
-    In float64: in float32 a batch's gradients depend on the order of sums, and so on the memory layout, by percents.
+    The comparison is in float64. In float32 the gradients of a batch depend on the order of sums, and so on the memory
+    layout, by several percent.
     """
     ours.model.load_state_dict(from_released_names(theirs.model.state_dict()))
     if ours.alignment is not None:
         attention = theirs.model.align_module.pos_pam
         ours.alignment.query.load_state_dict(attention.query_conv.state_dict())
         ours.alignment.key.load_state_dict(attention.key_conv.state_dict())
-    for network in (ours.model, theirs.model):  # our losses compute in float32 in any case
+    for network in (ours.model, theirs.model):  # our losses always compute in float32
         network.double().train()
     few = slice(2 * ours.recipe.num_instances)
     batch = Batch(batch.images_BCHW[few].double(), batch.labels_B[few], batch.indices_B[few])
@@ -95,7 +96,7 @@ def check_step(ours: Training, theirs: ReleasedTraining, batch: Batch) -> None:
 
 
 def pair(args: Any, recipe: TrainRecipe, device: torch.device) -> list[Contender]:
-    """Ours, and the released code's where a checkout is given, checked against each other."""
+    """Return our step, and if a checkout is given, the released step, after comparing both."""
     batches = random_batches(recipe, args.image_size, device)
     batch = next(batches.epoch(0))
 
@@ -128,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> list[Contender]:
     parser = arguments(__doc__)
     image_arguments(parser, batch_size=64)
     parser.add_argument("--alignment", nargs="+", default=["none", "pos_neg"], choices=["none", "pos", "pos_neg"])
-    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of ours")
+    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="precision of ours")
     args, device = begin(parser, argv)
     groups = []
     for alignment in args.alignment:

@@ -1,6 +1,6 @@
 """MSINet: twins contrastive search of multi-scale interaction for object re-identification (CVPR 2023).
 
-The science, in plain PyTorch; `pipeline` runs it on a cluster.
+This package holds the method in plain PyTorch; the package `pipeline` runs it on a cluster.
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ __all__ = ["PUBLISHED", "Genotype", "build_model"]
 
 
 def __getattr__(name: str) -> Any:
-    # torch takes a second to import: only who builds a model pays for it.
+    # Importing torch takes a second, so it is imported only when a model is built.
     if name == "build_model":
         return import_module("msinet.models").build_model
     raise AttributeError(f"module 'msinet' has no attribute {name!r}")

@@ -14,13 +14,15 @@ NUM_SLOTS = 12
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Genotype:
-    """Twelve operations, two for each cell, from the image to the last map. Equal when their letters are.
+    """Twelve operations, two for each cell, from the image to the last map.
+
+    Two genotypes are equal when their letters are equal.
 
     Attributes:
         letters: One letter of `LETTERS` for each slot, as in Table 7 of the paper's supplement.
 
     Raises:
-        ValueError: `letters` are not twelve letters of N, G, A, E.
+        ValueError: `letters` is not a string of twelve letters of N, G, A, E.
     """
 
     letters: str
@@ -32,18 +34,18 @@ class Genotype:
 
     @classmethod
     def from_letters(cls, letters: str) -> "Genotype":
-        """The genotype of twelve letters, such as "GGEGAGGNGAEA"."""
+        """Return the genotype of twelve letters, such as "GGEGAGGNGAEA"."""
         return cls(letters)
 
     @classmethod
     def from_alphas(cls, alphas: Sequence[Sequence[float]] | Any) -> "Genotype":
-        """The operation of the largest α in each slot; ties go to the first operation.
+        """Return the genotype of the operations with the largest α in each slot; ties go to the first operation.
 
         Args:
             alphas: 12 rows of 4 numbers: nested sequences, a tensor or an array.
 
         Raises:
-            ValueError: `alphas` has another shape, or holds something that is not a number.
+            ValueError: `alphas` has another shape, or contains something that is not a number.
         """
         table = alphas.tolist() if hasattr(alphas, "tolist") else alphas
         rows = [[float(alpha) for alpha in row] for row in table]
@@ -58,10 +60,10 @@ class Genotype:
 
     @classmethod
     def parse(cls, text: str) -> "Genotype":
-        """The genotype that a user names: a key of `PUBLISHED`, or twelve letters.
+        """Return the genotype that a user names: a key of `PUBLISHED`, or twelve letters.
 
         Raises:
-            ValueError: `text` is neither.
+            ValueError: `text` is neither of them.
         """
         if text in PUBLISHED:
             return PUBLISHED[text]
@@ -75,19 +77,19 @@ class Genotype:
 
     @property
     def operations(self) -> tuple[str, ...]:
-        """The twelve operations by name, in the order of the slots."""
+        """Return the names of the twelve operations, in the order of the slots."""
         return tuple(OPERATIONS[LETTERS.index(letter)] for letter in self.letters)
 
     def to_json(self) -> str:
-        """`{"letters": "…"}`, which `from_json` reads."""
+        """Return `{"letters": "…"}`, which `from_json` reads."""
         return json.dumps({"letters": self.letters})
 
     @classmethod
     def from_json(cls, text: str) -> "Genotype":
-        """The genotype that `to_json` wrote.
+        """Return the genotype of a text that `to_json` returned.
 
         Raises:
-            ValueError: `text` is not such a document.
+            ValueError: `text` is not such JSON.
         """
         document = json.loads(text)
         if not isinstance(document, dict) or "letters" not in document:

@@ -1,9 +1,9 @@
-"""Rank-k, mAP and mINP of a retrieval: every query ranks the gallery by distance.
+"""Rank-k, mAP and mINP of a retrieval, in which every query ranks the gallery by distance.
 
-Shapes: Q queries, G gallery images, D numbers of an embedding, N most matches of a query.
+Shapes: Q queries, G gallery images, D numbers of an embedding, N the largest number of matches of a query.
 
-A query's scores need the ranks of its matches alone, and a match's rank is one more than the number of
-gallery images that come before it. So images are counted and the gallery is never sorted.
+A query's scores depend only on the ranks of its matches. The rank of a match is one more than the number of
+gallery images that come before it. So it is enough to count images, and the gallery is never sorted.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,8 +20,8 @@ from torch.nn.functional import conv2d, normalize
 
 Array = np.ndarray
 Labels = Sequence[Any] | Array | Tensor
-# Distances held at a time, 64 MB of them; some small multiple of that is the memory that an evaluation needs. With
-# fewer a matrix product is slower on processors, by a seventh at 2**22.
+# The number of distances that are held at a time (64 MB). An evaluation needs a small multiple of this memory. Smaller
+# blocks make matrix products slower on processors: by a seventh at 2**22.
 BLOCK = 2**24
 
 
@@ -30,10 +30,11 @@ class RankingResult:
     """Scores of a retrieval, as fractions.
 
     Attributes:
-        average_precision: Per query, nan where it was skipped because no match was left in the gallery.
-        inverse_negative_penalty: Per query, matches divided by the rank of the last one, nan where skipped.
-        first_match_rank: Per query, counted from 1, −1 where skipped.
-        max_rank: How many ranks `cmc` covers.
+        average_precision: One number per query; nan for a skipped query, which has no match left in the gallery.
+        inverse_negative_penalty: For each query the number of matches divided by the rank of the last match; nan for
+            a skipped query.
+        first_match_rank: For each query the rank of its first match, counted from 1; −1 for a skipped query.
+        max_rank: Number of ranks that `cmc` covers.
     """
 
     average_precision: Array
@@ -43,43 +44,43 @@ class RankingResult:
 
     @property
     def valid(self) -> Array:
-        """Per query, whether it has a match."""
+        """Return for each query whether it has a match."""
         return self.first_match_rank > 0
 
     @property
     def num_queries(self) -> int:
-        """All queries, skipped ones too."""
+        """Return the number of all queries, skipped ones included."""
         return len(self.first_match_rank)
 
     @property
     def num_valid_queries(self) -> int:
-        """The queries that the scores are means over."""
+        """Return the number of queries that were not skipped. The scores are means over these queries."""
         return int(self.valid.sum())
 
     @property
     def mAP(self) -> float:
-        """Mean average precision."""
+        """Return the mean average precision."""
         return float(np.nanmean(self.average_precision))
 
     @property
     def mINP(self) -> float:
-        """Mean inverse negative penalty (Ye et al., TPAMI 2021)."""
+        """Return the mean inverse negative penalty (Ye et al., TPAMI 2021)."""
         return float(np.nanmean(self.inverse_negative_penalty))
 
     def rank(self, k: int) -> float:
-        """The share of queries with a match among their first `k`, for any `k` from 1."""
+        """Return the share of queries with a match among their first `k` images, for any `k` from 1."""
         if k < 1:
             raise ValueError(f"`k` must be at least 1, but got {k}.")
         return float((self.first_match_rank[self.valid] <= k).mean())
 
     @property
     def cmc(self) -> Array:
-        """The cumulative matching characteristic: `rank(1)` to `rank(max_rank)`."""
+        """Return the cumulative matching characteristic: `rank(1)` to `rank(max_rank)`."""
         return np.array([self.rank(k) for k in range(1, self.max_rank + 1)])
 
 
 class DistanceRows(Protocol):
-    """Distances that are computed when some of their rows are asked for, such as `msinet.reranking.Reranking`.
+    """Distances that are computed only when their rows are read, such as those of `msinet.reranking.Reranking`.
 
     Attributes:
         shape: (Q, G).
@@ -103,17 +104,18 @@ def evaluate_ranking(
 ) -> RankingResult:
     """Score a retrieval from embeddings.
 
-    Distance is the negated cosine similarity in float32, which orders as the Euclidean distance of
-    L2-normalised embeddings does. Ties keep the gallery's order. It runs where the embeddings lie, a block of
-    queries at a time.
+    The distance is the negated cosine similarity in float32, which gives the same order as the Euclidean
+    distance of L2-normalised embeddings. Ties keep the gallery's order. The computation runs on the device of
+    the embeddings, one block of queries at a time.
 
     Args:
         query_embedding, gallery_embedding: (Q, D) and (G, D), L2-normalised here.
         query_pids, gallery_pids: Identities, integers or strings.
-        query_camids, gallery_camids: Cameras, integers or strings, or None where there are none.
-        remove_same_camera: Whether a query's own (identity, camera) is removed from its gallery. An image
-            without a camera is never removed.
-        max_rank: How many ranks the result's `cmc` covers.
+        query_camids, gallery_camids: Cameras, integers or strings; None for an image without a camera, or for
+            a side without cameras.
+        remove_same_camera: Whether images of a query's own identity and camera are removed from its gallery.
+            An image without a camera is never removed.
+        max_rank: Number of ranks that the result's `cmc` covers.
 
     Raises:
         ValueError: Shapes do not fit, a number is not finite, or no query has a match.
@@ -141,7 +143,7 @@ def evaluate_distance(
     remove_same_camera: bool = True,
     max_rank: int = 50,
 ) -> RankingResult:
-    """Score a retrieval from distances, re-ranked ones say, in float32; else as `evaluate_ranking`."""
+    """Score a retrieval from distances, for example re-ranked ones, in float32. See `evaluate_ranking` for the rest."""
     if len(distance_QG.shape) != 2:
         raise ValueError(f"distances must have the shape (Q, G), but got {tuple(distance_QG.shape)}.")
     Q, G = distance_QG.shape
@@ -157,7 +159,7 @@ def evaluate_distance(
 
 
 def unit_embeddings(query_embedding: Tensor | Array, gallery_embedding: Tensor | Array) -> tuple[Tensor, Tensor]:
-    """Both sides as L2-normalised float32 tensors, (Q, D) and (G, D), where the queries lie.
+    """Return both sides as L2-normalised float32 tensors, (Q, D) and (G, D), on the device of the queries.
 
     Raises:
         ValueError: The shapes do not fit, a side is empty, or a number is not finite.
@@ -174,28 +176,29 @@ def unit_embeddings(query_embedding: Tensor | Array, gallery_embedding: Tensor |
 
 
 def products(query_QD: Tensor, gallery_GD: Tensor) -> Tensor:
-    """query·galleryᵀ, (Q, G)."""
+    """Return query·galleryᵀ, (Q, G)."""
     if query_QD.device.type != "cpu":
         return query_QD @ gallery_GD.T
-    # As a 1×1 convolution over Q positions: oneDNN's are twice as fast as MKL's products where the maker is AMD.
+    # A 1×1 convolution over Q positions gives the same product. On AMD processors the convolution of oneDNN is twice as
+    # fast as the matrix product of MKL.
     return conv2d(query_QD[None, None].permute(0, 3, 1, 2), gallery_GD[:, :, None, None])[0, :, 0].T
 
 
 def row_blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
-    """Cut a matrix into blocks of rows of at most `BLOCK` numbers (or one row)."""
+    """Divide a matrix into blocks of rows with at most `BLOCK` numbers each (but at least one row)."""
     step = max(1, BLOCK // num_columns)
     return (slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step))
 
 
 def ordering_key(distance: Tensor) -> Tensor:
-    """int64 keys that order each row of float32 by (distance, column); the lower 32 bits are the column."""
+    """Return int64 keys that order each row of float32 by (distance, column); the lower 32 bits are the column."""
     bits = (distance + 0.0).view(torch.int32)  # + 0.0 makes −0 equal to 0
-    bits ^= (bits >> 31) & 0x7FFFFFFF  # a float's bits order as an integer's do, but backwards below 0
+    bits ^= (bits >> 31) & 0x7FFFFFFF  # as integers, the bits of floats have the floats' order, reversed below 0
     return (bits.long() << 32).bitwise_or_(torch.arange(distance.shape[-1], device=distance.device))
 
 
 class _Codes(NamedTuple):
-    """Identities and cameras as integers that both sides share; camera −1 where nothing is to be removed."""
+    """Identities and cameras as integers, numbered alike on both sides. Camera −1 stands for no removal."""
 
     query_pid_Q: Array
     gallery_pid_G: Array
@@ -203,7 +206,7 @@ class _Codes(NamedTuple):
     gallery_cam_G: Array
 
     def of(self, rows: slice) -> "_Codes":
-        """Those of a block of queries."""
+        """Return the codes of a block of queries, with the whole gallery."""
         return self._replace(query_pid_Q=self.query_pid_Q[rows], query_cam_Q=self.query_cam_Q[rows])
 
 
@@ -226,7 +229,7 @@ def _evaluate(distance_of: Callable[[slice], Tensor], codes: _Codes, max_rank: i
     result = RankingResult(*_joined(blocks), max_rank)
     if not result.num_valid_queries:
         raise ValueError(
-            f"at least one query must have a match in its gallery, but none of {result.num_queries} has: no "
+            f"at least one query must have a match in its gallery, but none of {result.num_queries} has one: no "
             "identity is on both sides, or every match is of the query's own camera (`remove_same_camera`)."
         )
     return result
@@ -237,7 +240,7 @@ def _joined(parts: Iterable[_Scores]) -> _Scores:
 
 
 def _score_on_cpu(distance_QG: Tensor, codes: _Codes) -> _Scores:
-    """Rows are dealt to as many threads as torch uses; their scores do not depend on it."""
+    """Score the rows in as many threads as torch uses. The scores do not depend on the number of threads."""
     threads = torch.get_num_threads()
     distances = np.array_split(np.ascontiguousarray(distance_QG.numpy()), threads)
     pids, cams = (np.array_split(side_Q, threads) for side_Q in (codes.query_pid_Q, codes.query_cam_Q))
@@ -253,7 +256,7 @@ def _score_on_cpu(distance_QG: Tensor, codes: _Codes) -> _Scores:
 
 @numba.njit(cache=True, nogil=True)
 def _score_rows(distance_QG, query_pid_Q, gallery_pid_G, query_cam_Q, gallery_cam_G):
-    """The scores of some queries: (average precision, inverse negative penalty, rank of the first match)."""
+    """Return (average precision, inverse negative penalty, rank of the first match) of some queries."""
     num_queries, num_gallery = distance_QG.shape
     average_precision_Q = np.full(num_queries, np.nan)
     inverse_negative_penalty_Q = np.full(num_queries, np.nan)
@@ -271,12 +274,12 @@ def _score_rows(distance_QG, query_pid_Q, gallery_pid_G, query_cam_Q, gallery_ca
             continue
         match = found[:count][np.argsort(row[found[:count]], kind="mergesort")]
         last = row[match[-1]]
-        # before[k]: images of other identities between the matches k − 1 and k.
+        # before[k] counts the images of other identities between the matches k − 1 and k.
         before = np.zeros(count + 1, np.int64)
         for g in range(num_gallery):
             if row[g] > last or gallery_pid_G[g] == query_pid_Q[q]:
                 continue
-            low, high = 0, count  # the first match that comes after g lies within
+            low, high = 0, count  # the first match after g is in low..high
             while low < high:
                 middle = (low + high) // 2
                 m = match[middle]
@@ -298,7 +301,7 @@ def _score_rows(distance_QG, query_pid_Q, gallery_pid_G, query_cam_Q, gallery_ca
 
 
 def _score_on_device(distance_QG: Tensor, codes: _Codes) -> _Scores:
-    """What `_score_rows` counts, by torch operations on any device."""
+    """Return the same scores as `_score_rows`, by torch operations on any device."""
     query_pid_Q, gallery_pid_G, query_cam_Q, gallery_cam_G = (
         torch.as_tensor(side, device=distance_QG.device) for side in codes
     )
@@ -311,7 +314,7 @@ def _score_on_device(distance_QG: Tensor, codes: _Codes) -> _Scores:
     key_QG = ordering_key(distance_QG)
     never = torch.iinfo(torch.int64).max
     match_QN = key_QG.masked_fill(~match_QG, never).topk(most, largest=False).values
-    # Images of other identities are counted by the match that they come right before.
+    # For each image of another identity, find the first match after it, then count these images for each match.
     next_QG = torch.searchsorted(match_QN, key_QG.masked_fill_(same_QG, never))
     before_QN = torch.zeros(len(distance_QG), most + 1, dtype=torch.int64, device=distance_QG.device)
     before_QN.scatter_add_(1, next_QG, torch.ones_like(next_QG))
@@ -347,7 +350,7 @@ def _codes(
 
 
 def _shared_codes(name: str, query: Any, gallery: Any, sizes: tuple[int, int], *, optional: bool) -> list[Array]:
-    """Equal values to equal integers from 0, None to −1."""
+    """Map equal values of both sides to equal integers, counted from 0, and None to −1."""
     sides = [list(side.tolist() if isinstance(side, Tensor | Array) else side) for side in (query, gallery)]
     if (len(sides[0]), len(sides[1])) != sizes:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""Several processes that compute what one would: each has a part of every batch.
+"""Several processes that together compute what one process computes: each has a part of every batch.
 
-Legend: R ranks, B a rank's images, C channels.
+Shapes: R ranks, B a rank's images, C channels.
 """
 
 from collections.abc import Iterable
@@ -15,16 +15,16 @@ from torch.nn.functional import batch_norm
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of `torch.distributed`'s default group; alone, nothing is exchanged.
+    """The place of this process in the default group of `torch.distributed`. A single process exchanges nothing.
 
-    Every rank has whole identities of the global batch, all equally many. What a loss reads is gathered first, so that
-    every rank computes the loss of the global batch. Going back through `gather`, a rank's images receive the gradients
-    of all ranks' losses: what the rank adds to a parameter's gradient is `world` times the images' share. A parameter
-    that works on what was gathered has its whole gradient on every rank. So the mean over the ranks is the gradient of
-    the global batch's loss for both, and `average_gradients` is the only rule.
+    Every rank has the same number of whole identities of the global batch. The inputs of a loss are gathered first, so
+    that every rank computes the loss of the global batch. In the backward pass through `gather`, a rank's images
+    receive the gradients of all ranks' losses, so the rank's gradient of a parameter before `gather` is `world` times
+    the share of the rank's images. A parameter after `gather` has its whole gradient on every rank. For both, the mean
+    over the ranks is the gradient of the global batch's loss, so `average_gradients` treats all parameters alike.
 
     Attributes:
-        rank: Of this process, from 0.
+        rank: Number of this process, from 0.
         world: The number of processes.
     """
 
@@ -32,22 +32,22 @@ class Ranks:
     world: int = 1
 
     def share(self, count: int) -> slice:
-        """Which of `count` things, as many for each rank, are this rank's."""
+        """Return this rank's slice of `count` things, which are divided equally among the ranks."""
         each = count // self.world
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """The ranks' tensors, of one shape, one after the other along the first axis; with gradients."""
+        """Join the tensors of all ranks, which have one shape, along the first axis. Gradients pass through."""
         return tensor if self.world == 1 else _Gather.apply(tensor, self)
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace each parameter's gradient by the mean over all ranks.
 
-        One exchange of all numbers in a row. `DistributedDataParallel` would exchange them in hooks, which do not fire
-        where gradients are asked for by name, as in a search.
+        All gradients are exchanged at once, as one flat tensor. `DistributedDataParallel` would exchange them in hooks,
+        but `torch.autograd.grad`, with which a search computes gradients, does not run these hooks.
 
         Args:
-            parameters: Those without a gradient, the same on every rank, are left alone.
+            parameters: Those without a gradient are not changed; they must be the same ones on every rank.
         """
         if self.world == 1:
             return
@@ -61,7 +61,7 @@ class Ranks:
 
     @torch.no_grad()
     def broadcast(self, network: nn.Module) -> None:
-        """Give every rank the parameters and buffers of rank 0."""
+        """Copy the parameters and buffers of rank 0 to every rank."""
         if self.world == 1:
             return
         for tensor in (*network.parameters(), *network.buffers()):
@@ -71,23 +71,23 @@ class Ranks:
 
 
 ALONE = Ranks()
-"""One process."""
+"""The only rank of a single process."""
 
 
 def synchronise_batch_norm(network: nn.Module, ranks: Ranks, device: torch.device) -> None:
-    """Let the batch norms inside `network` take their statistics from all ranks' images, as one process does.
+    """Make the batch norms inside `network` take their statistics from the images of all ranks, as one process does.
 
-    Without it each rank normalises by its own images, and what is saved are the running statistics of the rank that
-    saves. The keys of the state dict stay as they are.
+    Otherwise each rank would normalise by its own images, and a saved state would hold the running statistics of one
+    rank only. The keys of the state dict do not change.
 
     Args:
-        network: Changed in place, before its training begins.
-        ranks: Alone, nothing is changed.
-        device: Where `network` will be trained.
+        network: The network, which is changed in place. Its training must not have begun.
+        ranks: This process among those that train together. With a single process nothing is changed.
+        device: Device on which `network` will be trained.
     """
     if ranks.world == 1:
         return
-    if device.type == "cuda":  # torch's own needs kernels that exist there only
+    if device.type == "cuda":  # PyTorch's SyncBatchNorm needs kernels that exist for CUDA only
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return
     for module in list(network.modules()):
@@ -108,14 +108,14 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """A rank's tensor went into what every rank computed."""
+        """Sum the gradients of all ranks, because each rank's tensor went into the computation of every rank."""
         total = gradient.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total[ctx.ranks.share(len(total))], None
 
 
 class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """`norm`, with its own parameters and buffers, over the images of all ranks (any device, any backend)."""
+    """A batch norm over the images of all ranks, for any device and backend. It uses the tensors of `norm`."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -132,14 +132,15 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.ranks = ranks
 
     def forward(self, input: Tensor) -> Tensor:
-        """Like `norm`, B×C or B×C×H×W."""
+        """Normalise `input`, B×C or B×C×H×W, as `norm` does."""
         if not self.training:
             return batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         own_2C = torch.stack(torch.var_mean(x, [axis for axis in range(x.dim()) if axis != 1], correction=0))
         variance_RC, mean_RC = self.ranks.gather(own_2C[None]).unbind(1)
         mean_C = mean_RC.mean(0)
-        # Of as many numbers on each rank: the mean variance within, and the variance between.
+        # Every rank has equally many values, so the total variance is the mean variance within the ranks plus the
+        # variance between them.
         variance_C = variance_RC.mean(0) + mean_RC.var(0, correction=0)
         self._track(mean_C.detach(), variance_C.detach(), self.ranks.world * x.numel() // x.shape[1])
         scale_C = self.weight * (variance_C + self.eps).rsqrt()

@@ -1,4 +1,4 @@
-"""Every number of a search and of a retraining, with the paper's values as defaults (method.md, sections 2 and 4)."""
+"""Every number of a search and of a retraining. The defaults are those of the paper (Gu et al., CVPR 2023)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from typing import Any, Literal, get_args
 Precision = Literal["float32", "bf16"]
 Supervision = Literal["tcm", "softmax"]
 Alignment = Literal["none", "pos", "neg", "pos_neg", "sam_softmax", "consistent_attention", "activation_distribution"]
-# An unknown key in a configuration file is an error: read by pydantic, which this package does not import.
+# Makes an unknown key in a configuration file an error. Only pydantic reads it; this package does not import pydantic.
 STRICT = {"extra": "forbid"}
-# (height, width) in pixels of the pictures that networks see, method.md section 1.
+# (height, width) in pixels of the pictures that networks receive, as in the paper.
 PERSON_SIZE, VEHICLE_SIZE = (256, 128), (256, 256)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What happens to a training picture between resizing and normalisation, and erasing after it.
+    """The random changes of a training picture after resizing. Erasing follows normalisation, all others precede it.
 
     Attributes:
         flip: Probability of a horizontal flip.
-        pad: Black pixels added on every side before a crop of the original size at a random place.
-        brightness, contrast, saturation: x draws a factor from [1 - x, 1 + x]; 0 changes nothing.
+        pad: Number of black pixels added on every side, before a crop of the original size at a random place.
+        brightness, contrast, saturation: For the value x, a factor is drawn from [1 - x, 1 + x]; 0 changes nothing.
         erasing: Probability of filling a random rectangle.
     """
 
@@ -63,21 +63,21 @@ def _rises(epochs: Sequence[int]) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchRecipe:
-    """What a search and a retraining share: P×K batches and the weights' optimiser.
+    """The numbers that a search and a retraining share: P×K batches and the optimiser of the weights.
 
     Attributes:
-        epochs: Passes over the training identities.
-        batch_size: Images in a batch, P identities × `num_instances`.
-        num_instances: K, images of one identity in a batch.
-        optimizer: For the weights.
+        epochs: Number of passes over the training identities.
+        batch_size: Number of images in a batch: P identities × `num_instances`.
+        num_instances: K, the number of images of one identity in a batch.
+        optimizer: Optimiser of the weights.
         lr: Learning rate after the warm-up.
-        momentum: Of SGD; Adam ignores it.
+        momentum: Momentum of SGD; Adam ignores it.
         weight_decay: L2 penalty.
-        warmup_epochs: Epochs over which the factor on `lr` rises linearly to 1; 0 for none.
+        warmup_epochs: Number of epochs in which the factor on `lr` rises linearly to 1; 0 for no warm-up.
         warmup_factor: The factor of the first epoch.
         milestones: Epochs at which the factor is multiplied by `gamma`.
         gamma: See `milestones`.
-        augmentation: What happens to a training image after it is resized.
+        augmentation: Random changes of a training image after it is resized.
         precision: `float32`, or `bf16` for automatic mixed precision.
     """
 
@@ -117,23 +117,23 @@ class BatchRecipe:
 
     @property
     def num_ids(self) -> int:
-        """P, identities in a batch."""
+        """Return P, the number of identities in a batch."""
         return self.batch_size // self.num_instances
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRecipe(BatchRecipe):
-    """A search: the weights' optimiser is the inherited one, α has Adam of its own.
+    """The numbers of a search. The inherited optimiser trains the weights; α has an Adam optimiser of its own.
 
     Attributes:
         alpha_lr: Learning rate of α, without warm-up.
-        alpha_betas: Of Adam.
+        alpha_betas: The two betas of Adam.
         alpha_weight_decay: L2 penalty on α.
         alpha_milestones: Epochs at which α's learning rate is multiplied by `gamma`.
-        supervision: `tcm`, the twins contrastive mechanism; or `softmax`, cross entropy of a classifier that both
-            sides share, with which the paper compares it.
+        supervision: `tcm` is the twins contrastive mechanism. `softmax`, with which the paper compares it, is the cross
+            entropy of a classifier that both sides share.
         temperature: τ of the contrastive loss; `softmax` ignores it.
-        memory_momentum: How much of an identity's memory survives an update; `softmax` has no memory.
+        memory_momentum: Share of an identity's memory that an update keeps; `softmax` has no memory.
     """
 
     lr: float = 0.025
@@ -159,15 +159,17 @@ class SearchRecipe(BatchRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecipe(BatchRecipe):
-    """A retraining: cross entropy and batch-hard triplet loss on every head, and the alignment of activations.
+    """The numbers of a retraining.
+
+    Its loss is cross entropy and batch-hard triplet loss on every head, and the alignment of activations.
 
     Attributes:
-        label_smoothing: Of the cross entropy.
-        margin: Of the triplet loss.
-        alignment: What is aligned besides (`msinet.losses`): `pos`, `neg`, `pos_neg` are the spatial alignment of
-            MSINet's paper, `sam_softmax` is `pos_neg` with a softmax over the attention's energy (Table 11);
-            `consistent_attention` and `activation_distribution` are what that paper compares it with.
-        alignment_weight: Its weight in the sum.
+        label_smoothing: Label smoothing of the cross entropy.
+        margin: Margin of the triplet loss.
+        alignment: The alignment loss that is added (`msinet.losses`). `pos`, `neg` and `pos_neg` are the spatial
+            alignment of MSINet's paper; `sam_softmax` is `pos_neg` with a softmax over the attention's energy (Table
+            11). With `consistent_attention` and `activation_distribution` the paper compares its alignment.
+        alignment_weight: Weight of the alignment in the sum.
     """
 
     label_smoothing: float = 0.1

@@ -1,11 +1,12 @@
 """k-reciprocal re-ranking (Zhong et al., CVPR 2017).
 
 Two images are close when they have the same reciprocal neighbours. Each image is encoded by a sparse vector
-over all images, a query's and a gallery image's vectors are compared by their Jaccard distance, and the
+over all images. The vectors of a query and a gallery image are compared by their Jaccard distance, and the
 result is mixed with the original distance.
 
 Shapes: Q queries, G gallery images, A = Q + G all images, queries first, D numbers of an embedding, N nearest
-images that are kept of each, R some queries. The A×A distances are never held: they pass in blocks of rows.
+images that are kept for each image, R some queries. The A×A distances are computed in blocks of rows and never
+held as a whole.
 """
 
 from typing import NamedTuple
@@ -21,7 +22,7 @@ Array = np.ndarray
 
 
 class _Sparse(NamedTuple):
-    """A sparse matrix by rows: row i is `values[start[i]:start[i+1]]` at `columns[start[i]:start[i+1]]`, rising."""
+    """A sparse matrix by rows: row i holds `values[start[i]:start[i+1]]` at `columns[start[i]:start[i+1]]`, rising."""
 
     start: Array
     columns: Array
@@ -29,20 +30,22 @@ class _Sparse(NamedTuple):
 
 
 class Reranking:
-    """A gallery re-ranked by the reciprocal neighbours that its images share with each query.
+    """The distances of a gallery that is re-ranked by the reciprocal neighbours that its images share with each query.
 
     The original distance is the square of the squared Euclidean distance of L2-normalised embeddings, divided
     by the row's maximum over all images, as in the released MSINet. Equal distances are ordered by position,
-    queries before gallery. Distances are computed where the embeddings lie, the rest on the CPU.
+    queries before gallery. Distances are computed on the device of the embeddings, the rest on the CPU.
 
-    `reranking[rows]` are the distances of some queries, float32; `msinet.metrics.evaluate_distance` scores a
-    `Reranking` a block of queries at a time, so that no Q×G matrix is ever held.
+    `reranking[rows]` returns the distances of some queries, float32. `msinet.metrics.evaluate_distance` scores a
+    `Reranking` one block of queries at a time, so that no Q×G matrix is ever held.
 
     Args:
         query_embedding, gallery_embedding: (Q, D) and (G, D), L2-normalised here.
-        k1: Neighbours within which two images must find each other; any number of images may be fewer.
-        k2: Nearest images, itself first, over which an image's encoding is averaged; 1 for none but itself.
-        lambda_value: The share of the original distance, from 0 to 1. The defaults are the paper's.
+        k1: Two images are reciprocal neighbours when each is among the `k1` nearest of the other. There may be fewer
+            images than that.
+        k2: Number of nearest images, the image itself included, over which its encoding is averaged; 1 averages
+            nothing.
+        lambda_value: Share of the original distance, from 0 to 1. The defaults of all three are the paper's.
 
     Attributes:
         shape: (Q, G).
@@ -77,7 +80,7 @@ class Reranking:
         self._gallery_encoding = _columns_of(self._encoding, len(query_QD))
 
     def __getitem__(self, rows: slice) -> Array:
-        """distance_RG of a run of R queries."""
+        """Return distance_RG of R consecutive queries."""
         num_queries, num_gallery = self.shape
         chosen = range(num_queries)[rows]
         distance_RG = np.empty((len(chosen), num_gallery), np.float32)
@@ -97,31 +100,32 @@ def rerank(
     k2: int = 6,
     lambda_value: float = 0.3,
 ) -> Array:
-    """All distances of a `Reranking`, of the same arguments: distance_QG, float32."""
+    """Return all distances of the `Reranking` of these arguments: distance_QG, float32."""
     return Reranking(query_embedding, gallery_embedding, k1=k1, k2=k2, lambda_value=lambda_value)[:]
 
 
 def _original(embedding_AD: Tensor, rows: slice) -> Tensor:
-    """Squared Euclidean distance, squared once more, of some images to all."""
+    """Return the square of the squared Euclidean distance between some images and all images."""
     return (2 - 2 * products(embedding_AD[rows], embedding_AD)).clamp_(min=0).square_()
 
 
 def _neighbours(embedding_AD: Tensor, count: int) -> tuple[Array, Tensor]:
-    """Per image the `count` nearest (or all), itself first, and the distance of the farthest."""
+    """Return for each image the `count` nearest (or all), itself first, and the distance of the farthest."""
     nearest, farthest = [], []
     for rows in row_blocks(len(embedding_AD), len(embedding_AD)):
         distance_RA = _original(embedding_AD, rows)
         farthest.append(distance_RA.max(1).values)
-        distance_RA.diagonal(rows.start).fill_(-1)  # an image comes first among its neighbours, also before its copies
-        # Keys are distinct, so that the selection does not depend on how ties are broken.
+        distance_RA.diagonal(rows.start).fill_(-1)  # an image is its own first neighbour, before its copies
+        # The keys are distinct, so the selection does not depend on how `topk` breaks ties.
         key_RN = ordering_key(distance_RA).topk(min(count, len(embedding_AD)), largest=False).values
         nearest.append((key_RN & 0xFFFFFFFF).cpu().numpy())
-    # Where all images lie at one point, distances are rounding errors (below 1e-12) and must stay small.
+    # If all images lie at one point, the distances are rounding errors below 1e-12. The clamp keeps them small in the
+    # division by the farthest distance.
     return np.concatenate(nearest), torch.cat(farthest).clamp(min=1e-12)
 
 
 def _weights(embedding_AD: Tensor, farthest_A: Tensor, start: Array, columns: Array) -> Array:
-    """The encoding's values: exp(−original distance), divided by the row's sum."""
+    """Return the values of the encoding: exp(−original distance), divided by the sum of the row."""
     rows = np.repeat(np.arange(len(start) - 1), np.diff(start))
     weights = np.empty(len(columns), np.float32)
     for part in row_blocks(len(columns), embedding_AD.shape[1]):
@@ -133,16 +137,16 @@ def _weights(embedding_AD: Tensor, farthest_A: Tensor, start: Array, columns: Ar
 
 @numba.njit(cache=True)
 def _reciprocal(nearest_AN, num_half):
-    """Which images encode each image, as the start of each row and the columns.
+    """Return which images encode each image, as (start of each row, columns).
 
-    An image's reciprocal neighbours, and those of each of them among its `num_half` nearest, where more than
-    two thirds of the latter are also the former.
+    An image i is encoded by its reciprocal neighbours. For each such neighbour j, the reciprocal neighbours of j
+    among its `num_half` nearest images are added if more than two thirds of them are reciprocal neighbours of i.
     """
     num_images, num_nearest = nearest_AN.shape
     start = np.zeros(num_images + 1, np.int64)
     columns = np.empty(num_images * num_nearest, np.int64)
-    own = np.full(num_images, -1)  # own[j] == i: j is a reciprocal neighbour of i
-    taken = np.full(num_images, -1)  # taken[j] == i: j encodes i
+    own = np.full(num_images, -1)  # own[j] == i means: j is a reciprocal neighbour of i
+    taken = np.full(num_images, -1)  # taken[j] == i means: j encodes i
     candidates = np.empty(num_nearest, np.int64)
     size = 0
     for i in range(num_images):
@@ -173,7 +177,7 @@ def _reciprocal(nearest_AN, num_half):
 
 @numba.njit(cache=True)
 def _average(encoding, nearest_AN):
-    """The mean of the sparse rows of each image's nearest images."""
+    """Return for each image the mean of the sparse rows of its nearest images."""
     start, columns, values = encoding
     num_images, num_nearest = nearest_AN.shape
     total = np.zeros(num_images)
@@ -201,7 +205,7 @@ def _average(encoding, nearest_AN):
 
 @numba.njit(cache=True)
 def _columns_of(encoding, first_row):
-    """The rows from `first_row` on, counted from 0, by column: a sparse matrix of the transpose."""
+    """Return the transpose of the rows from `first_row` on, as a sparse matrix; `first_row` becomes column 0."""
     start, columns, values = encoding
     num_images = len(start) - 1
     begin = start[first_row]
@@ -223,9 +227,9 @@ def _columns_of(encoding, first_row):
 
 @numba.njit(cache=True)
 def _mix_jaccard(distance_RG, first, encoding, transpose, lambda_value):
-    """Mix the Jaccard distances of the queries from `first` on into their original ones, in place.
+    """Mix the Jaccard distances of the queries from `first` on into their original distances, in place.
 
-    Encodings sum to 1, so the union of two is 2 minus their intersection.
+    The values of an encoding sum to 1, so the union of two encodings is 2 minus their intersection.
     """
     num_rows, num_gallery = distance_RG.shape
     for row in range(num_rows):

@@ -1,4 +1,4 @@
-"""The nearest images of a gallery that is too large for a matrix of distances.
+"""A search for the nearest images in a gallery that is too large for a matrix of distances.
 
 Shapes: Q queries, G gallery images, D numbers of an embedding, K nearest images, B images of a block.
 """
@@ -15,14 +15,15 @@ from msinet.metrics import BLOCK, Array, ordering_key, products, unit_embeddings
 
 
 def nearest(query_embedding: Tensor | Array, gallery_embedding: Tensor | Array, k: int) -> tuple[Array, Array]:
-    """The `k` gallery images nearest to each query, none left out: (similarity_QK, index_QK), nearest first.
+    """Return the `k` gallery images nearest to each query, nearest first: (similarity_QK, index_QK).
 
-    The gallery goes by in blocks, so that beside the embeddings themselves some tens of megabytes are needed, and a
-    few numbers for each query; it may be a memory-mapped array. Blocks are computed where the queries lie.
+    No gallery image is left out because of its identity or camera. The gallery is read in blocks: besides the
+    embeddings, this needs some tens of megabytes and a few numbers for each query. The gallery may be a memory-mapped
+    array. Blocks are computed on the device of the queries.
 
     Args:
         query_embedding, gallery_embedding: (Q, D) and (G, D), L2-normalised here.
-        k: K; all of the gallery where it is smaller.
+        k: K. The whole gallery is returned where it has fewer images.
 
     Returns:
         Cosine similarities, float32, and positions in the gallery, int64. Equal similarities keep the gallery's order.
@@ -46,15 +47,15 @@ def nearest(query_embedding: Tensor | Array, gallery_embedding: Tensor | Array, 
 
 
 def _rows(embedding: Tensor | Array, start: int, end: int) -> Tensor | Array:
-    """Copied out of an array: torch takes no view of a read-only file."""
+    """Return some rows; those of an array are copied, because torch does not accept a view of a read-only file."""
     rows = embedding[start:end]
     return rows if isinstance(rows, Tensor) else np.array(rows)
 
 
 def _update_on_device(similarity_QK: Tensor, index_QK: Tensor, block_QB: Tensor, start: int) -> None:
-    """Put the images of a block, which begins at `start` of the gallery, where they belong among the nearest."""
+    """Insert the images of a block, which begins at `start` of the gallery, into the nearest images so far."""
     both = torch.cat([similarity_QK, block_QB], 1)
-    # What is nearest so far stands first, so that equal similarities keep the gallery's order.
+    # The nearest so far come first, so that equal similarities keep the gallery's order.
     place_QK = ordering_key(-both).topk(similarity_QK.shape[1], largest=False, sorted=True).indices
     block_B = torch.arange(start, start + block_QB.shape[1], device=block_QB.device)
     index_QK.copy_(torch.cat([index_QK, block_B.expand(len(block_QB), -1)], 1).gather(1, place_QK))
@@ -62,7 +63,7 @@ def _update_on_device(similarity_QK: Tensor, index_QK: Tensor, block_QB: Tensor,
 
 
 def _update_on_cpu(similarity_QK: Tensor, index_QK: Tensor, block_QB: Tensor, start: int) -> None:
-    """The same; rows are dealt to as many threads as torch uses."""
+    """Insert the images of a block as `_update_on_device` does, in as many threads as torch uses."""
     threads = torch.get_num_threads()
     sides = (np.array_split(side.numpy(), threads) for side in (similarity_QK, index_QK, block_QB))
     with ThreadPoolExecutor(threads) as pool:
@@ -71,7 +72,7 @@ def _update_on_cpu(similarity_QK: Tensor, index_QK: Tensor, block_QB: Tensor, st
 
 @numba.njit(cache=True, nogil=True)
 def _insert(similarity_QK, index_QK, block_QB, start):
-    """Few images of a block come before the last of the nearest so far: a comparison is all that most of them cost."""
+    """Insert the images of a block that are nearer than the last of the nearest so far: most need one comparison."""
     num_queries, num_nearest = similarity_QK.shape
     for q in range(num_queries):
         nearest, index = similarity_QK[q], index_QK[q]

@@ -2,7 +2,7 @@
 
 import os
 
-# Ray reads these when it is imported, which is always after this file. The mode is explicit, because its default
-# differs between Ray's versions.
+# Ray reads these variables when it is imported, and this file always runs before that. The authentication mode is set
+# explicitly because its default differs between Ray's versions.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -1,4 +1,4 @@
-"""`msinet evaluate`: one model on any targets, without an experiment and without Ray."""
+"""The verb `evaluate`: it evaluates one model on any datasets, without an experiment and without Ray."""
 
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,20 @@ def evaluate_by_hand(
     after_neck: bool,
     rerank: bool,
 ) -> str:
-    """Scores of a model on datasets, as a table in percent.
+    """Return the scores of a model on datasets, as a table in percent.
 
     Args:
         model_file: Weights under our own names, the released implementation's, torchvision's or torchreid's.
-        network: Of `msinet.build_model`.
-        options: For it: `genotype`, or `scales`.
-        targets: `KIND=PATH` each.
+        network: A name for `msinet.build_model`.
+        options: Options of that network: `genotype`, or `scales`.
+        targets: The datasets, each as `KIND=PATH`.
         image_size: (height, width) in pixels; by default each dataset's own.
-        workspace: Keeps the prepared datasets.
-        after_neck: Take embeddings after the necks.
-        rerank: Add a row after k-reciprocal re-ranking.
+        workspace: Where the prepared datasets are stored.
+        after_neck: Whether embeddings are taken after the necks.
+        rerank: Whether each dataset gets a second row, after k-reciprocal re-ranking.
 
     Raises:
-        RequestError: The weights do not fit the network, or a dataset is not there or damaged.
+        RequestError: The weights do not fit the network, or a dataset does not exist or is damaged.
     """
     import torch
 
@@ -59,7 +59,7 @@ def evaluate_by_hand(
     missing = [name for name in report.left if _is_embedded(name, after_neck)]
     if missing:
         raise RequestError(
-            f"MODEL must hold all weights that an embedding takes, but {model_file} lacks {', '.join(missing[:5])}."
+            f"MODEL must hold all weights that an embedding needs, but {model_file} lacks {', '.join(missing[:5])}."
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = [["target", *COLUMNS]]
@@ -67,7 +67,7 @@ def evaluate_by_hand(
         data, prepared = _prepare(target, workspace)
         size = image_size or data.training_size
         if size is None:
-            raise RequestError(f"a manifest has no size of its own: give --image-size H W for {target}.")
+            raise RequestError(f"a manifest states no picture size: give `--image-size H W` for {target}.")
         packed = PackedDataset(workspace.files(prepared) / SHARDS)
         indices = [*packed.subset("query"), *packed.subset("gallery")]
         store = ImageStore.open(packed, indices, size, workspace.cache, prepared["fingerprint"])
@@ -84,7 +84,7 @@ def evaluate_by_hand(
 
 
 def _is_embedded(name: str, after_neck: bool) -> bool:
-    """Whether an embedding depends on a weight of that name: the heads matter after their necks only."""
+    """Return whether the embedding depends on the weight of this name. The necks matter only with `after_neck`."""
     parts = name.split(".")
     if "classifier" in parts or name.endswith("num_batches_tracked"):
         return False
@@ -104,5 +104,5 @@ def _prepare(target: str, workspace: Workspace) -> tuple[DiskData, dict[str, Any
     if isinstance(ended, Failed):
         raise RequestError(ended.failure.message)
     if not isinstance(ended, Done):
-        raise RequestError(f"{target} is being prepared by another process: try again when it has ended.")
+        raise RequestError(f"another process is preparing {target}: try again when that process has ended.")
     return data, ended.result

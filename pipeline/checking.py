@@ -1,4 +1,4 @@
-"""`msinet check`: what a dataset or an experiment holds, and what is wrong with it."""
+"""The verb `check`: it prints what a dataset or an experiment holds, and what is wrong with it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ from pipeline.storage.workspace import Workspace, open_workspace
 
 
 def check_data(item: str) -> bool:
-    """Print what `KIND=PATH` holds.
+    """Print what the dataset `KIND=PATH` holds.
 
     Returns:
-        Whether nothing is wrong.
+        Whether the dataset has no problems.
 
     Raises:
-        RequestError: The item is not of that form, or the dataset is not there.
+        RequestError: The item has another form, or the dataset does not exist.
     """
     kind, path = kind_and_path(item)
     return _print_check(kind, DiskData.model_validate({"kind": kind, "path": path}))
@@ -27,15 +27,18 @@ def check_data(item: str) -> bool:
 def check_experiment(
     path: Path, workspace: str | None, data: Sequence[str] | None, weights: Sequence[str] | None
 ) -> bool:
-    """Print what an experiment's datasets hold, then check it as `run` would.
+    """Print what an experiment's datasets hold, then check the experiment as `run` would.
 
     Args:
         path: The experiment's file.
-        workspace: Remembers the datasets that are sound, so that `run` need not look again.
+        workspace: The workspace's address. It stores which datasets are sound, so that `run` need not check them again.
         data, weights: `NAME=PATH`, as for `run`.
 
     Returns:
-        Whether nothing is wrong.
+        Whether no dataset has problems.
+
+    Raises:
+        RequestError: The experiment cannot run for another reason.
     """
     experiment, place = load_experiment(path, data or [], weights or []), open_workspace(workspace)
     sound = [_print_check(name, data, place) for name, data in disk_data(experiment).items()]
@@ -43,7 +46,7 @@ def check_experiment(
         return False
     grid = open_grid(path, workspace, data, weights, verify=True)
     lacking = any(stage.lacks for stage in grid.plan.stages.values())
-    print(f"{path} can run{', as far as nothing lacks' if lacking else ''}:\n{summary(grid.plan)}")
+    print(f"{path} can run{', except the stages that lack something' if lacking else ''}:\n{summary(grid.plan)}")
     return True
 
 

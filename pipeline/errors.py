@@ -1,18 +1,18 @@
-"""What a user did wrong, told in one sentence."""
+"""The errors whose message is printed without a traceback, and hints to add to such a message."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class RequestError(Exception):
-    """The request cannot be carried out as it stands: the command line prints this and exits with 2."""
+    """A request that cannot be carried out. The command line prints the message and exits with code 2."""
 
 
 class ClusterLost(RuntimeError):
-    """The driver has lost its own Ray; what is published and saved stays."""
+    """The loss of the Ray that this driver had started. Published results and saved states are kept."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The nearest of the known names, or all of them, as a sentence to append to an error."""
+    """Return a sentence to append to an error: the most similar known name, or else all known names."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean `{near[0]}`?" if near else f" Known: {', '.join(sorted(known))}." if known else ""

@@ -1,6 +1,7 @@
-"""A grid: an experiment's plan in a workspace, opened and run in the same way for every verb.
+"""A grid: an experiment's plan in a workspace. Every verb opens and runs it in the same way.
 
-`open_grid` loads the experiment, looks at its data and plans; `run_grid` runs what is not done, with MLflow beside it.
+`open_grid` loads the experiment, checks its data and plans it. `run_grid` runs the stages that are not done, and
+records them in MLflow.
 """
 
 import os
@@ -33,7 +34,7 @@ class GridEnded:
 
     Attributes:
         failed: Whether a stage failed, or was skipped because another failed.
-        behind: Why MLflow does not show everything, if so.
+        behind: Why MLflow does not show all results, or None if it shows all or is not used.
     """
 
     failed: bool
@@ -49,18 +50,19 @@ def open_grid(
     verify: bool = False,
     say: Callable[[str], None] = print,
 ) -> Grid:
-    """Load an experiment and plan it, with all that its workspace knows; nothing is started.
+    """Load an experiment and plan it with the results of its workspace. Nothing is started.
 
     Args:
         path: The experiment's YAML file.
         workspace: The workspace's address; by default MSINET_WORKSPACE, else a folder in the user's data directory.
         data, weights: `NAME=PATH`, as for `msinet run`.
-        verify: Whether the grid is about to run: then its workspace, its data and its weights are checked first.
-            Otherwise nothing is read but what was checked before, and unknown stages stay pending.
-        say: Told what takes time.
+        verify: Whether to check the workspace, the data and the weights, as is necessary before a run. Otherwise no
+            picture is read: stages on datasets that were not checked before, or have changed since, stay pending.
+        say: Called with a line of text before something that takes time.
 
     Raises:
-        RequestError: The file is wrong; with `verify` also if the workspace cannot be written or the data are unsound.
+        RequestError: The file is wrong. With `verify` also: the workspace cannot be written to, or data or weights are
+            wrong.
     """
     experiment, place = load_experiment(path, data or [], weights or []), open_workspace(workspace)
     if not verify:
@@ -77,10 +79,10 @@ def open_grid(
 def run_grid(
     grid: Grid, *, address: str | None = None, tracking_uri: str | None = None, track: bool = True
 ) -> GridEnded:
-    """Run what is not done yet on Ray, and keep MLflow level with it.
+    """Run on Ray the stages that are not done yet, and record all results in MLflow.
 
     Args:
-        grid: Opened with `verify`.
+        grid: A grid that was opened with `verify`.
         address: A Ray cluster to join; by default RAY_ADDRESS, else Ray is started on this machine.
         tracking_uri: MLflow's address; by default MLFLOW_TRACKING_URI, else a file beside the results.
         track: Whether MLflow is used at all.
@@ -108,7 +110,7 @@ def run_grid(
 
 
 def sync_problem(grid: Grid, tracking_uri: str | None) -> str | None:
-    """Show in MLflow what is published; return what went wrong with that. Nothing about MLflow may fail a run."""
+    """Write the published results to MLflow. Return what went wrong, or None: MLflow must never fail a run."""
     from pipeline.tracking.tracker import sync
 
     try:
@@ -119,33 +121,36 @@ def sync_problem(grid: Grid, tracking_uri: str | None) -> str | None:
 
 
 def tracking_address(option: str | None, workspace: Workspace) -> str:
-    """Return MLflow's address: as named, else a file beside the results.
+    """Return MLflow's address: the one that the user named, else a file beside the results.
 
     Raises:
-        RequestError: Neither is there.
+        RequestError: The user named none, and the workspace is on S3, where such a file cannot be.
     """
     from pipeline.tracking.tracker import default_uri
 
     uri = named_tracking_uri(option) or default_uri(workspace)
     if uri is None:
         raise RequestError(
-            f"a workspace on S3 needs a tracking server (--tracking-uri), but {workspace.address} has none."
+            f"a workspace on S3 needs a tracking server, but none was given for {workspace.address} (--tracking-uri)."
         )
     return uri
 
 
 def named_tracking_uri(option: str | None) -> str | None:
-    """Return the address that a user has named by an option or by the environment, if any."""
+    """Return the address that the user has given by the option or by MLFLOW_TRACKING_URI, or None."""
     return option or os.environ.get("MLFLOW_TRACKING_URI")
 
 
 def _shared_tracking_uri(option: str | None, workspace: Workspace) -> str | None:
-    """Return MLflow's address, or None where several machines have no server to share."""
+    """Return MLflow's address, or None if a server is necessary and the user named none."""
     import ray
 
     several = len([node for node in ray.nodes() if node["Alive"]]) > 1
     if not named_tracking_uri(option) and (several or workspace.root is None):
         reason = "a cluster of several machines" if several else "a workspace on S3"
-        print(f"{reason} needs a tracking server (--tracking-uri): untracked; `msinet sync` fills it in later")
+        print(
+            f"{reason} needs a tracking server (--tracking-uri). This run is not recorded in MLflow; "
+            "`msinet sync` can add it later."
+        )
         return None
     return tracking_address(option, workspace)

@@ -1,4 +1,4 @@
-"""Paths as users give them."""
+"""The paths that users give."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,14 @@ JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a 
 
 
 def absolute(path: Path, setting: str) -> Path:
-    """A path as a user gave it, made absolute.
+    """Return a path that a user gave as an absolute path.
+
+    Args:
+        path: The path, possibly relative or with `~`.
+        setting: The setting that gave it, for the error message.
 
     Raises:
-        RequestError: It is relative in a Ray job, which runs in a copy of the project that Ray removes.
+        RequestError: The path is relative and this is a Ray job. A job runs in a copy of the project that Ray removes.
     """
     path = path.expanduser()
     if not path.is_absolute() and JOB_VARIABLE in os.environ:

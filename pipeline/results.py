@@ -1,4 +1,4 @@
-"""What stages give back: results, reports of epochs, and how an attempt at a stage ended."""
+"""The data that stages return: results, reports of epochs, and how an attempt at a stage ended."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -14,11 +14,11 @@ class Failure:
     """What went wrong in an attempt at a stage.
 
     Attributes:
-        message: One sentence or more.
-        traceback: Where it went wrong, if a Python exception was the reason.
-        log: The end of what the process had written to its log.
-        retry: What may help: to try `again`, to try `alone` on a whole GPU, or nothing (None).
-        time: When, in seconds since the epoch; None as long as nobody has recorded the failure.
+        message: The reason, in one sentence or more.
+        traceback: The traceback if a Python exception was the reason, else empty.
+        log: The end of the process's log.
+        retry: Which retry may help: `again`, `alone` on a whole GPU, or None.
+        time: Time of the failure in seconds since the epoch; None until the failure is recorded.
     """
 
     message: str
@@ -33,7 +33,7 @@ class Failure:
 
     @classmethod
     def from_json(cls, values: Any) -> "Failure":
-        """Read what `to_json` gave, also of an older version that had fewer values.
+        """Read what `to_json` returned, also if an older version with fewer values wrote it.
 
         Raises:
             ValueError: The values have another shape.
@@ -59,12 +59,16 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The process was asked to end; the state is saved."""
+    """The process was asked to end, and has saved its state."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """Another driver works at the stage."""
+    """Another driver is running the stage.
+
+    Attributes:
+        by: Name of that driver, if known.
+    """
 
     by: str | None
 

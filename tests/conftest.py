@@ -1,4 +1,4 @@
-"""What every test starts from: one thread per process, no secrets, no files outside the test's own folders."""
+"""The start of every test: one thread per process, no secrets, no files outside the test's own folders."""
 
 import os
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# Before torch, Ray and MLflow are imported, here and in every process that a test starts.
+# Set before torch, Ray and MLflow are imported, here and in every process that a test starts.
 os.environ.update(
     {
         "OMP_NUM_THREADS": "1",
@@ -20,17 +20,16 @@ os.environ.update(
 for name in ("MLFLOW_TRACKING_URI", "MSINET_WORKSPACE", "RAY_ADDRESS"):
     os.environ.pop(name, None)
 
-USES_RAY = ("test_scheduling", "test_cli", "test_tuning", "test_security", "test_tracking_board")
+ON_RAY = "tests/pipeline/on_ray/"
 
 
 class FilesAndOneRay(LoadScopeScheduling):
-    """Each file in one process, which makes its fixtures once; all files that start Ray in the same one."""
+    """A scheduler that runs each file in one process, to make its fixtures once, and all files of `ON_RAY` in one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::")[0]
-        return "ray" if any(name in file for name in USES_RAY) else file
+        return ON_RAY if nodeid.startswith(ON_RAY) else nodeid.split("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Marks of xdist's own `loadgroup` are lost under this version of pytest."""
+    """Use our own scheduler, because this version of pytest loses the marks of xdist's `loadgroup`."""
     return FilesAndOneRay(config, log)

@@ -1,1 +1,1 @@
-"""The long loops: search, training, evaluation; their optimisers, recipes and saved state."""
+"""The long loops (search, training, evaluation), with their optimisers, saved state and measurements."""

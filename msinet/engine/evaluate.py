@@ -1,4 +1,4 @@
-"""From a trained network and a target's pictures to scores."""
+"""The scores of a trained network on the pictures of a target."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from msinet.reranking import Reranking
 SCORES = ("mAP", "rank1", "rank5", "rank10", "mINP")
 
 
-@torch.no_grad()  # not inference mode: its tensors could not be trained on afterwards
+@torch.no_grad()  # not inference mode, whose tensors cannot be trained on afterwards
 def embed(
     model: nn.Module,
     store: ImageStore,
@@ -33,10 +33,10 @@ def embed(
     """Embed every picture of `store`, in order.
 
     Args:
-        model: Any network of `build_model`; it stays as it is, a copy in the form of `deployed` runs.
+        model: Any network of `build_model`; it is not changed, because a copy in the form of `deployed` runs.
         store: N pictures, decoded and resized.
-        device: Where the network runs.
-        batch_size: Pictures at a time; None for `embedding_batch`.
+        device: Device on which the network runs.
+        batch_size: Number of pictures at a time; None for `embedding_batch`.
         after_neck: Take the embedding after the heads' batch norms.
 
     Returns:
@@ -53,14 +53,16 @@ def embed(
         ]
     embedding_ND = torch.cat(blocks)
     if not embedding_ND.isfinite().all():
-        raise ValueError("embeddings must be finite, but this network gives others: its training has diverged (lr).")
+        raise ValueError(
+            "embeddings must be finite, but this network gives infinity or nan: its training has diverged (lr)."
+        )
     return embedding_ND
 
 
 def embedding_batch(device: torch.device) -> int:
-    """How many pictures are embedded at a time.
+    """Return how many pictures are embedded at a time.
 
-    On a processor few, whose maps stay in its caches: MSINet takes a fifth less time than with 128.
+    A processor takes few, so that their maps stay in its caches: MSINet takes a fifth less time than with 128.
     """
     return 16 if device.type == "cpu" else 128
 
@@ -68,18 +70,19 @@ def embedding_batch(device: torch.device) -> int:
 def rank_records(
     records: Sequence[Record], embedding_ND: Tensor, protocol: str, *, rerank: bool
 ) -> tuple[dict[str, float], dict[str, list[Any]]]:
-    """Scores of a target by its protocol.
+    """Score a target by its protocol.
 
     Args:
         records: N test images, queries and gallery.
-        embedding_ND: Theirs, in the same order.
-        protocol: `fixed`: queries and gallery are given. `random_gallery`: ten draws of one gallery image for each
-            identity (VehicleID), averaged; each score's deviation over the draws is added as `<score>_std`.
-        rerank: Rank by k-reciprocal distances.
+        embedding_ND: Their embeddings, in the same order.
+        protocol: With `fixed`, queries and gallery are given. With `random_gallery` (VehicleID), one gallery image is
+            drawn for each identity, ten times, and the scores are averaged over the draws; the standard deviation of
+            each score is added as `<score>_std`.
+        rerank: Whether to rank by k-reciprocal distances.
 
     Returns:
-        mAP, rank1, rank5, rank10, mINP as fractions, num_queries and num_valid_queries; and a table with a row for each
-        query (and draw): path, pid, camid, average_precision, first_match_rank.
+        The scores mAP, rank1, rank5, rank10 and mINP as fractions, with num_queries and num_valid_queries; and a table
+        with a row for each query (and draw): path, pid, camid, average_precision, first_match_rank.
     """
     draws = sides(records, protocol)
     rankings = [_rank(records, embedding_ND, query, gallery, rerank) for query, gallery in draws]
@@ -91,7 +94,7 @@ def rank_records(
 
 
 def sides(records: Sequence[Record], protocol: str) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Positions of queries and gallery among test images: one pair, or one for each draw (see `rank_records`)."""
+    """Return the positions of queries and gallery among test images: one pair, or one for each draw of the gallery."""
     if protocol == RANDOM_GALLERY:
         return random_galleries([record.pid for record in records])
     is_query = np.array([record.subset == "query" for record in records])

@@ -1,4 +1,4 @@
-"""Scores on pictures that are neither queries nor a gallery: training identities that a network has not seen."""
+"""Scores on training identities that a network has not seen. Their pictures have no queries and no gallery."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,17 +12,17 @@ from msinet.engine.evaluate import rank_records
 
 
 def rank_others(records: Sequence[Record], embedding_ND: Tensor) -> tuple[dict[str, float], dict[str, list[Any]]]:
-    """Every picture is a query against all others, those of its own identity and camera removed as usual.
+    """Score each picture as a query against all others, without those of its own identity and camera.
 
     Args:
         records: N pictures.
-        embedding_ND: Theirs, in the same order.
+        embedding_ND: Their embeddings, in the same order.
 
     Returns:
-        Scores and their table, as of `msinet.engine.evaluate.rank_records`.
+        The scores and their table, see `msinet.engine.evaluate.rank_records`.
 
     Raises:
-        ValueError: No picture has a match under another camera, or, without cameras, none at all.
+        ValueError: No picture has a match under another camera (or, without cameras, any match).
     """
     distinct = _with_cameras(records)
     twice = [replace(record, subset=subset) for subset in ("query", "gallery") for record in distinct]
@@ -31,7 +31,7 @@ def rank_others(records: Sequence[Record], embedding_ND: Tensor) -> tuple[dict[s
 
 
 def has_matches(records: Sequence[Record]) -> bool:
-    """Whether some picture has a match among the others, so that `rank_others` has something to score."""
+    """Return whether at least one picture has a match among the others, so that `rank_others` can score it."""
     cameras: dict[int | str, set[int | None]] = {}
     for record in _with_cameras(records):
         cameras.setdefault(record.pid, set()).add(record.camid)
@@ -39,7 +39,7 @@ def has_matches(records: Sequence[Record]) -> bool:
 
 
 def _with_cameras(records: Sequence[Record]) -> list[Record]:
-    """A picture without a camera gets one of its own: of it itself is removed from its ranking, and nothing else."""
+    """Give each picture without a camera a camera of its own, so that only the picture itself leaves its gallery."""
     free = 1 + max((record.camid for record in records if record.camid is not None), default=-1)
     return [
         replace(record, camid=free + index) if record.camid is None else record for index, record in enumerate(records)

@@ -1,4 +1,4 @@
-"""What search and retraining share: where a loop stands between two steps, and the steps of one epoch."""
+"""The loop that search and retraining share: its position between two steps, and the steps of one epoch."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,27 +19,29 @@ T = TypeVar("T")
 
 
 class Loop:
-    """Where a long loop stands; with its `state_dict` it continues after any step.
+    """A long loop, which can be saved and continued after any step.
 
     Args:
-        num_sums: How many numbers each step gives.
-        device: Where they are summed, so that no step waits for the host.
+        num_sums: Number of values that each step returns.
+        device: Device on which these values are summed, so that no step waits for the host.
         ranks: This process among those that compute together.
-        batches: All that the loop reads.
+        batches: All batches that the loop reads.
 
     Attributes:
-        next_epoch, next_step: What comes next, counted from 0.
-        sums: Of what each step of the running epoch gave.
-        seconds: That these steps took.
+        next_epoch, next_step: The epoch and the step that come next, counted from 0.
+        sums: Sums of the values that the steps of the running epoch returned.
+        seconds: Time that these steps took.
 
     Raises:
-        ValueError: Some batches are of other ranks.
+        ValueError: Some batches are made for other ranks.
     """
 
     def __init__(self, num_sums: int, device: torch.device, ranks: Ranks, *batches: TrainBatches) -> None:
         for side in batches:
             if side.ranks != ranks:
-                raise ValueError(f"batches must be of the loop's ranks, but got {side.ranks} and {ranks} (`ranks`).")
+                raise ValueError(
+                    f"batches must be made for the loop's ranks, but got {side.ranks} and {ranks} (`ranks`)."
+                )
         self.ranks = ranks
         self.next_epoch = self.next_step = 0
         self.sums = torch.zeros(num_sums, device=device)
@@ -48,18 +50,18 @@ class Loop:
     def run_epoch(
         self, batches: Iterable[T], step: Callable[[T], Tensor], after_step: Callable[[], None] | None
     ) -> tuple[list[float], int, float]:
-        """The steps that are left of the epoch that comes next.
+        """Run the remaining steps of the epoch `next_epoch`.
 
         Args:
-            batches: From `next_step` on.
-            step: Gives `num_sums` numbers for each batch, on the device.
-            after_step: Called after each step but the epoch's last.
+            batches: The epoch's batches from `next_step` on.
+            step: Returns `num_sums` values for a batch, on the device.
+            after_step: Called after each step except the last one of the epoch.
 
         Returns:
-            The means of what all steps of the epoch gave, their number, and the seconds they took.
+            The means of the values over all steps of the epoch, the number of steps, and the seconds that they took.
 
         Raises:
-            ValueError: A mean is no longer a number.
+            ValueError: A mean is infinite or not a number.
         """
         started = time.perf_counter() - self.seconds
         with kept_memory():
@@ -69,13 +71,13 @@ class Loop:
                 self.seconds = time.perf_counter() - started
         steps = self.next_step
         means = require_finite(self.sums / steps, self.next_epoch)
-        seconds = time.perf_counter() - started  # only now the device is done
+        seconds = time.perf_counter() - started  # measured here, because only now the device has finished
         self.next_epoch, self.next_step = self.next_epoch + 1, 0
         self.sums, self.seconds = torch.zeros_like(self.sums), 0.0
         return means, steps, seconds
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loop stands."""
+        """Return the position of the loop."""
         return {
             "next_epoch": self.next_epoch,
             "next_step": self.next_step,
@@ -87,38 +89,38 @@ class Loop:
         """Continue from `state`.
 
         Raises:
-            ValueError: Other ranks continue from another step.
+            ValueError: The ranks would continue from different steps.
         """
         position = torch.tensor([[state["next_epoch"], state["next_step"]]], device=self.sums.device)
         positions = self.ranks.gather(position).tolist()
         if positions != positions[:1] * self.ranks.world:
-            raise ValueError(f"all ranks must continue from one saved state, but theirs end at {positions}.")
+            raise ValueError(f"all ranks must continue from one saved state, but their [epoch, step] are {positions}.")
         self.next_epoch, self.next_step = state["next_epoch"], state["next_step"]
         self.sums.copy_(state["sums"])
         self.seconds = state["seconds"]
 
 
 def require_batches(recipe: BatchRecipe, sampler: IdentityBatches, side: str) -> None:
-    """Make sure that a loop reads the batches that its recipe names: alignment and memories need exact P×K batches.
+    """Check that batches are the P×K batches of the loop's recipe, which alignment and memories need.
 
     Args:
-        recipe: Of the loop.
-        sampler: Of the batches that the loop is about to read.
-        side: Named in the message.
+        recipe: Recipe of the loop.
+        sampler: Sampler of the batches that the loop will read.
+        side: Name of the side, for the message.
 
     Raises:
-        ValueError: The batches are not P identities × K images.
+        ValueError: The batches are not P identities × K images of the recipe.
     """
     received = sampler.num_ids, sampler.num_instances
     if received != (recipe.num_ids, recipe.num_instances):
         raise ValueError(
             f"batches must be {recipe.num_ids} identities × {recipe.num_instances} images (`batch_size`, "
-            f"`num_instances`), but the {side} side's are {received[0]} × {received[1]}."
+            f"`num_instances`), but those of the {side} side are {received[0]} × {received[1]}."
         )
 
 
 def _spaced(items: Iterable[T], between: Callable[[], None] | None) -> Iterator[T]:
-    """`items`, with a call of `between` when one of them is done with and another follows."""
+    """Yield `items`, and call `between` after each item that is not the last."""
     iterator = iter(items)
     yield from islice(iterator, 1)
     for item in iterator:

@@ -1,4 +1,4 @@
-"""Size and speed of a network on a device: the figures beside Table 8."""
+"""The size and speed of a network on a device: the figures beside Table 8."""
 
 import platform
 import statistics
@@ -17,7 +17,7 @@ WARMUP, REPEATS = 3, 15
 
 
 def device_name(device: torch.device) -> str:
-    """The device as its maker calls it: `NVIDIA H100`, or the processor's model."""
+    """Return the device's name as its maker gives it: `NVIDIA H100`, or the model of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
@@ -29,17 +29,17 @@ def device_name(device: torch.device) -> str:
 
 
 def measure(model: nn.Module, image_size: tuple[int, int], device: torch.device, batch_size: int) -> dict[str, float]:
-    """Parameters, multiply-accumulates and the time to embed a batch, in the form in which evaluations embed.
+    """Measure parameters, multiply-accumulates and the time to embed a batch in the form that evaluations use.
 
     Args:
         model: Any network of `build_model`; a copy in the form of `deployed` is timed.
         image_size: (height, width) in pixels.
-        device: Where to measure.
-        batch_size: Pictures at a time.
+        device: Device to measure on.
+        batch_size: Number of pictures in a batch.
 
     Returns:
-        `parameters` (without classifiers), `gmacs` for one picture, `latency_ms` of one batch (median of 15 after 3 to
-        warm up), `latency_ms_iqr` (between its quartiles), `images_per_second` at the median.
+        `parameters` (without classifiers), `gmacs` for one picture, `latency_ms` of one batch (median of 15 runs after
+        3 warm-up runs), `latency_ms_iqr` (its interquartile range), `images_per_second` at the median.
     """
     model = model.to(device).eval()
     light = deployed(model)

@@ -1,24 +1,25 @@
-"""Memory on processors that a loop uses again and again."""
+"""Reuse of a processor's memory in a loop."""
 
 import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# glibc's names of its settings, malloc.h.
+# Settings of glibc, named as in malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
 MB = 2**20
 KEPT = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 256 * MB}
-# What glibc's own settings come to in a process that frees large blocks.
+# The values that glibc itself arrives at in a process that frees large blocks.
 USUAL = {M_MMAP_MAX: 65536, M_TRIM_THRESHOLD: 64 * MB, M_TOP_PAD: MB // 8, M_MMAP_THRESHOLD: 32 * MB}
 
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """While it lasts, memory that is freed stays with the process; at its end, what is free goes back to the system.
+    """Keep freed memory in the process while the context lasts, and return free memory to the system at its end.
 
-    glibc gives large blocks back as soon as they are free, and the system clears each page of the next: without that,
-    embedding takes a fifth less time, a training step a tenth. Where the C library is another, nothing changes.
+    By default glibc returns large blocks as soon as they are free, and the system clears every page of the next block.
+    Without that, embedding takes a fifth less time and a training step a tenth less. With another C library nothing
+    changes.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):

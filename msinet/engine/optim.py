@@ -8,7 +8,7 @@ from torch import Tensor, optim
 
 
 class OptimizerRecipe(Protocol):
-    """What `build_optimizer` reads of a recipe."""
+    """The settings of a recipe that `build_optimizer` reads."""
 
     @property
     def optimizer(self) -> str: ...
@@ -21,7 +21,7 @@ class OptimizerRecipe(Protocol):
 
 
 class ScheduleRecipe(Protocol):
-    """What `recipe_lr` reads of a recipe."""
+    """The settings of a recipe that `recipe_lr` reads."""
 
     @property
     def lr(self) -> float: ...
@@ -36,7 +36,7 @@ class ScheduleRecipe(Protocol):
 
 
 def build_optimizer(parameters: Iterable[Tensor], recipe: OptimizerRecipe) -> optim.Optimizer:
-    """The optimiser that `recipe` names, over `parameters`; `weight_decay` is an L2 penalty in both.
+    """Build the optimiser of `recipe` for `parameters`; `weight_decay` is an L2 penalty in SGD and in Adam.
 
     Raises:
         ValueError: `recipe.optimizer` is neither `"sgd"` nor `"adam"`.
@@ -51,13 +51,13 @@ def build_optimizer(parameters: Iterable[Tensor], recipe: OptimizerRecipe) -> op
 def lr_factor(
     epoch: int, *, warmup_epochs: int, warmup_factor: float, milestones: Sequence[int], gamma: float
 ) -> float:
-    """What the learning rate is multiplied by in `epoch`: a linear warm-up, then steps.
+    """Return the factor on the learning rate in `epoch`: a linear warm-up, then steps.
 
     Args:
         epoch: Counted from 0.
         warmup_epochs: The first epoch at full rate; 0 for no warm-up.
         warmup_factor: The factor of epoch 0, when there is a warm-up.
-        milestones: Epochs, rising, from which on the factor is smaller by `gamma`.
+        milestones: Epochs, in rising order, at which the factor is multiplied by `gamma`.
         gamma: See `milestones`.
     """
     factor = gamma ** bisect_right(milestones, epoch)
@@ -68,7 +68,7 @@ def lr_factor(
 
 
 def recipe_lr(recipe: ScheduleRecipe, epoch: int) -> float:
-    """The learning rate of `epoch`, counted from 0."""
+    """Return the learning rate of `epoch`, counted from 0."""
     return recipe.lr * lr_factor(
         epoch,
         warmup_epochs=recipe.warmup_epochs,
@@ -85,7 +85,7 @@ def set_lr(optimizer: optim.Optimizer, lr: float) -> None:
 
 
 def require_finite(means: Tensor, epoch: int) -> list[float]:
-    """An epoch's means as Python numbers; the one place where an epoch waits for the device.
+    """Return the means of an epoch as Python numbers. Only here an epoch waits for the device.
 
     Raises:
         ValueError: One of them is infinite or not a number.

@@ -1,6 +1,6 @@
-"""The search: α from the validation identities, weights from the training identities.
+"""The search, which trains α on the validation identities and the weights on the training identities.
 
-Supervised by the twins contrastive mechanism, or by a classifier that both sides share (method.md, section 2).
+It is supervised by the twins contrastive mechanism (Gu et al., CVPR 2023), or by a classifier that both sides share.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,15 +24,15 @@ from msinet.recipes import SearchRecipe, Supervision
 
 @dataclass(frozen=True)
 class SearchReport:
-    """What one epoch of a search did.
+    """The report of one epoch of a search.
 
     Attributes:
         epoch: Counted from 0.
         train_loss, valid_loss: Means over the epoch's batches.
         lr, alpha_lr: Learning rates of the epoch.
         alphas: 12 rows of 4, after the epoch.
-        genotype: What `alphas` derive now.
-        steps: Batches of the training side.
+        genotype: The genotype that `alphas` give.
+        steps: Number of batches of the training side.
         seconds: Duration of the epoch.
     """
 
@@ -48,21 +48,23 @@ class SearchReport:
 
 
 class Search(Loop):
-    """Everything that changes while a search runs; its `state_dict` continues it to the same numbers.
+    """A search, with everything that changes while it runs. Continued from a `state_dict`, it gives the same numbers.
 
     Args:
-        supernet: The weight-sharing network; for the softmax supervision with a classifier over both sides' identities.
+        supernet: The weight-sharing network. For the softmax supervision it has a classifier over the identities of
+            both sides.
         train: Batches of the training identities; they set the length of an epoch.
-        valid: Batches of the validation identities; they cycle. For the softmax supervision both sides' labels are
-            of one numbering, of as many classes as the classifier has; else each side has its own.
-        recipe: The numbers.
-        device: Where the search runs.
-        ranks: This process among those that search together; each has its part of every batch. All begin with the
-            weights and α of the first, and compute the same.
+        valid: Batches of the validation identities; they start again when they end. For the softmax supervision the
+            labels of both sides share one numbering, with as many classes as the classifier has; otherwise each side
+            has a numbering of its own.
+        recipe: The numbers of the search.
+        device: Device on which the search runs.
+        ranks: This process among those that search together. Each has its part of every batch. All begin with the
+            weights and α of rank 0, and compute the same.
 
     Raises:
-        ValueError: A side's batches are not `recipe`'s P×K or of other ranks, or its supervision does not fit the
-            supernet or a side's labels.
+        ValueError: The batches of a side are not the P×K of `recipe`, or are made for other ranks; or the supervision
+            does not fit the supernet or the labels of a side.
     """
 
     def __init__(
@@ -95,10 +97,10 @@ class Search(Loop):
         self.valid_memory = self._new_memory(valid)
 
     def step(self, batches: tuple[Batch, Batch]) -> Tensor:
-        """α on a validation batch, then the weights on a training batch.
+        """Update α on a validation batch, then the weights on a training batch.
 
         Args:
-            batches: (training, validation).
+            batches: (training batch, validation batch).
 
         Returns:
             (training loss, validation loss), detached.
@@ -108,11 +110,11 @@ class Search(Loop):
         return torch.stack([self.weight_step(train_batch), valid_loss])
 
     def alpha_step(self, batch: Batch) -> Tensor:
-        """Update α, and nothing else, on a validation batch; the loss, detached."""
+        """Update α, but no weights, on a validation batch. Return the loss, detached."""
         return self._step(batch, self.valid_memory, [self.supernet.alphas], self.alpha_optimizer)
 
     def weight_step(self, batch: Batch) -> Tensor:
-        """Update the weights, and nothing else, on a training batch; the loss, detached."""
+        """Update the weights, but not α, on a training batch. Return the loss, detached."""
         return self._step(batch, self.train_memory, self.weights, self.weight_optimizer)
 
     def _step(
@@ -122,10 +124,10 @@ class Search(Loop):
             own_BD = self.supernet(batch.images_BCHW)
             if memory is None:
                 own_BD = self.supernet.logits(own_BD)
-            # From here on of the global batch: what every rank computes alike.
+            # From here on every rank computes the same, for the global batch.
             output_BD, labels_B = self.ranks.gather(own_BD), self.ranks.gather(batch.labels_B)
             loss = self._loss(output_BD, labels_B, memory)
-        # Gradients are asked for by name: the other side's parameters never see this loss.
+        # Compute the gradients of `parameters` only, so that this loss never reaches the other side's parameters.
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
         self.ranks.average_gradients(parameters)
@@ -141,21 +143,21 @@ class Search(Loop):
         return loss.detach()
 
     def _loss(self, output_BD: Tensor, labels_B: Tensor, memory: Tensor | None) -> Tensor:
-        """Of features where there is a memory, else of logits."""
+        """Return the loss of features where there is a memory, otherwise the loss of logits."""
         if memory is None:
             return cross_entropy(output_BD.float(), labels_B)
         return memory_contrastive(output_BD, labels_B, memory, self.recipe.temperature)
 
     def _new_memory(self, batches: TrainBatches) -> Tensor | None:
-        """One entry for each identity of a side, or nothing where a classifier supervises."""
+        """Return a memory with one entry for each identity of a side, or None where a classifier supervises."""
         if self.recipe.supervision == "softmax":
             return None
         return torch.zeros(batches.num_classes, self.supernet.feature_dim, device=self.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, α, optimisers, memories and where the loop stands; valid between any two steps.
+        """Return weights, α, optimisers, memories and the loop's position; it is valid between any two steps.
 
-        Random state follows from seed, epoch and step.
+        Random state is not included, because it follows from seed, epoch and step.
         """
         return {
             **super().state_dict(),
@@ -167,7 +169,7 @@ class Search(Loop):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`, which `state_dict` of the same search gave."""
+        """Continue from `state`, which the `state_dict` of the same search returned."""
         super().load_state_dict(state)
         self.supernet.load_state_dict(state["supernet"])
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
@@ -184,37 +186,37 @@ def _check_classes(supernet: Supernet, batches: TrainBatches, supervision: Super
     classes, shown = batches.num_classes, len(np.unique(batches.labels))
     if supervision == "softmax" and supernet.num_classes != classes:
         raise ValueError(
-            "the softmax supervision needs a supernet and batches of equal `num_classes`, but the supernet's is "
-            f"{supernet.num_classes} and the {side} side's {classes}."
+            "the softmax supervision needs a supernet and batches of equal `num_classes`, but the supernet has "
+            f"{supernet.num_classes} and the {side} side has {classes}."
         )
     if supervision == "tcm" and supernet.num_classes is not None:
         raise ValueError(
             "the tcm supervision has no classifier, so the supernet must be built without `num_classes`, but got "
             f"{supernet.num_classes} (supervision)."
         )
-    if supervision == "tcm" and shown != classes:  # the others' empty entries would dilute the loss
+    if supervision == "tcm" and shown != classes:  # the empty entries of absent identities would change the loss
         raise ValueError(
-            "the tcm supervision needs a numbering of each side's identities alone, but the labels of the "
-            f"{side} side show {shown} of {classes} classes (`num_classes`)."
+            "the tcm supervision needs labels that number the identities of each side separately, but the labels of "
+            f"the {side} side show {shown} of {classes} classes (`num_classes`)."
         )
 
 
 def search_epochs(search: Search, after_step: Callable[[], None] | None = None) -> Iterator[SearchReport]:
-    """Run the epochs that are left; after each report `search` may be saved.
+    """Run the remaining epochs and yield a report after each of them. At each report `search` may be saved.
 
-    One step: α on a validation batch, then the weights on a training batch (method.md, section 2).
+    A step updates α on a validation batch, then the weights on a training batch.
 
     Args:
-        search: A new one, or one that continues from any step.
-        after_step: Called after each step that does not end its epoch. In it `search` may be saved too, and an
-            exception from it ends the search there.
+        search: A new search, or one that continues from any step.
+        after_step: Called after each step that does not end its epoch. It may save `search` too. An exception from it
+            ends the search after that step.
 
     Raises:
-        ValueError: A loss is no longer a number.
+        ValueError: A loss is infinite or not a number.
     """
     recipe = search.recipe
     for epoch in range(search.next_epoch, recipe.epochs):
-        search.supernet.train()  # whoever listens may have evaluated it
+        search.supernet.train()  # the caller may have set evaluation mode between reports
         lr = recipe_lr(recipe, epoch)
         alpha_lr = recipe.alpha_lr * lr_factor(
             epoch, warmup_epochs=0, warmup_factor=1.0, milestones=recipe.alpha_milestones, gamma=recipe.gamma

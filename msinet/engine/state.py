@@ -1,4 +1,4 @@
-"""The whole state of a long loop on disk: written atomically, read without unpickling."""
+"""The whole state of a long loop on disk, written atomically and read without running any code from the file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from msinet.files import written_whole
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write nested dictionaries of tensors and plain values to `path`, which always holds a whole state or none.
 
-    Where writing fails, what `path` held before stays.
+    If writing fails, `path` keeps its earlier content.
     """
     with written_whole(path) as file:
         torch.save(state, file)
@@ -26,7 +26,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         OSError: The file cannot be written, for example because the disk is full.
     """
-    # The library's own `save_file` makes files that nobody else can read, and hides the reason of a failure.
+    # The library's own `save_file` makes files that other users cannot read, and hides the reason of a failure.
     data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     with written_whole(path) as file:
         file.write(data)
@@ -36,14 +36,15 @@ def load_state(path: Path) -> dict[str, Any]:
     """Read what `save_state` wrote, onto the CPU.
 
     Raises:
-        ValueError: The file is torn, or holds something else than tensors and plain values; nothing of it was run.
+        ValueError: The file is damaged, or holds something other than tensors and plain values. No code from the file
+            was run.
         OSError: The file cannot be read.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # of a damaged file, torch's and zip's readers raise whatever they stumble over
+    except Exception as error:  # the readers of torch and zip raise many types of errors for a damaged file
         raise ValueError(
             f"a saved state must be whole and hold tensors and plain values only, but {path} is not."
         ) from error

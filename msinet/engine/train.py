@@ -1,4 +1,4 @@
-"""Retraining: cross entropy and batch-hard triplet loss on every head, and the alignment of activations."""
+"""The retraining: cross entropy and batch-hard triplet loss on every head, and the alignment of activations."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ from msinet.recipes import TrainRecipe
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What one epoch of a training did.
+    """The report of one epoch of a training.
 
     Attributes:
         epoch: Counted from 0.
-        loss: Mean over the epoch's batches, all parts summed.
-        identity_loss, triplet_loss, alignment_loss: Its parts; the alignment before its weight.
+        loss: Weighted sum of the parts, each a mean over the epoch's batches.
+        identity_loss, triplet_loss, alignment_loss: The parts; the alignment is not yet multiplied by its weight.
         accuracy: Fraction of the batches' images that the first head's classifier gets right.
         lr: Learning rate of the epoch.
-        steps: Batches.
+        steps: Number of batches.
         seconds: Duration of the epoch.
     """
 
@@ -50,18 +50,18 @@ class TrainReport:
 
 
 class Training(Loop):
-    """Everything that changes while a network trains; its `state_dict` continues it to the same numbers.
+    """A training, with everything that changes while it runs. Continued from a `state_dict`, it gives the same numbers.
 
     Args:
         model: Any network of `build_model`.
         batches: P×K batches of the source's training identities.
-        recipe: The numbers.
-        device: Where the training runs.
-        ranks: This process among those that train together; each has its part of every batch. All begin with the
-            weights of the first, and compute the same.
+        recipe: The numbers of the training.
+        device: Device on which the training runs.
+        ranks: This process among those that train together. Each has its part of every batch. All begin with the
+            weights of rank 0, and compute the same.
 
     Raises:
-        ValueError: The batches are not `recipe`'s P×K, or of other ranks.
+        ValueError: The batches are not the P×K of `recipe`, or are made for other ranks.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Training(Loop):
         self.optimizer = build_optimizer(self.parameters, recipe)
 
     def step(self, batch: Batch) -> Tensor:
-        """One update; (identity, triplet, alignment, accuracy) of the batch of all ranks, detached."""
+        """Update the weights once. Return (identity, triplet, alignment, accuracy) of the global batch, detached."""
         recipe, gather = self.recipe, self.ranks.gather
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
             outputs = self.model(batch.images_BCHW)
@@ -110,11 +110,11 @@ class Training(Loop):
         return torch.stack([identity, triplet, alignment, accuracy]).detach()
 
     def _alignment_loss(self, outputs: Outputs, labels_B: Tensor) -> Tensor:
-        """Of the maps of this rank's images and the labels of all."""
+        """Return the alignment loss from the maps of this rank's images and the labels of all ranks' images."""
         choice = self.recipe.alignment
         if choice == "none":
             return outputs.feature_map.new_zeros((), dtype=torch.float32)
-        if choice == "consistent_attention":  # compares the layers of one image: the ranks' means have a mean
+        if choice == "consistent_attention":  # compares the layers of one image, so the mean over ranks is the loss
             return self.ranks.gather(consistent_attention(outputs.maps)[None]).mean()
         feature_map = self.ranks.gather(outputs.feature_map)
         if self.alignment is None:
@@ -124,9 +124,9 @@ class Training(Loop):
         return spatial_alignment(feature_map, labels_B, self.alignment, mode, sam_softmax=sam_softmax)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser and where the loop stands; valid between any two steps.
+        """Return weights, optimiser and the loop's position; it is valid between any two steps.
 
-        Random state follows from seed, epoch and step.
+        Random state is not included, because it follows from seed, epoch and step.
         """
         return {
             **super().state_dict(),
@@ -136,7 +136,7 @@ class Training(Loop):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`, which `state_dict` of the same training gave."""
+        """Continue from `state`, which the `state_dict` of the same training returned."""
         super().load_state_dict(state)
         self.model.load_state_dict(state["model"])
         if self.alignment is not None:
@@ -145,19 +145,19 @@ class Training(Loop):
 
 
 def train_epochs(training: Training, after_step: Callable[[], None] | None = None) -> Iterator[TrainReport]:
-    """Run the epochs that are left; after each report `training` may be saved.
+    """Run the remaining epochs and yield a report after each of them. At each report `training` may be saved.
 
     Args:
-        training: A new one, or one that continues from any step.
-        after_step: Called after each step that does not end its epoch. In it `training` may be saved too, and an
-            exception from it ends the training there.
+        training: A new training, or one that continues from any step.
+        after_step: Called after each step that does not end its epoch. It may save `training` too. An exception from it
+            ends the training after that step.
 
     Raises:
-        ValueError: The loss is no longer a number.
+        ValueError: A loss is infinite or not a number.
     """
     recipe = training.recipe
     for epoch in range(training.next_epoch, recipe.epochs):
-        training.model.train()  # whoever listens may have evaluated it
+        training.model.train()  # the caller may have set evaluation mode between reports
         lr = recipe_lr(recipe, epoch)
         set_lr(training.optimizer, lr)
         batches = training.batches.epoch(epoch, training.next_step)

@@ -32,16 +32,17 @@ _NETWORKS: dict[str, tuple[type[nn.Module], frozenset[str]]] = {
 
 
 def build_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
-    """A network for training and retrieval, with fresh weights drawn from torch's global generator.
+    """Build a network for training and retrieval, with fresh weights drawn from torch's global generator.
 
-    All share `model(images_BCHW) -> Outputs`, `model.embed(images_BCHW, after_neck=False) -> embedding_BD`, which
-    is not normalised, and `model.feature_map(images_BCHW) -> feature_map_BCHW`, the last map, of `model.map_channels`.
+    Every network has `model(images_BCHW) -> Outputs`, `model.embed(images_BCHW, after_neck=False) -> embedding_BD`,
+    which is not normalised, and `model.feature_map(images_BCHW) -> feature_map_BCHW`, the last map, which has
+    `model.map_channels` channels.
 
     Args:
         name: "msinet" (Gu et al., CVPR 2023), "resnet50" (strong baseline with BNNeck, last stride 1) or "osnet"
             (OSNet x1.0).
-        num_classes: Identities that the classifiers tell apart.
-        **options: "msinet" needs `genotype`, a `Genotype`, a published name or twelve letters; "osnet" takes
+        num_classes: Number of identities that the classifiers distinguish.
+        **options: "msinet" needs `genotype`: a `Genotype`, a published name or twelve letters. "osnet" takes
             `scales`, the branches of each block, by default (3, 5, 7, 9).
 
     Raises:
@@ -60,5 +61,5 @@ def build_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Parameters without the classifiers, whose size depends on the training set; frozen neck biases count."""
+    """Count the parameters, frozen ones too, without the classifiers, whose size depends on the training set."""
     return sum(p.numel() for name, p in model.named_parameters() if "classifier" not in name.split("."))

@@ -9,16 +9,16 @@ from torch.nn.functional import embedding_bag
 
 from msinet.models.layers import initialise
 
-TOGETHER = 8  # images whose products with all others are held at a time: 33 MB at batch 64, 256×128
+TOGETHER = 8  # number of images whose products with all images are held at a time: 33 MB at batch 64, 256×128
 
 
 class SpatialAlignment(nn.Module):
-    """Position attention: how strongly each position of an image responds to its strongest position.
+    """The position attention: how strongly each position of an image responds to its strongest position.
 
-    It exists during training only; the loss compares it with `mutual_activation` (Gu et al., CVPR 2023).
+    It is used in training only, where a loss compares it with `mutual_activation` (Gu et al., CVPR 2023).
 
     Args:
-        channels: Channels of the feature map.
+        channels: Number of channels of the feature map.
         reduction: Queries and keys have `channels // reduction` channels.
     """
 
@@ -29,7 +29,7 @@ class SpatialAlignment(nn.Module):
         initialise(self)
 
     def forward(self, feature_map_BCHW: Tensor, *, softmax: bool = False) -> Tensor:
-        """The attention of each position, B×M: the maximum of queryᵀ·key over all positions.
+        """Return the attention of each position, B×M: the maximum of queryᵀ·key over all positions.
 
         Args:
             feature_map_BCHW: The last map.
@@ -44,18 +44,19 @@ class SpatialAlignment(nn.Module):
 
 
 def mutual_activation(feature_map_BCHW: Tensor) -> Tensor:
-    """How strongly each position of each image responds to its best match in each other image.
+    """Compute how strongly each position of each image responds to its best match in every image.
 
     Returns:
-        activation_BBM: [g, p, m] is the maximum over image g's positions of their products with position m of p.
+        activation_BBM: [g, p, m] is the largest product of position m of image p with a position of image g.
     """
     return _MutualActivation.apply(feature_map_BCHW.flatten(2).transpose(1, 2))
 
 
 class _MutualActivation(torch.autograd.Function):
-    """The products of two images serve both of their maxima, and a gradient passes through the maxima alone.
+    """The mutual activation, with a backward pass of its own.
 
-    N = B·M are the positions of all images.
+    The products of two images are computed once, for the maxima in both directions. Gradients pass through the maxima
+    only. N = B·M are the positions of all images.
     """
 
     @staticmethod
@@ -63,9 +64,10 @@ class _MutualActivation(torch.autograd.Function):
         B, M, C = features_BMC.shape
         features_NC = features_BMC.reshape(B * M, C)
         activation_BBM = features_NC.new_empty(B, B, M)
-        source_BBM = torch.empty_like(activation_BBM, dtype=torch.int64)  # of N, the position that gave the maximum
+        source_BBM = torch.empty_like(activation_BBM, dtype=torch.int64)  # the position, of N, that gave the maximum
         first_B11 = M * torch.arange(B, device=features_NC.device)[:, None, None]
-        # Some images g at a time, with all p from the first of them on: all B×B×M×M products would take gigabytes.
+        # Take some images g at a time, with all images p from the first of them on: all B×B×M×M products at once would
+        # need gigabytes.
         for start in range(0, B, TOGETHER):
             own, later = slice(start, start + TOGETHER), slice(start + TOGETHER, B)
             products = features_NC[start * M :] @ features_NC[start * M : own.stop * M].T
@@ -83,7 +85,11 @@ class _MutualActivation(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient_BBM: Tensor) -> Tensor:
-        """Each entry is the product of two positions' features, and passes to each its share of the other."""
+        """Return the gradient of the features.
+
+        Each entry is the product of the features of two positions. So each of the two receives the features of the
+        other one, times the gradient of the entry.
+        """
         features_NC, source_BBM = ctx.saved_tensors
         dtype = features_NC.dtype
         features_NC, gradient_BBM = (

@@ -1,4 +1,4 @@
-"""The form that a trained network is used in: nothing that only training needs.
+"""The form in which a trained network is used, without the parts that only training needs.
 
 Letters: B batch, C channels, H×W map.
 """
@@ -16,21 +16,21 @@ from msinet.models.skeleton import Backbone, Cell, Mixture
 
 @torch.no_grad()
 def deployed(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A copy of a trained network for `embed` alone, the same up to rounding.
+    """Return a copy of a trained network for `embed` only. Its embeddings are the same up to rounding.
 
-    Batch norms are folded into the convolutions before them, the convolutions that a cell sums become one,
-    classifiers are cut off, and the weights lie in channels-last memory, fixed.
+    Batch norms are folded into the convolutions before them, and the convolutions whose outputs a cell sums become
+    one. Classifiers are removed. The weights are frozen and use channels-last memory.
 
     Args:
-        model: Any network of `build_model`; it stays as it is.
-        dtype: Of the weights, and of the images that `embed` takes: bfloat16 takes less time where the processor or
-            the GPU computes in it.
+        model: Any network of `build_model`; it is not changed.
+        dtype: Type of the weights, and of the images that `embed` takes. bfloat16 takes less time where the processor
+            or the GPU computes in it.
     """
     model = copy.deepcopy(model).eval()
     for module in list(model.modules()):
         _fold(module)
         if isinstance(getattr(module, "classifier", None), nn.Linear):
-            setattr(module, "classifier", None)  # noqa: B010 - the type says a layer
+            setattr(module, "classifier", None)  # noqa: B010 - the declared type is a layer
     for module in list(model.modules()):
         if isinstance(module, Backbone):
             module.cells = nn.ModuleList(DeployedCell(cell) for cell in module.cells if isinstance(cell, Cell))
@@ -38,10 +38,10 @@ def deployed(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
 
 
 class DeployedCell(nn.Module):
-    """A folded cell whose 1×1 convolutions at the end are one: fewer maps are written and read.
+    """A folded cell whose last 1×1 convolutions are merged into one, so that fewer maps are written and read.
 
     Args:
-        cell: Its branches are kept, not copied.
+        cell: The folded cell. Its branches are used without a copy, and its last convolutions are deleted.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -56,7 +56,7 @@ class DeployedCell(nn.Module):
         del cell.leave_a, cell.leave_b, cell.shortcut
 
     def forward(self, x_BCHW: Tensor, mixture: Mixture) -> Tensor:
-        """The cell's map."""
+        """Return the cell's map."""
         branches = self.cell.branches(x_BCHW, mixture)
         if self.widens:
             return self.leave(torch.cat([*branches, x_BCHW], 1)).relu_()
@@ -64,7 +64,7 @@ class DeployedCell(nn.Module):
 
 
 def _fold(module: nn.Module) -> None:
-    """Fold each batch norm into the convolution before it: our networks define layers in the order they apply them."""
+    """Fold each batch norm into the convolution before it. Our networks define layers in the order of their use."""
     children = list(module.named_children())
     for (_, conv), (name, norm) in itertools.pairwise(children):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):

@@ -1,7 +1,7 @@
-"""How a cell's two branches exchange information: the four operations, and their mixture for the search.
+"""The four operations by which a cell's two branches exchange information, and their mixture for the search.
 
-Letters: B batch, C channels of a branch, H×W map, N = H·W positions. Every interaction takes the branches' maps
-a and b, B×C×H×W both, and returns two maps of the same shape.
+Letters: B batch, C channels of a branch, H×W map, N = H·W positions. Every interaction takes the maps a and b of the
+branches, both B×C×H×W, and returns two maps of the same shape.
 """
 
 from typing import Any
@@ -16,21 +16,21 @@ Pair = tuple[Tensor, Tensor]
 
 
 class NoInteraction(nn.Module):
-    """(a, b) as they are."""
+    """The operation `none`, which returns (a, b)."""
 
     def forward(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Pair:
         return a_BCHW, b_BCHW
 
 
 class Exchange(nn.Module):
-    """(b, a)."""
+    """The operation `exchange`, which returns (b, a)."""
 
     def forward(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Pair:
         return b_BCHW, a_BCHW
 
 
 class ChannelGate(nn.Module):
-    """Each branch times its own gate; the small network that makes the gates is shared."""
+    """The operation `channel_gate`, which multiplies each branch by its gate. One small network makes both gates."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -41,9 +41,10 @@ class ChannelGate(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Each branch plus γ times its channels mixed by their dissimilarity to the other branch's channels.
+    """The operation `cross_attention`, which adds γ times a mixture of its own channels to each branch.
 
-    γ is learned, one number, initially 0.
+    The weights of the mixture come from the dissimilarity of the branch's channels to the other branch's channels. γ is
+    one learned number, initially 0.
     """
 
     def __init__(self) -> None:
@@ -51,9 +52,9 @@ class CrossAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def attention(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Pair:
-        """How much of each channel of a branch each of its channels receives: B×C×C for both branches."""
+        """Return the weights of both mixtures, B×C×C: how much each channel (row) receives of each channel (column)."""
         energy_BCC = _Energy.apply(a_BCHW, b_BCHW)
-        # energy of b is that of a transposed; softmax(max − energy) over a row is softmax(−energy).
+        # The energy of b is the transpose of the energy of a. softmax(max − energy) over a row is softmax(−energy).
         return torch.softmax(-energy_BCC, dim=-1), torch.softmax(-energy_BCC.transpose(1, 2), dim=-1)
 
     def forward(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Pair:
@@ -68,11 +69,11 @@ class CrossAttention(nn.Module):
 class MixedInteraction(nn.Module):
     """The sum of all four operations, weighted by a slot's row of softmax(α).
 
-    None, the gate and the attention all mix a branch's own channels, so they are one matrix for each image, and its
-    product with the branch is the only map that is written besides the exchange.
+    `none`, `channel_gate` and `cross_attention` all mix a branch's own channels, so together they are one matrix for
+    each image. The product of this matrix with the branch is the only map that is written besides the exchange.
 
-    With a one-hot row it equals that one operation bit for bit: the other terms add exact zeros, and the one that
-    is left goes through the same arithmetic.
+    With a one-hot row the result equals that of the one operation bit for bit: the other terms add exact zeros, and
+    the remaining term is computed in the same way.
     """
 
     def __init__(self, channels: int) -> None:
@@ -83,7 +84,7 @@ class MixedInteraction(nn.Module):
     def forward(
         self, a_BCHW: Tensor, b_BCHW: Tensor, none: Tensor, gate: Tensor, attention: Tensor, exchange: Tensor
     ) -> Pair:
-        """The weights are scalars, in the order of `OPERATIONS`."""
+        """Return both mixed branches. The weights are scalars, in the order of `OPERATIONS`."""
         attention_a, attention_b = self.cross_attention.attention(a_BCHW, b_BCHW)
         kept, attended = none + attention, attention * self.cross_attention.gamma
         swapped = exchange.to(a_BCHW.dtype)
@@ -97,21 +98,23 @@ class MixedInteraction(nn.Module):
 
 
 def build_operation(operation: str, channels: int) -> nn.Module:
-    """The interaction named `operation`, one of `OPERATIONS`, for branches of `channels` channels."""
+    """Build the interaction `operation`, one of `OPERATIONS`, for branches of `channels` channels."""
     if operation == "channel_gate":
         return ChannelGate(channels)
     return {"none": NoInteraction, "cross_attention": CrossAttention, "exchange": Exchange}[operation]()
 
 
 def _mix_channels(weight_BCC: Tensor, x_BCHW: Tensor) -> Tensor:
-    """weight·x at every position. Positions before channels, so that a channels-last map stays one."""
+    """Return weight·x at every position. Positions come before channels, so a channels-last map stays channels-last."""
     return _maps(_positions(x_BCHW) @ weight_BCC.to(x_BCHW.dtype).transpose(1, 2), x_BCHW)
 
 
 class _Energy(torch.autograd.Function):
-    """a·bᵀ over all positions, B×C×C, in at least float32: a sum over thousands of positions, for a softmax.
+    """The product a·bᵀ over all positions, B×C×C.
 
-    Of maps in channels-last memory the gradients lie so too; the products' own would have to be turned for every sum.
+    It is computed in at least float32, because it sums over thousands of positions and feeds a softmax. If the maps use
+    channels-last memory, so do their gradients. The gradients of PyTorch's own product do not, and would have to be
+    transposed for every sum of gradients.
     """
 
     @staticmethod
@@ -131,10 +134,10 @@ class _Energy(torch.autograd.Function):
 
 
 def _positions(x_BCHW: Tensor) -> Tensor:
-    """Positions before channels, B×N×C."""
+    """Return x with positions before channels, B×N×C."""
     return x_BCHW.flatten(2).transpose(1, 2)
 
 
 def _maps(x_BNC: Tensor, like_BCHW: Tensor) -> Tensor:
-    """Back to B×C×H×W."""
+    """Return x as maps B×C×H×W of the size of `like_BCHW`."""
     return x_BNC.transpose(1, 2).unflatten(2, like_BCHW.shape[2:])

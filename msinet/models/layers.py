@@ -1,6 +1,6 @@
 """Layers that the networks share. Letters: B batch, C channels, H×W map.
 
-Submodules carry the names that the released MSINet and torchreid's OSNet give them in checkpoints.
+Submodules have the names that the checkpoints of the released MSINet and of torchreid's OSNet use.
 """
 
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 
 class Outputs(NamedTuple):
-    """What a network in training gives its losses, one entry for each head.
+    """The outputs of a network in training, which its losses read.
 
     Attributes:
-        features: B×D each, before the neck: for losses that compare samples.
-        logits: B×classes each.
-        maps: Of three layers, from the shallowest to the last, B×C×H×W each: for the alignments.
+        features: One B×D tensor for each head, before the neck, for the losses that compare samples.
+        logits: One B×classes tensor for each head.
+        maps: The maps of three layers, from the shallowest to the last, each B×C×H×W, for the alignments.
     """
 
     features: tuple[Tensor, ...]
@@ -24,12 +24,12 @@ class Outputs(NamedTuple):
 
     @property
     def feature_map(self) -> Tensor:
-        """The last map."""
+        """Return the last map."""
         return self.maps[-1]
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, and ReLU unless `linear`; an odd `kernel_size` keeps H×W at stride 1."""
+    """A convolution without bias, batch norm, and ReLU unless `linear`. An odd `kernel_size` keeps H×W at stride 1."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, *, linear: bool = False
@@ -46,7 +46,7 @@ class ConvNorm(nn.Module):
 
 
 class LightConv3x3(nn.Module):
-    """Linear 1×1 convolution, depth-wise 3×3 convolution, batch norm, ReLU (Zhou et al., OSNet, ICCV 2019)."""
+    """A linear 1×1 convolution, depth-wise 3×3 convolution, batch norm, ReLU (Zhou et al., OSNet, ICCV 2019)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -60,12 +60,12 @@ class LightConv3x3(nn.Module):
 
 
 def light_chain(channels: int, length: int) -> nn.Sequential:
-    """`length` light 3×3 blocks in a row: they see `2·length + 1` positions across."""
+    """Build `length` light 3×3 blocks in a row, whose outputs see `2·length + 1` positions across."""
     return nn.Sequential(*(LightConv3x3(channels, channels) for _ in range(length)))
 
 
 class Gate(nn.Module):
-    """One number in (0, 1) for each channel, from the channels' means: 1×1 to C // 16, ReLU, 1×1 back, sigmoid."""
+    """A gate: one number in (0, 1) per channel, from the channel means by 1×1 to C // 16, ReLU, 1×1 back, sigmoid."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -73,24 +73,25 @@ class Gate(nn.Module):
         self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """The gate, B×C×1×1; the caller multiplies."""
+        """Return the gate, B×C×1×1, with which the caller multiplies."""
         mean_BC11 = global_pool(x_BCHW)[:, :, None, None]
         return self.fc2(self.fc1(mean_BC11).relu()).sigmoid()
 
 
 def halve(channels: int) -> nn.Sequential:
-    """1×1 convolution, batch norm, ReLU, then 2×2 average pooling: half as high and wide."""
+    """Build 1×1 convolution, batch norm, ReLU and 2×2 average pooling, which halve a map's height and width."""
     return nn.Sequential(ConvNorm(channels, channels), nn.AvgPool2d(2, stride=2))
 
 
 def global_pool(x_BCHW: Tensor) -> Tensor:
-    """The mean over all positions, B×C."""
-    # Channels last, so that the gradient's memory is too: else every later sum of gradients would have to turn it.
+    """Return the mean over all positions, B×C."""
+    # With channels last here, the gradient uses channels-last memory too. Otherwise every later sum of gradients would
+    # have to transpose it.
     return x_BCHW.permute(0, 2, 3, 1).mean((1, 2))
 
 
 def neck(dim: int) -> nn.BatchNorm1d:
-    """Batch norm whose bias stays 0, between a feature and its classifier (Luo et al., BNNeck, CVPRW 2019)."""
+    """Build a batch norm between feature and classifier whose bias stays 0 (Luo et al., BNNeck, CVPRW 2019)."""
     norm = nn.BatchNorm1d(dim)
     norm.bias.requires_grad_(False)
     return norm
@@ -100,8 +101,8 @@ def neck(dim: int) -> nn.BatchNorm1d:
 def initialise(network: nn.Module, *, linear_std: float = 0.01) -> None:
     """Draw every weight anew: convolutions Kaiming-normal over their outputs, linear layers N(0, `linear_std`).
 
-    Biases start at 0, norms at scale 1; what is no such layer is left alone. These are the distributions of the
-    released MSINet, torchreid's OSNet and torchvision's ResNet.
+    Biases start at 0 and norms at scale 1; other layers are not changed. The released MSINet, torchreid's OSNet and
+    torchvision's ResNet use these distributions.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -12,7 +12,7 @@ PART_CHANNELS = 128
 
 
 class Head(nn.Module):
-    """Linear layer without bias, neck, and a classifier with bias (none where `num_classes` is 0)."""
+    """A linear layer without bias, a neck, and a classifier with bias (no classifier where `num_classes` is 0)."""
 
     def __init__(self, dim: int, num_classes: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Head(nn.Module):
         return self.neck(self.linear(feature_BD))
 
     def forward(self, feature_BD: Tensor) -> Tensor:
-        """The logits, B×num_classes."""
+        """Return the logits, B×num_classes."""
         if self.classifier is None:
             raise ValueError("logits need a classifier, but the network was built with num_classes=0.")
         return self.classifier(self.after_neck(feature_BD))
@@ -33,16 +33,16 @@ class Head(nn.Module):
 class MSINet(nn.Module):
     """MSINet with the interactions of `genotype` (Gu et al., CVPR 2023).
 
-    Two heads: the global one reads the mean of the last map (512 numbers), the part one the means of the upper and
-    of the lower half of the map after the second downsampling, reduced to 128 channels (256 numbers). With an odd
-    number of rows the lower half has one more.
+    It has two heads. The global head reads the mean of the last map (512 numbers). The part head reads the means of the
+    upper and of the lower half of the map after the second downsampling, reduced to 128 channels (256 numbers). With an
+    odd number of rows the lower half has one row more.
 
     Args:
         genotype: The operation of each slot: a `Genotype`, a published name, or twelve letters.
-        num_classes: Identities that the classifiers tell apart; 0 builds none.
+        num_classes: Number of identities that the classifiers distinguish; 0 builds no classifiers.
 
     Attributes:
-        map_channels: 512, of the last map.
+        map_channels: Number of channels of the last map, 512.
     """
 
     map_channels = CHANNELS[-1]
@@ -58,23 +58,23 @@ class MSINet(nn.Module):
         initialise(self)
 
     def maps(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """(part map, last map): B×384×H/16×W/16 and B×512×H/16×W/16."""
+        """Return (part map, last map): B×384×H/16×W/16 and B×512×H/16×W/16."""
         part_BCHW, maps = self.backbone(images_BCHW)
         return part_BCHW, maps[-1]
 
     def forward(self, images_BCHW: Tensor) -> Outputs:
-        """Features and logits of the global and the part head, and the map after each pair of cells."""
+        """Return features and logits of the global and the part head, and the map after each pair of cells."""
         part_BCHW, maps = self.backbone(images_BCHW)
         features = self._features(part_BCHW, maps[-1])
         logits = (self.global_head(features[0]), self.part_head(features[1]))
         return Outputs(features, logits, maps)
 
     def feature_map(self, images_BCHW: Tensor) -> Tensor:
-        """The last map, B×512×H/16×W/16; unlike `forward` it needs no classifier."""
+        """Return the last map, B×512×H/16×W/16; unlike `forward` it needs no classifier."""
         return self.maps(images_BCHW)[1]
 
     def embed(self, images_BCHW: Tensor, after_neck: bool = False) -> Tensor:
-        """The retrieval embedding, B×768: global, then part; not normalised. Meant for evaluation mode.
+        """Return the retrieval embedding, B×768: global, then part; not normalised. Use it in evaluation mode.
 
         Args:
             images_BCHW: Normalised images.

@@ -1,6 +1,6 @@
 """OSNet x1.0 (Zhou et al., ICCV 2019). Letters: B batch, C channels, H×W map, D embedding.
 
-Submodules carry torchreid's names, so that its weights fit.
+Submodules have torchreid's names, so that its weights can be loaded.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from torch.nn.functional import relu
 from msinet.models.layers import ConvNorm, Gate, LightConv3x3, Outputs, global_pool, halve, initialise, light_chain
 
 SCALES = (3, 5, 7, 9)
-"""What the four branches of a block see, in positions: 1, 2, 3 and 4 light 3×3 blocks in a row."""
+"""How many positions across the four branches of a block see: they have 1, 2, 3 and 4 light 3×3 blocks in a row."""
 
 CHANNELS = (64, 256, 384, 512)
 FEATURE_DIM = 512
 
 
 class OmniScaleBlock(nn.Module):
-    """Branches at several scales, summed under one shared gate, and the input added."""
+    """The sum of the input and of branches at several scales, each times its gate. All gates share one network."""
 
     def __init__(self, in_channels: int, out_channels: int, scales: Sequence[int]) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class OmniScaleBlock(nn.Module):
         self.conv1 = ConvNorm(in_channels, width)
         self.branches = [_branch_name(scale) for scale in scales]
         for scale, name in zip(scales, self.branches, strict=True):
-            # torchreid keeps the branch of one block without a container.
+            # In torchreid a branch of a single block has no container.
             chain = LightConv3x3(width, width) if scale == 3 else light_chain(width, scale // 2)
             self.add_module(name, chain)
         self.gate = Gate(width)
@@ -45,17 +45,17 @@ class OmniScaleBlock(nn.Module):
 
 
 class OSNet(nn.Module):
-    """OSNet x1.0 with one head: the mean of the last map through a 512-d layer, and a classifier.
+    """OSNet x1.0 with one head: a 512-d layer on the mean of the last map, and a classifier.
 
     Args:
-        num_classes: Identities that the classifier tells apart.
-        scales: Which of the four branches each block has, a subset of `SCALES`; the paper has all.
+        num_classes: Number of identities that the classifier distinguishes.
+        scales: The branches that each block has, a subset of `SCALES`; the paper uses all four.
 
     Attributes:
-        map_channels: 512, of the last map.
+        map_channels: Number of channels of the last map, 512.
 
     Raises:
-        ValueError: `scales` is empty, or holds anything else.
+        ValueError: `scales` is empty, or contains a number that is not in `SCALES`.
     """
 
     map_channels = CHANNELS[-1]
@@ -63,7 +63,7 @@ class OSNet(nn.Module):
     def __init__(self, num_classes: int, scales: Sequence[int] = SCALES) -> None:
         super().__init__()
         if not scales or not set(scales) <= set(SCALES):
-            raise ValueError(f"scales must be some of {', '.join(map(str, SCALES))}, but got {scales} (scales).")
+            raise ValueError(f"scales must be one or more of {', '.join(map(str, SCALES))}, but got {scales} (scales).")
         self.scales = tuple(sorted(set(scales)))
         stem, second, third, fourth = CHANNELS
         self.conv1 = ConvNorm(3, stem, kernel_size=7, stride=2)
@@ -77,21 +77,21 @@ class OSNet(nn.Module):
         initialise(self)
 
     def forward(self, images_BCHW: Tensor) -> Outputs:
-        """The head's feature and logits, and the maps after the last three convolution groups."""
+        """Return the head's feature and logits, and the maps after the last three convolution groups."""
         maps = self._maps(images_BCHW)
         feature_BD = self.fc(global_pool(maps[-1]))
         return Outputs((feature_BD,), (self.classifier(feature_BD),), maps)
 
     def feature_map(self, images_BCHW: Tensor) -> Tensor:
-        """The last map, B×512×H/16×W/16."""
+        """Return the last map, B×512×H/16×W/16."""
         return self._maps(images_BCHW)[-1]
 
     def embed(self, images_BCHW: Tensor, after_neck: bool = False) -> Tensor:
-        """The retrieval embedding, B×512, not normalised. Meant for evaluation mode.
+        """Return the retrieval embedding, B×512, not normalised. Use it in evaluation mode.
 
         Args:
             images_BCHW: Normalised images.
-            after_neck: Changes nothing: OSNet has no neck.
+            after_neck: Changes nothing, because OSNet has no neck.
         """
         return self.fc(global_pool(self.feature_map(images_BCHW)))
 

@@ -1,6 +1,6 @@
 """ResNet-50 as a strong baseline. Letters: B batch, C channels, H×W map, D embedding.
 
-The backbone's submodules carry torchvision's names, so that its ImageNet weights fit.
+The backbone's submodules have torchvision's names, so that its ImageNet weights can be loaded.
 """
 
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 (which takes the stride) and 1×1 convolution, each with batch norm, summed with the input."""
+    """A 1×1, a 3×3 (with the stride) and a 1×1 convolution, each with batch norm; the input is added."""
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNetBackbone(nn.Module):
-    """ResNet-50 up to its last map, whose stage keeps stride 1 (He et al., CVPR 2016; Luo et al., CVPRW 2019)."""
+    """ResNet-50 up to its last map; its last stage has stride 1 (He et al., CVPR 2016; Luo et al., CVPRW 2019)."""
 
     out_channels = 2048
 
@@ -53,7 +53,7 @@ class ResNetBackbone(nn.Module):
         self.layer4 = _stage(1024, 512, blocks=3, stride=1)
 
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The maps of its last three stages: B×512×H/8×W/8, B×1024×H/16×W/16, B×2048×H/16×W/16."""
+        """Return the maps of the last three stages: B×512×H/8×W/8, B×1024×H/16×W/16, B×2048×H/16×W/16."""
         x_BCHW = self.maxpool(relu(self.bn1(self.conv1(images_BCHW)), inplace=True))
         second_BCHW = self.layer2(self.layer1(x_BCHW))
         third_BCHW = self.layer3(second_BCHW)
@@ -61,13 +61,13 @@ class ResNetBackbone(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """ResNet-50 with one head: the mean of the last map, a neck, a classifier without bias (BNNeck).
+    """ResNet-50 with one head: the mean of the last map, a neck, and a classifier without bias (BNNeck).
 
     Args:
-        num_classes: Identities that the classifier tells apart.
+        num_classes: Number of identities that the classifier distinguishes.
 
     Attributes:
-        map_channels: 2048, of the last map.
+        map_channels: Number of channels of the last map, 2048.
     """
 
     map_channels = ResNetBackbone.out_channels
@@ -80,17 +80,22 @@ class ResNet50(nn.Module):
         initialise(self, linear_std=0.001)
 
     def forward(self, images_BCHW: Tensor) -> Outputs:
-        """The head's feature and logits, and the maps of the last three stages."""
+        """Return the head's feature and logits, and the maps of the last three stages."""
         maps = self.backbone(images_BCHW)
         feature_BD = global_pool(maps[-1])
         return Outputs((feature_BD,), (self.classifier(self.neck(feature_BD)),), maps)
 
     def feature_map(self, images_BCHW: Tensor) -> Tensor:
-        """The last map, B×2048×H/16×W/16."""
+        """Return the last map, B×2048×H/16×W/16."""
         return self.backbone(images_BCHW)[-1]
 
     def embed(self, images_BCHW: Tensor, after_neck: bool = False) -> Tensor:
-        """The retrieval embedding, B×2048, not normalised; before the neck or after. Meant for evaluation mode."""
+        """Return the retrieval embedding, B×2048, not normalised. Use it in evaluation mode.
+
+        Args:
+            images_BCHW: Normalised images.
+            after_neck: Take the feature after the neck.
+        """
         feature_BD = global_pool(self.feature_map(images_BCHW))
         return self.neck(feature_BD) if after_neck else feature_BD
 

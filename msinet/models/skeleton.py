@@ -11,19 +11,23 @@ from msinet.genotype import NUM_SLOTS
 from msinet.models.layers import ConvNorm, halve, light_chain
 
 CHANNELS = (64, 256, 384, 512)
-"""Channels after the stem and after each pair of cells."""
+"""Number of channels after the stem and after each pair of cells."""
 
 Interact = Callable[[int, int], nn.Module]
-"""Makes the interaction of (slot, channels of a branch)."""
+"""A function that makes an interaction from (slot, channels of a branch)."""
 
 Mixture = Sequence[Sequence[Tensor]]
-"""What each slot's interaction receives besides the two branches."""
+"""For each slot, the weights that its interaction receives besides the two branches: none or four."""
 
 NO_MIXTURE: Mixture = ((),) * NUM_SLOTS
 
 
 class Cell(nn.Module):
-    """Two branches that see at scales 3 and 7, twice, with an interaction after each time; summed with the input."""
+    """A cell of two branches with two interactions.
+
+    Both branches run two chains of light blocks, which see 3 positions across in branch a and 7 in branch b. An
+    interaction follows each chain. The cell's map is the sum of both branches and the input.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, slot: int, interact: Interact) -> None:
         super().__init__()
@@ -42,13 +46,13 @@ class Cell(nn.Module):
         self.shortcut = ConvNorm(in_channels, out_channels, linear=True) if changes else nn.Identity()
 
     def forward(self, x_BCHW: Tensor, mixture: Mixture) -> Tensor:
-        """The cell's map; `mixture` holds the entries of its two slots."""
+        """Return the cell's map; `mixture` holds the entries of its two slots."""
         a, b = self.branches(x_BCHW, mixture)
-        # In place: these are the widest maps, and no gradient needs a sum before the last.
+        # In place, because these are the widest maps. No gradient needs the sums before the last one.
         return self.leave_a(a).add_(self.leave_b(b)).add_(self.shortcut(x_BCHW)).relu_()
 
     def branches(self, x_BCHW: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
-        """Both branches after the second interaction, a quarter as many channels each as the cell gives."""
+        """Return both branches after the second interaction, each with a quarter of the channels of the cell's map."""
         first, second = mixture
         a, b = self.enter_a(x_BCHW), self.enter_b(x_BCHW)
         a, b = self.first_interaction(self.first_a(a), self.first_b(b), *first)
@@ -56,10 +60,10 @@ class Cell(nn.Module):
 
 
 class Backbone(nn.Module):
-    """From images to the maps that heads and alignments read.
+    """The layers from the images to the maps that heads and alignments read.
 
     Args:
-        interact: Makes the interaction of each slot.
+        interact: The function that makes the interaction of each slot.
     """
 
     def __init__(self, interact: Interact) -> None:
@@ -73,12 +77,14 @@ class Backbone(nn.Module):
         self.downsamplings = nn.ModuleList(halve(channels) for channels in CHANNELS[1:3])
 
     def forward(self, images_BCHW: Tensor, mixture: Mixture = NO_MIXTURE) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """(part map, map after each pair of cells): B×384×H/16×W/16 after the second downsampling, and
-        B×256×H/4×W/4, B×384×H/8×W/8, B×512×H/16×W/16.
+        """Return (part map, map after each pair of cells).
+
+        The part map is the map after the second downsampling, B×384×H/16×W/16. The others are B×256×H/4×W/4,
+        B×384×H/8×W/8 and B×512×H/16×W/16.
 
         Args:
             images_BCHW: Normalised images.
-            mixture: For each slot, what its interaction receives besides the branches: nothing, or four weights.
+            mixture: For each slot, the weights that its interaction receives besides the branches: none or four.
         """
         x_BCHW = self.pool(self.stem(images_BCHW))
         maps = []

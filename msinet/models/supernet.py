@@ -19,13 +19,13 @@ class Supernet(nn.Module):
     """MSINet's skeleton with all four operations in every slot, summed with the weights softmax(α).
 
     Args:
-        num_classes: Build a neck and a classifier without bias over so many identities, for the softmax
-            supervision. The contrastive supervision compares features, and needs none.
+        num_classes: Number of identities, for the softmax supervision: a neck and a classifier without bias are
+            built. With None neither is built, because the contrastive supervision compares features.
 
     Attributes:
-        num_classes: As given.
+        num_classes: The argument.
         alphas: The architecture parameters, 12×4, drawn from 1e-3·N(0, 1).
-        feature_dim: 512.
+        feature_dim: Number of values of a feature, 512.
     """
 
     feature_dim = CHANNELS[-1]
@@ -40,17 +40,17 @@ class Supernet(nn.Module):
         self.alphas = nn.Parameter(ALPHA_STD * torch.randn(NUM_SLOTS, len(OPERATIONS)))
 
     def maps(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """(part map, last map): B×384×H/16×W/16 and B×512×H/16×W/16."""
+        """Return (part map, last map): B×384×H/16×W/16 and B×512×H/16×W/16."""
         mixture_SO = self.alphas.softmax(dim=-1)
         part_BCHW, maps = self.backbone(images_BCHW, [row_O.unbind() for row_O in mixture_SO.unbind()])
         return part_BCHW, maps[-1]
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """The feature, B×512: the mean of the last map; not normalised."""
+        """Return the feature, B×512: the mean of the last map, not normalised."""
         return global_pool(self.maps(images_BCHW)[1])
 
     def logits(self, features_BD: Tensor) -> Tensor:
-        """Scores of the identities, B×num_classes, for the softmax supervision.
+        """Return the scores of the identities, B×num_classes, for the softmax supervision.
 
         Raises:
             ValueError: The supernet was built without `num_classes`.
@@ -60,19 +60,19 @@ class Supernet(nn.Module):
         return self.classifier(self.neck(features_BD))
 
     def weight_parameters(self) -> Iterator[nn.Parameter]:
-        """Everything that is trained except `alphas`."""
+        """Return every trained parameter except `alphas`."""
         return (p for p in self.parameters() if p is not self.alphas and p.requires_grad)
 
     def derive(self) -> Genotype:
-        """The operation of the largest α in each slot; ties go to the first operation."""
+        """Return the genotype of the operations with the largest α in each slot; ties go to the first operation."""
         return Genotype.from_alphas(self.alphas.detach())
 
     def load_into(self, network: MSINet) -> None:
-        """Copy the weights that `network` shares with this supernet: its whole backbone, whatever its genotype."""
+        """Copy the weights that `network` shares with this supernet: its whole backbone, for any genotype."""
         shared = {_without_operation(key): value for key, value in self.backbone.state_dict().items()}
         network.backbone.load_state_dict({key: shared[key] for key in network.backbone.state_dict()})
 
 
 def _without_operation(key: str) -> str:
-    """The derived network's name of a weight: its slot holds one operation, so it does not name it."""
-    return re.sub(r"\.(channel_gate|cross_attention)\.", ".", key)
+    """Return the derived network's name of a weight. It has one operation in a slot and does not name it."""
+    return re.sub(rf"\.({'|'.join(OPERATIONS)})\.", ".", key)

@@ -1,6 +1,7 @@
-"""The command line: `msinet <verb> [EXPERIMENT]`, a file for each group of verbs.
+"""The command line: `msinet <verb> [EXPERIMENT]`. There is one file for each group of verbs.
 
-Exit codes: 0 done, 1 some stages failed (the others are done and kept), 2 the request was wrong.
+Exit codes: 0 means that everything is done, 1 that some stages or trials are not done (finished results are kept), 2
+that the request was wrong.
 Heavy libraries are imported by the verbs that need them, so that `--help` answers at once.
 """
 
@@ -12,7 +13,7 @@ from pipeline.errors import ClusterLost, RequestError
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the console script; a wrong request ends in one sentence and exit code 2."""
+    """Run the command line. After a wrong request, print one message and exit with code 2."""
     try:
         app(arguments)
     except RequestError as error:

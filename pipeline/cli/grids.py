@@ -1,4 +1,4 @@
-"""The verbs on a whole experiment: run, prepare, plan, status, report."""
+"""The verbs for a whole experiment: run, prepare, plan, status, report."""
 
 from pathlib import Path
 from textwrap import indent
@@ -31,7 +31,7 @@ def run(
     weights: WeightsOption = None,
     address: AddressOption = None,
 ) -> None:
-    """Run what is not done yet, then print the comparison."""
+    """Run the stages that are not done yet, then print the comparison."""
     from pipeline.grid import open_grid, run_grid
     from pipeline.reports.console import comparison, summary
 
@@ -39,18 +39,18 @@ def run(
     say(summary(grid.plan))
     stages = grid.plan.stages.values()
     if all(stage.lacks for stage in stages if stage.kind != "measure"):
-        raise RequestError(f"nothing of {experiment} can run: it lacks what the lines above name.")
+        raise RequestError(f"no network of {experiment} can be trained: the lines above say what to give first.")
     if all(stage.result or stage.lacks for stage in stages):
         say("everything is done already")
     ended = run_grid(grid, address=address, tracking_uri=tracking_uri)
     options = same_results(workspace, data, weights)
     if ended.behind:
-        print(f"MLflow is behind ({ended.behind}): `{command('sync', experiment, options)}` brings it level.")
+        print(f"MLflow lacks results ({ended.behind}). To add them: `{command('sync', experiment, options)}`")
     say(
         f"\n{comparison(grid.plan)}\n\n"
         f"results      {grid.workspace.address}\n"
         f"this table   {command('report', experiment, options)}\n"
-        f"compare      {command('ui', None, same_results(workspace))}: runs of kind `evaluate`, Compare"
+        f"compare      {command('ui', None, same_results(workspace))}: select runs of kind `evaluate`, then Compare"
     )
     if ended.failed:
         raise typer.Exit(1)
@@ -63,7 +63,7 @@ def prepare(
     data: DataOption = None,
     address: AddressOption = None,
 ) -> None:
-    """Write the experiment's datasets into the workspace, and do nothing else."""
+    """Write the experiment's datasets into the workspace. No other stage is run."""
     from pipeline.grid import Grid, open_grid, run_grid
     from pipeline.plan.stage import Plan
     from pipeline.reports.console import summary
@@ -82,7 +82,7 @@ def plan(
     data: DataOption = None,
     weights: WeightsOption = None,
 ) -> None:
-    """Show the stages: done already, to run, or pending on what another stage finds; and how long they would take."""
+    """Show the state of every stage, and how long the rest would take. A pending stage needs another stage's result."""
     from pipeline.grid import open_grid
     from pipeline.plan.estimate import TRAINED, device_hours
     from pipeline.reports.console import overview, summary
@@ -99,7 +99,7 @@ def status(
     data: DataOption = None,
     weights: WeightsOption = None,
 ) -> None:
-    """Show what is done, and of what has failed the reason, the traceback and the end of the log."""
+    """Show the state of every stage. For a failed stage, show the reason, the traceback and the end of the log."""
     from pipeline.grid import open_grid
     from pipeline.reports.console import overview, summary
 
@@ -125,7 +125,7 @@ def report(
     weights: WeightsOption = None,
     out: Annotated[Path | None, typer.Option(help="A folder for report.html, report.md and tables/*.csv.")] = None,
 ) -> None:
-    """Print the comparison from the results on disk; with --out write the paper's tables, published and measured."""
+    """Print the comparison of the finished results. With --out, write the paper's tables, published and measured."""
     from pipeline.grid import open_grid
     from pipeline.reports.console import comparison
 

@@ -1,4 +1,4 @@
-"""The verbs on data and on single models, without Ray: check, evaluate."""
+"""The verbs that work on data and on single models, without Ray: check, evaluate."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,12 +16,14 @@ def check(
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="A dataset: KIND=PATH alone (market1501=/path), NAME=PATH for one of the experiment."),
+        typer.Option(
+            help="Without EXPERIMENT: KIND=PATH (market1501=/path). With it: NAME=PATH of one of its datasets."
+        ),
     ] = None,
     weights: WeightsOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Look at configuration and data before a GPU is spent: what was found, what is wrong."""
+    """Check an experiment or a dataset. Print what was found and what is wrong, before a GPU is used."""
     if experiment is None and not data:
         raise RequestError("`check` must be given an experiment or `--data KIND=PATH`, but got neither.")
     from pipeline.checking import check_data, check_experiment
@@ -36,19 +38,21 @@ def check(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file with weights, ours or released ones.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file with weights: ours, or released ones.")],
     data: Annotated[list[str], typer.Option(help="A target, as KIND=PATH: market1501=/path, manifest=/path.")],
     network: Annotated[str, typer.Option(help="msinet, resnet50 or osnet.")] = "msinet",
-    genotype: Annotated[str | None, typer.Option(help="Of msinet: a published name or twelve letters.")] = None,
-    scales: Annotated[list[int] | None, typer.Option(help="Of osnet: its branches, all four by default.")] = None,
+    genotype: Annotated[str | None, typer.Option(help="For msinet: a published name or twelve letters.")] = None,
+    scales: Annotated[
+        list[int] | None, typer.Option(help="For osnet: its branches (3, 5, 7, 9), all by default.")
+    ] = None,
     image_size: Annotated[
-        tuple[int, int] | None, typer.Option(metavar="H W", help="In pixels [default: the dataset's own].")
+        tuple[int, int] | None, typer.Option(metavar="H W", help="Picture size in pixels [default: the dataset's own].")
     ] = None,
     after_neck: Annotated[bool, typer.Option(help="Take embeddings after the necks.")] = False,
-    rerank: Annotated[bool, typer.Option(help="Score after k-reciprocal re-ranking too.")] = False,
+    rerank: Annotated[bool, typer.Option(help="Also print the scores after k-reciprocal re-ranking.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Evaluate one model on any targets, without an experiment and without Ray."""
+    """Evaluate one model on any datasets. This needs no experiment and no Ray."""
     from pipeline.by_hand import evaluate_by_hand
     from pipeline.storage.workspace import open_workspace
 

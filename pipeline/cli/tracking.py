@@ -1,4 +1,4 @@
-"""The verbs on MLflow: sync, ui."""
+"""The verbs for MLflow: sync, ui."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ def sync(
     data: DataOption = None,
     weights: WeightsOption = None,
 ) -> None:
-    """Bring MLflow level with the workspace."""
+    """Write the experiment's finished results to MLflow."""
     from pipeline.grid import open_grid, tracking_address
     from pipeline.tracking.tracker import sync as sync_runs
 
@@ -42,9 +42,9 @@ def sync(
 def ui(
     workspace: WorkspaceOption = None,
     tracking_uri: TrackingOption = None,
-    port: Annotated[int, typer.Option(help="On loopback.")] = 5000,
+    port: Annotated[int, typer.Option(help="The port on 127.0.0.1.")] = 5000,
 ) -> NoReturn:
-    """Open MLflow's pages, on loopback."""
+    """Serve MLflow's pages. Only this machine can open them, on 127.0.0.1."""
     from pipeline.grid import tracking_address
     from pipeline.storage.workspace import open_workspace
 

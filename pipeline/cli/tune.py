@@ -1,4 +1,4 @@
-"""The verb on the outer loop: tune."""
+"""The verb for the outer loop: tune."""
 
 import sys
 from pathlib import Path
@@ -29,12 +29,13 @@ def tune(
     data: DataOption = None,
     address: AddressOption = None,
 ) -> None:
-    """Search recipes or genotypes by trials on held-out training identities; end in the best, or a Pareto front.
+    """Search recipes or genotypes by trials. The result is the best trial, or for several objectives a Pareto front.
 
-    A trial is a retraining without the last identities, and an evaluation on them: never on query or gallery.
+    A trial trains a network without the last training identities, and evaluates it on them. Trials never use query or
+    gallery pictures.
 
-    Run it again and it goes on where it was. The study lies in a journal in the workspace, or where `tune.storage` or
-    MSINET_TUNE_STORAGE says: a journal's path, or a database's URL.
+    Run the command again to continue a study that was interrupted. The study is stored in a journal in the workspace,
+    unless `tune.storage` or MSINET_TUNE_STORAGE gives a journal's path or a database's URL.
     """
     from pipeline.config.load import load_experiment
     from pipeline.grid import Grid, named_tracking_uri, sync_problem
@@ -57,7 +58,10 @@ def tune(
         missed = sync_problem(Grid(loaded, place, outer.trials_plan()), tracking_uri)
         if missed:
             options = same_results(workspace, data)
-            print(f"MLflow is behind ({missed}): `{command('sync', experiment, options)}` brings it level.")
+            print(f"MLflow lacks results ({missed}). To add them: `{command('sync', experiment, options)}`")
     if problem:
-        print(f"not all {loaded.tune.trials} trials have ended ({problem}): run it again to go on", file=sys.stderr)
+        print(
+            f"not all {loaded.tune.trials} trials have ended ({problem}). Run the command again to continue.",
+            file=sys.stderr,
+        )
         raise typer.Exit(1)

@@ -1,1 +1,1 @@
-"""Stages on a Ray cluster: the driver that releases them, the workers that run them."""
+"""Stages on a Ray cluster: the driver that releases them, and the workers that run them."""

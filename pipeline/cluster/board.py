@@ -6,7 +6,7 @@ import ray
 
 from pipeline.results import Report
 
-# A stage's key, and an epoch's report of it; None says that the stage has begun.
+# A stage's key and the report of one epoch. None instead of a report says that the stage has begun.
 Post = tuple[str, Report | None]
 
 
@@ -31,19 +31,19 @@ class Mailbox:
     """The driver's side of a board.
 
     Attributes:
-        board: The actor, for the workers to post to.
+        board: The actor to which the workers post.
     """
 
     def __init__(self) -> None:
         self.board = Board.remote()  # type: ignore[attr-defined]
-        self._asked: Any = None  # what the board has not answered yet
+        self._asked: Any = None  # the request that the board has not answered yet
 
     def posts(self) -> list[Post]:
         """Return what was posted since the last call; nothing if the board does not answer within half a second."""
         self._asked = self._asked or self.board.fetch.remote()
         answered, _ = ray.wait([self._asked], timeout=0.5)
         if not answered:
-            return []  # its node may be lost, and nothing may wait for it
+            return []  # the board's node may be lost, and the driver must not wait for it
         asked, self._asked = self._asked, None
         try:
             posts: list[Post] = ray.get(asked)

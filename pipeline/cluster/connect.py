@@ -1,4 +1,4 @@
-"""Join a Ray cluster or start Ray on this machine, and see that stages find what they ask for."""
+"""Join a Ray cluster or start Ray on this machine, and check that it has the resources that stages ask for."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ def connect(address: str | None, resources: Resources) -> None:
     """Join the cluster at `address` (or RAY_ADDRESS), else start Ray on this machine, on loopback.
 
     Raises:
-        RequestError: This machine has not what a stage asks for. (A cluster may grow: there such a stage waits.)
+        RequestError: This machine lacks what a stage asks for. (A cluster may grow, so there the stage waits.)
     """
     if address or os.environ.get("RAY_ADDRESS"):
         ray.init(address=address or "auto", log_to_driver=False)
@@ -29,12 +29,15 @@ def connect(address: str | None, resources: Resources) -> None:
 
 
 def _warn_without_gpu(resources: Resources) -> None:
-    """A cluster that grows by what is asked for gets no GPU from `auto`, which asks for one only where there is one."""
+    """Warn if stages have `gpus: auto` and the cluster has no GPU.
+
+    `auto` asks for a GPU only where there is one. So a cluster that grows on demand never adds a GPU for such a stage.
+    """
     kinds = [kind for kind in KINDS if getattr(resources, kind).gpus == "auto"]
     if kinds and not ray.cluster_resources().get("GPU"):
         log.warning(
-            "the cluster has no GPU, and while it has none, stages with `gpus: auto` run on CPUs, on any machine "
-            "(%s): name their shares if it can grow by GPUs, such as resources.%s.gpus: 1.",
+            "the cluster has no GPU, and while it has none, stages with `gpus: auto` run on CPUs, on any machine (%s). "
+            "If the cluster can add GPUs, give the number that a stage needs, such as resources.%s.gpus: 1.",
             ", ".join(kinds),
             kinds[0],
         )
@@ -48,19 +51,19 @@ def _require_resources(resources: Resources) -> None:
             found = there.get(name[:-1].upper(), 0)
             if asked != "auto" and asked > found:
                 raise RequestError(
-                    f"a stage may ask for what this machine has, but resources.{kind}.{name} is {asked:g} "
-                    f"and there are {found:g}."
+                    f"a stage must not ask for more than this machine has, but resources.{kind}.{name} is {asked:g}, "
+                    f"and this machine has {found:g}."
                 )
 
 
 def share_of(resources: Resources, kind: str, *, alone: bool = False) -> dict[str, float]:
     """Return what Ray reserves for a stage: `num_cpus` and `num_gpus`.
 
-    `auto` is looked up each time, since a cluster grows.
+    `auto` is looked up each time, because a cluster may grow.
 
     Args:
-        resources: Of the experiment.
-        kind: Of the stage.
+        resources: Resources of the experiment.
+        kind: Kind of the stage.
         alone: Whether the stage needs a whole GPU, because it found no room on a part of one.
     """
     share: Share = getattr(resources, kind)

@@ -1,7 +1,7 @@
-"""The driver: releases each stage as soon as its inputs are done, and listens while it runs.
+"""The driver: it releases each stage as soon as its inputs are done, and collects reports while the stage runs.
 
-It is small and may be restarted at any time: what is published is never run again, and what was interrupted continues
-from its last saved state.
+The driver may be restarted at any time. Published stages never run again, and interrupted stages continue from their
+last saved state.
 """
 
 import contextlib
@@ -41,21 +41,22 @@ from pipeline.storage.workspace import Workspace, stage_place
 
 log = logging.getLogger(__name__)
 
-# Stages that wait for a place on the cluster: enough for any cluster to grow by, few enough that the longest path,
-# whose stages are ready last, does not queue behind all others.
+# Number of submitted stages that may wait for a place on the cluster. It is large enough to make any cluster grow, and
+# small enough that stages of the longest path, which are ready last, do not wait behind all others.
 BACKLOG = 64
-# Seconds: between two tries of a workspace that does not answer, and how long a driver waits for it with nothing to do.
+# Seconds between two tries to reach a workspace that does not answer, and seconds after which a driver without running
+# stages gives up.
 AWAY_PAUSE, AWAY_LIMIT = 5.0, 3600.0
 
 
 def run_plan(plan: Plan, workspace: Workspace, watchers: Sequence[Watcher], run: Any = run_task) -> Outcome:
-    """Run what is not done yet, on the Ray that is connected.
+    """Run all stages of a plan that are not done yet, on the connected Ray.
 
     Args:
-        plan: With all fingerprints known.
-        workspace: Where results are published.
-        watchers: Told of everything that happens.
-        run: The remote function that runs one stage.
+        plan: Plan with all fingerprints known.
+        workspace: Workspace where results are published.
+        watchers: Watchers that are called at every event.
+        run: Remote function that runs one stage.
 
     Returns:
         The state of each stage; failures do not stop stages that do not need them.
@@ -73,14 +74,14 @@ class _Driver:
         self.workspace = workspace
         self.watchers = watchers
         self.run_task = run
-        self.holder = uuid.uuid4().hex  # of leases
+        self.holder = uuid.uuid4().hex  # this driver's name in leases
         self.states = {name: LACKING if stage.lacks else WAITING for name, stage in plan.stages.items()}
         self.results = plan.results()
         self.paths = longest_paths(plan)
         self.failures: dict[str, Failure] = {}  # by key
         self.running: dict[Any, Stage] = {}
         self.attempts: dict[str, Attempts] = {}  # by key
-        self.specs: dict[str, dict[str, Any]] = {}  # by stage, as soon as they are known
+        self.specs: dict[str, dict[str, Any]] = {}  # by name of the stage, as soon as they are known
         self.mailbox = Mailbox()
         self.away_since: float | None = None  # when the workspace stopped answering, by this process's monotonic clock
         self.next_release = 0.0  # by the same clock
@@ -89,7 +90,7 @@ class _Driver:
             plan.name_device(ray.get(probe.remote()))
 
     def run(self) -> Outcome:
-        """Until nothing is running and nothing can be released."""
+        """Run stages until nothing is running and nothing can be released."""
         while True:
             self._release_if_answered()
             self._tell("tick", dict(self.states))
@@ -104,17 +105,17 @@ class _Driver:
                 return Outcome(dict(self.states))
 
     def _waits(self) -> bool:
-        """Whether a stage may be ready later although none of ours runs."""
+        """Return whether a stage may become ready later, although this driver runs none."""
         return any(
             state == ELSEWHERE or (state == WAITING and self.plan.stages[name].bind(self.results) is not None)
             for name, state in self.states.items()
         )
 
     def _release_if_answered(self) -> None:
-        """`_release`, unless the workspace fails: what runs goes on, and the rest is looked at again later.
+        """Call `_release`. If the workspace fails, running stages go on, and the call is repeated later.
 
         Raises:
-            RequestError: It has failed for too long.
+            RequestError: The workspace has failed for too long.
         """
         if time.monotonic() < self.next_release:
             return
@@ -133,12 +134,12 @@ class _Driver:
         elif not self.running and now - self.away_since > AWAY_LIMIT:
             raise RequestError(
                 f"the workspace must answer, but has not for {AWAY_LIMIT / 60:.0f} minutes: {error}. "
-                "Run the same command again, it goes on (--workspace)."
+                "Run the same command again to continue (--workspace)."
             ) from error
         self.next_release = now + AWAY_PAUSE
 
     def _release(self) -> None:
-        """Settle what is published, skip what can never run, submit what is ready, the longest path first."""
+        """Finish published stages, skip stages that can never run, and submit ready ones, the longest path first."""
         ready = []
         keys = {stage.key for stage in self.running.values()}
         for stage in self.plan.stages.values():
@@ -146,7 +147,7 @@ class _Driver:
                 continue
             lost = next((n for n in stage.needs.values() if self.states[n] in (FAILED, SKIPPED)), None)
             if lost is not None:
-                self._fail(stage, Failure(f"not run, since `{lost}` failed"), SKIPPED)
+                self._fail(stage, Failure(f"not run, because `{lost}` failed"), SKIPPED)
             elif self._binds(stage):
                 if stage.result is not None:
                     self._finish(stage, stage.result)
@@ -160,7 +161,7 @@ class _Driver:
                 keys.add(stage.key)
 
     def _binds(self, stage: Stage) -> bool:
-        """Whether the stage's key is known; if so, what is published is known too."""
+        """Return whether the stage's key is known. If it is, read the published result too."""
         if stage.name not in self.specs:
             spec = stage.bind(self.results)
             if spec is None:
@@ -168,7 +169,7 @@ class _Driver:
             stage.key = content_key(stage.kind, spec)
             self.attempts.setdefault(stage.key, Attempts())
             stage.result = stage.result or self.workspace.result(stage.kind, stage.key)
-            self.specs[stage.name] = spec  # last: the workspace may not have answered
+            self.specs[stage.name] = spec  # set last, because the workspace may fail above
         return True
 
     def _has_room(self, stage: Stage) -> bool:
@@ -181,7 +182,7 @@ class _Driver:
         return queued < BACKLOG and self.attempts[str(stage.key)].due
 
     def _start(self, stage: Stage) -> None:
-        """Submit a stage, unless it is done or another driver is at it."""
+        """Submit a stage, unless it is done or another driver works at it."""
         attempts, key = self.attempts[str(stage.key)], str(stage.key)
         stage.result = self.workspace.result(stage.kind, key)
         if stage.result is not None:
@@ -194,7 +195,7 @@ class _Driver:
         experiment, spec = self.plan.experiment, self.specs[stage.name]
         share = share_of(experiment.resources, stage.kind, alone=attempts.alone)
         task = task_of(stage, spec, self.results, experiment, share)
-        # Several workers ask for their shares themselves; the process that waits for them takes none.
+        # If several workers share the stage, Ray Train reserves their resources; the process that waits needs none.
         options = {"name": stage.name, **({"num_cpus": 0} if spec.get("workers", 1) > 1 else share)}
         submit = self.run_task.options(**options).remote
         reference = submit(self.workspace.address, task, self.mailbox.board, self.holder)
@@ -203,7 +204,7 @@ class _Driver:
         return None
 
     def _listen(self) -> None:
-        """Pass on what workers have posted."""
+        """Pass what workers have posted on to the watchers."""
         by_key = {stage.key: stage for stage in self.running.values()}
         reports: dict[str, list[Report]] = {}
         for key, report in self.mailbox.posts():
@@ -222,14 +223,14 @@ class _Driver:
         stage = self.running.pop(reference)
         try:
             ended: Ended = ray.get(reference)
-        except ray.exceptions.RayTaskError as error:  # outside of what `execute` catches
+        except ray.exceptions.RayTaskError as error:  # an error that `execute` does not catch
             cause = error.cause
             away = isinstance(cause, OSError)
             message = f"the workspace cannot be used: {cause}" if away else f"{type(cause).__name__}: {cause}"
             ended = Failed(Failure(message, traceback=str(error), retry="again" if away else None))
         except ray.exceptions.LocalRayletDiedError:
-            # Of this driver: nothing it submits will ever run, and no stage is to blame.
-            raise ClusterLost("Ray on this machine has died: run the same command again, it goes on.") from None
+            # This driver's own part of Ray has died. Nothing that it submits will run, and no stage is the cause.
+            raise ClusterLost("Ray on this machine has died: run the same command again to continue.") from None
         except ray.exceptions.RayError as error:
             message = f"the stage's worker was lost: {error}".splitlines()[0]
             ended = Failed(Failure(message, retry="again"))
@@ -239,12 +240,12 @@ class _Driver:
             case Held():
                 self._wait_for_other(stage)
             case Stopped():
-                self._after_failure(stage, Failure("asked to end: its state is saved", retry="again"))
+                self._after_failure(stage, Failure("the stage was asked to end, and its state is saved", retry="again"))
             case Failed(failure):
                 self._after_failure(stage, failure)
 
     def _after_failure(self, stage: Stage, failure: Failure) -> None:
-        """Try again what may succeed; all else has failed."""
+        """Try the stage again if that may help; otherwise it has failed."""
         key = str(stage.key)
         attempts = self.attempts[key]
         if failure.retry == "alone" and not attempts.alone:
@@ -252,7 +253,7 @@ class _Driver:
         elif failure.retry != "again":
             return self._give_up(stage, failure)
         elif not self._may_try_again(stage, attempts):
-            message = f"{failure.message} ({ATTEMPTS} attempts got no further)"
+            message = f"{failure.message} ({ATTEMPTS} attempts made no progress)"
             return self._give_up(stage, replace(failure, message=message))
         self.states[stage.name] = WAITING
         self._tell("retried", stage, failure.message)
@@ -260,7 +261,7 @@ class _Driver:
 
     def _give_up(self, stage: Stage, failure: Failure) -> None:
         key = str(stage.key)
-        if failure.time is None:  # nobody was left to record it
+        if failure.time is None:  # no worker was left to record it
             failure = replace(failure, time=time.time())
             with contextlib.suppress(OSError):
                 self.workspace.record_failure(self.workspace.begin(stage.kind, key), failure)
@@ -271,7 +272,7 @@ class _Driver:
         try:
             newest = self.workspace.newest_checkpoint(stage.kind, str(stage.key))
         except OSError:
-            # Nobody can tell how far it got. It starts again when the workspace answers, and counts from there.
+            # The progress is unknown. The stage starts again when the workspace answers; attempts count from there.
             attempts.newest = None
             return True
         return attempts.may_try_again(newest)

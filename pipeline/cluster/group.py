@@ -1,4 +1,4 @@
-"""One stage on several workers, under Ray Train: each is a rank of `msinet.ranks`."""
+"""One stage on several workers, which Ray Train starts. Each worker is a rank of `msinet.ranks`."""
 
 import tempfile
 import uuid
@@ -17,46 +17,46 @@ from pipeline.storage.workspace import Workspace
 
 
 def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]) -> Ended:
-    """Run a stage whose lease is held on as many workers as its specification says.
+    """Run a stage, whose lease is held, on as many workers as its specification says.
 
-    Ray Train starts and ends the workers; states and results go to the workspace as those of a single process do, and
-    the driver tries again what was lost.
+    Ray Train starts and ends the workers. They write states and results to the workspace, as a single process does. If
+    a worker is lost, the driver tries the stage again.
 
     Args:
-        workspace: Where everything lies.
+        workspace: Workspace of states and results.
         task: What to do.
-        report: Called with each epoch's report, of the first rank.
+        report: Called with each epoch's report of the first rank.
 
     Returns:
         How the attempt ended.
     """
     relay: Any = ray.remote(num_cpus=0)(_Relay).remote(report)
-    free_placement_group(task.key)  # of an attempt whose own process was lost
+    free_placement_group(task.key)  # an attempt whose process was lost may have left one
     cpus, gpus = task.share["num_cpus"], task.share["num_gpus"]
-    with tempfile.TemporaryDirectory() as folder:  # for Train's own notes; nothing is reported to it
+    with tempfile.TemporaryDirectory() as folder:  # for Train's own files; stages report nothing to Train
         trainer = TorchTrainer(
             _work,
             train_loop_config={
                 "address": workspace.address,
                 "task": task,
                 "relay": relay,
-                "node": ray.get_runtime_context().get_node_id(),  # its loss ends the workers too
+                "node": ray.get_runtime_context().get_node_id(),  # if this process's node is lost, the workers end too
             },
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=task.spec["workers"], use_gpu=gpus > 0, resources_per_worker={"CPU": cpus, "GPU": gpus}
             ),
-            # A name of its own: Train would continue a run of the same name, or return its result.
+            # A new name each time: Train would continue a run of the same name, or return its result.
             run_config=ray.train.RunConfig(
                 name=uuid.uuid4().hex,
                 storage_path=folder,
-                # The driver tries again. (mypy knows the class of Train's older API only.)
+                # The driver does all retries. (mypy knows only the class of Train's older API.)
                 failure_config=ray.train.FailureConfig(max_preemption_failures=0),  # type: ignore[call-arg]
             ),
         )
         try:
             ended = _ended(trainer, relay)
-        except ray.exceptions.RayError as error:  # Train's controller has died, or the relay: neither is tried again
+        except ray.exceptions.RayError as error:  # Train's controller or the relay has died; Ray restarts neither
             lost = str(error).splitlines()[0]
             ended = Failed(Failure(f"Ray Train was lost: {lost}", retry="again"))
         finally:
@@ -69,10 +69,10 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
 
 
 def _ended(trainer: TorchTrainer, relay: Any) -> Ended | None:
-    """Why the workers ended too early; None where they came to their end.
+    """Wait for the workers. Return how they ended too early, or None if they finished.
 
     Raises:
-        RayError: A process that looks after them has died.
+        RayError: Train's controller or the relay has died.
     """
     try:
         trainer.fit()
@@ -83,7 +83,7 @@ def _ended(trainer: TorchTrainer, relay: Any) -> Ended | None:
 
 
 class _Relay:
-    """Takes what ranks say: reports, and why one ended too early, since what it raises arrives as text only."""
+    """Collector of the reports and of the first early ending of a rank. Ray Train delivers exceptions only as text."""
 
     def __init__(self, report: Callable[[Report], None]) -> None:
         self._report = report
@@ -94,16 +94,16 @@ class _Relay:
         self._report(report)
 
     def end(self, ended: Ended) -> None:
-        """Keep the first: the others follow from it."""
+        """Keep the first early ending, because the later ones follow from it."""
         self._ended = self._ended or ended
 
     def ended(self) -> Ended | None:
-        """The first to end too early, if any."""
+        """Return the first early ending, or None."""
         return self._ended
 
 
 def _work(config: dict[str, Any]) -> None:
-    """One rank, in a process that Ray Train started."""
+    """Run one rank, in a process that Ray Train started."""
     import torch
     from torch import distributed
 
@@ -126,7 +126,7 @@ def _work(config: dict[str, Any]) -> None:
     # Train runs this in a thread, where SIGTERM does not arrive.
     ended = run_attempt(Workspace(config["address"]), config["task"], report, notice, ranks=ranks)
     if isinstance(ended, Failed) and ("gloo" in ended.failure.traceback or "NCCL" in ended.failure.traceback):
-        # Another rank has died; this one was told by its connection.
+        # Another rank has died. This one knows it only from its broken connection.
         ended = Failed(replace(ended.failure, retry="again"))
     if not isinstance(ended, Done):
         ray.get(relay.end.remote(ended))

@@ -1,6 +1,6 @@
-"""Every name of Ray's that is not public, each with the reason why it is used.
+"""The private names of Ray that this project uses, each with the reason.
 
-`tests/pipeline/test_ray_private.py` uses all of them, and fails when a new release of Ray lacks one.
+`tests/pipeline/on_ray/test_ray_private.py` uses all of them, and fails when a new release of Ray lacks one.
 """
 
 import contextlib
@@ -14,16 +14,16 @@ from ray._raylet import PlacementGroupID
 from ray.experimental import internal_kv
 from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group
 
-HELD = "msinet-groups"  # the namespace of Ray's key-value store that says what the workers of a stage occupy
+HELD = "msinet-groups"  # namespace of Ray's key-value store that keeps the placement groups of stages
 
 
 class Notice:
-    """Says whether a node is about to be taken away, as Ray learns of spot machines. It asks every two seconds.
+    """A check whether a node is about to be taken away, which Ray knows of spot machines. It asks every two seconds.
 
-    Private, because Ray has no public way to ask; Ray Train asks in the same way.
+    This needs a private name, because Ray has no public way to ask. Ray Train asks in the same way.
 
     Args:
-        nodes: Ray's ids of the nodes; by default this process's own.
+        nodes: Ray's ids of the nodes; by default the id of this process's node.
     """
 
     def __init__(self, nodes: Collection[str] = ()) -> None:
@@ -32,7 +32,7 @@ class Notice:
         self._leaving = False
 
     def __call__(self) -> bool:
-        """Return the latest answer; False where Ray does not answer."""
+        """Return the latest answer of Ray; False if Ray has not answered at all."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + 2.0
             with contextlib.suppress(Exception):  # without an answer there is no notice
@@ -47,10 +47,10 @@ def draining_nodes() -> Collection[str]:
 
 
 def stay_on_loopback() -> None:
-    """Have a Ray that is started on this machine listen on 127.0.0.1 only.
+    """Make a Ray that is started on this machine listen on 127.0.0.1 only.
 
-    Private, because the public option alone does not do it: Ray replaces 127.0.0.1 by an address that other machines
-    reach, and then listens on all addresses.
+    This needs a private name, because the public option alone is not enough: Ray replaces 127.0.0.1 by an address that
+    other machines reach, and then listens on all addresses.
     """
     ray_constants.ENABLE_RAY_CLUSTER = False
 
@@ -58,7 +58,8 @@ def stay_on_loopback() -> None:
 def keep_aws_keys_from_tune() -> None:
     """Keep Ray Tune from handing the driver's AWS keys to its trials.
 
-    Private, because there is no option. The keys would stand in Ray's logs; trials find them where other stages do.
+    This needs a private name, because there is no option. The keys would appear in Ray's logs. Trials do not need them
+    from Ray Tune, because they find their keys where other stages do.
     """
     from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 
@@ -66,9 +67,10 @@ def keep_aws_keys_from_tune() -> None:
 
 
 def hold_placement_group(name: str) -> None:
-    """Note under a name which placement group this worker of Ray Train belongs to.
+    """Store under a name which placement group this worker of Ray Train belongs to.
 
-    Private, because a placement group can be found again only by its id, and Ray's key-value store is not public.
+    This needs private names: a placement group can be found again only by its id, and the key-value store of Ray is not
+    public.
     """
     group = get_current_placement_group()
     assert group is not None
@@ -76,9 +78,9 @@ def hold_placement_group(name: str) -> None:
 
 
 def free_placement_group(name: str) -> None:
-    """Free the placement group that was noted under a name, if there is one.
+    """Free the placement group that was stored under a name, if there is one.
 
-    Ray Train does so itself, unless its controller dies; what it has for that case needs Ray's dashboard.
+    Ray Train frees it itself, unless its controller dies. Ray Train's solution for that case needs Ray's dashboard.
     """
     held = internal_kv._internal_kv_get(name, namespace=HELD)
     if held is not None:

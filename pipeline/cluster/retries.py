@@ -1,20 +1,20 @@
-"""When a stage is tried again, and when it has failed."""
+"""The rules that say when a stage is tried again, and when it has failed."""
 
 import time
 from dataclasses import dataclass
 
-ATTEMPTS = 3  # of a stage, one after another, that bring it no further: then it has failed
+ATTEMPTS = 3  # a stage has failed after so many attempts in a row without progress
 
 
 @dataclass
 class Attempts:
-    """How the attempts at one piece of work went.
+    """The record of the attempts at one stage.
 
     Attributes:
-        fruitless: How many in a row saved no newer state.
-        newest: When a state was last saved before the latest attempt, by the store's clock; None if nobody could tell.
-        alone: Whether it needs a whole GPU, because it found no room on a shared one.
-        not_before: When it may be tried next, by this process's monotonic clock.
+        fruitless: How many attempts in a row saved no newer state.
+        newest: When a state was last saved before the latest attempt, by the store's clock; None if unknown.
+        alone: Whether the stage needs a whole GPU, because it found no room on a shared one.
+        not_before: Earliest time of the next attempt, by this process's monotonic clock.
     """
 
     fruitless: int = 0
@@ -24,15 +24,15 @@ class Attempts:
 
     @property
     def due(self) -> bool:
-        """Whether it may be tried now."""
+        """Return whether the stage may be tried now."""
         return time.monotonic() >= self.not_before
 
     def wait(self, seconds: float) -> None:
-        """Do not try again before this time has passed."""
+        """Allow the next attempt only after so many seconds."""
         self.not_before = time.monotonic() + seconds
 
     def may_try_again(self, newest: float) -> bool:
-        """Count an attempt that came to nothing, and say whether there may be another.
+        """Count an attempt that did not finish the stage, and return whether there may be another.
 
         Only attempts that saved no newer state count. The pause before the next one doubles each time.
 

@@ -1,4 +1,4 @@
-"""Who is told what happens in a grid, and the states that stages are in."""
+"""The watchers of a grid, which are called at every event, and the states of stages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,36 +7,36 @@ from pipeline.plan.stage import Stage
 from pipeline.results import Failure, Report
 
 WAITING, QUEUED, RUNNING, DONE = "pending", "queued", "running", "done"
-ELSEWHERE = "elsewhere"  # another driver on this workspace works at it
-# `lacking` needs data or weights that the experiment does not give; it is no failure.
+ELSEWHERE = "elsewhere"  # another driver on this workspace works at the stage
+# A stage is `lacking` if it needs data or weights that the experiment does not give. That is no failure.
 FAILED, SKIPPED, LACKING = "failed", "skipped", "lacking"
 
 
 class Watcher:
-    """Is told what happens; does nothing by itself. Methods must not raise and must not block."""
+    """A receiver of events, which itself does nothing. Methods must not raise and must not block."""
 
     def started(self, stage: Stage) -> None:
-        """A worker has begun the stage."""
+        """React when a worker has begun the stage."""
 
     def reported(self, stage: Stage, reports: Sequence[Report]) -> None:
-        """Epochs have ended."""
+        """React when epochs of the stage have ended."""
 
     def finished(self, stage: Stage) -> None:
-        """`stage.result` is published, by this run or by an earlier one."""
+        """React when `stage.result` is published, by this run or by an earlier one."""
 
     def failed(self, stage: Stage, failure: Failure) -> None:
-        """The stage has failed, or cannot run since what it needs has failed."""
+        """React when the stage has failed, or cannot run because a stage that it needs has failed."""
 
     def retried(self, stage: Stage, reason: str) -> None:
-        """An attempt at the stage came to nothing; there will be another."""
+        """React when an attempt did not finish the stage and there will be another."""
 
     def tick(self, states: dict[str, str]) -> None:
-        """Every second or so, with the state of each stage by name."""
+        """React to the state of each stage, by name. This is called about every second."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the state of each stage by name."""
+    """The end of a run: the state of each stage by name."""
 
     states: dict[str, str]
 

@@ -1,4 +1,4 @@
-"""What Ray runs on a worker: one stage, or a look at the device."""
+"""The functions that Ray runs on a worker: one runs a stage, the other names the device."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from pipeline.stages.task import Task
 
 @ray.remote(max_retries=0)  # the driver decides what is tried again
 def run_task(address: str, task: Task, board: Any, holder: str) -> Ended:
-    """`execute` on a worker."""
+    """Run `execute` on a worker."""
     board.post.remote(task.key, None)
     attempt = None
     if task.spec.get("workers", 1) > 1:
@@ -32,7 +32,7 @@ def run_task(address: str, task: Task, board: Any, holder: str) -> Ended:
 
 @ray.remote
 def probe_device() -> str:
-    """The device that a worker sees."""
+    """Return the name of the device that a worker sees."""
     import torch
 
     from msinet.engine.measure import device_name

@@ -1,1 +1,1 @@
-"""An experiment as a YAML file: read safely, checked strictly."""
+"""The YAML file of an experiment: it is read safely and checked strictly."""

@@ -1,6 +1,6 @@
-"""An experiment: the whole of a YAML file, checked strictly.
+"""An experiment: the content of a YAML file, checked strictly.
 
-Every number of the method stands in `msinet.recipes`; a file names only what differs from the paper."""
+Every number of the method is in `msinet.recipes`. A file gives only the settings that differ from the paper."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,36 +29,40 @@ class Experiment(Strict):
     """One experiment: a grid of sources, splits, seeds and targets.
 
     Attributes:
-        name: Of the grid, and of the MLflow experiment.
-        datasets: By the names that `sources` and `targets` use.
-        sources: Trained on.
-        targets: Evaluated on: a list for all sources, or one for each source; empty for searches alone.
-        image_size: (height, width) of every source; by default each dataset's own.
-        splits: Train/valid identity splits `T-V` of the searches, with the supervision where it is not the
-            recipe's (`100-100 softmax`), or `{split: NAME, file: PATH}` for one that a file states: a list for all
-            sources, or one for each source; empty for no search.
-        split_seed: Shuffles the identities before they are split.
-        genotypes: Retrained without a search: published names or 12 letters.
-        networks: Baselines, trained and evaluated like the genotypes: `resnet50`, `osnet`, or
+        name: Name of the grid, and of the experiment in MLflow.
+        datasets: The datasets, by the names that `sources` and `targets` use.
+        sources: Datasets to train on.
+        targets: Datasets to evaluate on: a list for all sources, or one list for each source; empty if the experiment
+            only searches.
+        image_size: (height, width) of the pictures of every source; by default each dataset's own.
+        splits: Train/valid identity splits of the searches: `T-V`, or with a supervision that differs from the recipe's
+            (`100-100 softmax`), or `{split: NAME, file: PATH}` for a split that a file states. A list for all sources,
+            or one list for each source; empty for no search.
+        split_seed: Seed that shuffles the identities before they are split; by default they are not shuffled.
+        genotypes: Genotypes that are retrained without a search: published names or 12 letters.
+        networks: Baselines that are trained and evaluated like the genotypes: `resnet50`, `osnet`, or
             `{name: osnet, scales: [7, 9]}`.
-        alignments: Choices of `TrainRecipe.alignment`, one retraining of each genotype for each; by default the
-            recipe's own, which is what `networks` keep.
-        starts: `scratch`, or `pretrained` from `weights`.
-        weights: Files with weights to start from, by genotype as named, or by network; `--weights NAME=PATH` adds one.
+        alignments: Values of `TrainRecipe.alignment`. Each genotype is retrained once for each value; by default only
+            with the recipe's own, which the `networks` always use.
+        starts: What trainings start from: `scratch`, or `pretrained` for the files in `weights`.
+        weights: Files with weights to start from, by the entry's name in `genotypes` or `networks`.
+            `--weights NAME=PATH` adds one.
         after_neck: Whether embeddings are taken after the necks.
-        rerank: Whether evaluations give scores after k-reciprocal re-ranking too.
-        measure: Whether parameters and inference time of every network are measured, beside ResNet-50's.
-        figures: Whether ranked lists and activation maps are drawn, the first network beside each of the others.
-        tables: Which of the paper's Tables 7 to 11 the report draws; by default those that have a cell here.
-        search_seeds: One search for each; they decide weights, α's start, batches and augmentation.
-        retrain_seeds: One retraining for each.
+        rerank: Whether evaluations also give scores after k-reciprocal re-ranking.
+        measure: Whether the parameters and the inference time of every network and of ResNet-50 are measured.
+        figures: Whether ranked lists and activation maps are drawn that compare the first network with each other one.
+        tables: Which of the paper's Tables 7 to 11 the report contains; by default those for which the experiment has a
+            cell.
+        search_seeds: Seeds of the searches, one search for each. A seed decides the initial weights and α, the batches
+            and the augmentation.
+        retrain_seeds: Seeds of the retrainings, one retraining for each.
         search: The search recipe.
         retrain: The retraining recipes.
-        workers: Processes that share one search or one retraining, under Ray Train.
-        threads: CPU threads of a stage, part of its key: other numbers of threads round differently.
+        workers: How many processes share one search or one retraining, under Ray Train.
+        threads: CPU threads of a stage. They are part of the key, because their number changes how sums are rounded.
         checkpoint_every: Seconds between saved states of a search or a training.
-        resources: What stages occupy.
-        tune: What `msinet tune` does; nothing else reads it.
+        resources: What stages occupy on the cluster.
+        tune: Settings of `msinet tune`; no other verb runs trials.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -108,7 +112,7 @@ class Experiment(Strict):
         texts = [str(getattr(value, "label", value)) for value in values]
         repeated = sorted({text for text in texts if texts.count(text) > 1})
         if repeated:
-            raise ValueError(f"every entry must be there once, but {', '.join(repeated)} is repeated.")
+            raise ValueError(f"every entry must appear only once, but {', '.join(repeated)} is repeated.")
         return values
 
     @model_validator(mode="after")
@@ -119,7 +123,7 @@ class Experiment(Strict):
                     hint = suggestion(name, self.datasets)
                     raise ValueError(f"`{role}` must name entries of `datasets`, but got {name!r}.{hint}")
         if not (self.splits or self.genotypes or self.networks or self.tune):
-            raise ValueError("an experiment must search (`splits`) or name `genotypes` or `networks`, but has none.")
+            raise ValueError("an experiment must have `splits`, `genotypes`, `networks` or `tune`, but has none.")
         if self.tune:
             self.tune.check(self.sources, self.retrain.in_domain)
         for name in self.sources:
@@ -134,7 +138,7 @@ class Experiment(Strict):
             value = getattr(self, setting)
             stray = [name for name in value if isinstance(value, dict) and name not in self.sources]
             if stray:
-                raise ValueError(f"`{setting}` must be given for `sources`, but got {', '.join(stray)}.")
+                raise ValueError(f"the keys of `{setting}` must be entries of `sources`, but got {', '.join(stray)}.")
         return self
 
     def _workers_divide_batches(self) -> None:
@@ -144,43 +148,46 @@ class Experiment(Strict):
             for recipe in recipes:
                 if recipe.num_ids % workers:
                     raise ValueError(
-                        f"`workers.{kind}` must divide the {recipe.num_ids} identities of a batch "
+                        f"`workers.{kind}` must divide the number of identities in a batch, {recipe.num_ids} "
                         f"(batch_size / num_instances), but got {workers}."
                     )
 
     def targets_of(self, source: str) -> list[str]:
-        """What the networks of one source are evaluated on."""
+        """Return the datasets on which the networks of one source are evaluated."""
         return self.targets.get(source, []) if isinstance(self.targets, dict) else self.targets
 
     def same_domain(self, source: str, target: str) -> bool:
-        """Whether an evaluation is in-domain: VehicleID's test lists are targets of one dataset."""
+        """Return whether an evaluation is in-domain: on the source itself, or on another test list of the same family.
+
+        For example, VehicleID's test lists are several targets of one dataset.
+        """
         families = {self.datasets[name].family for name in (source, target)}
         return source == target or (None not in families and len(families) == 1)
 
     def splits_of(self, source: str) -> list[SearchSplit]:
-        """The searches of one source."""
+        """Return the splits of the searches on one source."""
         return self.splits.get(source, []) if isinstance(self.splits, dict) else self.splits
 
     @property
     def all_targets(self) -> list[str]:
-        """Every target once, in the file's order."""
+        """Return every target once, in the file's order."""
         return list(dict.fromkeys(target for source in self.sources for target in self.targets_of(source)))
 
     @property
     def used_datasets(self) -> list[str]:
-        """Every source and target once."""
+        """Return every source and target once."""
         return list(dict.fromkeys([*self.sources, *self.all_targets]))
 
     def training_size(self, source: str) -> tuple[int, int]:
-        """(height, width) of the pictures that a network of this source sees, also on its targets.
+        """Return (height, width) of the pictures for the networks of this source, in training and on all targets.
 
         Raises:
-            ValueError: Neither the experiment nor the dataset says.
+            ValueError: Neither the experiment nor the dataset states a size.
         """
         size = self.image_size or self.datasets[source].training_size
         if size is None:
             raise ValueError(
-                f"a manifest has no size of its own, but {source!r} is a source: "
+                f"a manifest states no picture size, but {source!r} is a source: "
                 f"give `image_size: [height, width]` (datasets.{source}.image_size)."
             )
         return size

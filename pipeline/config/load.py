@@ -1,4 +1,4 @@
-"""Read an experiment from its YAML file, and describe what is wrong with it."""
+"""Functions that read an experiment from its YAML file and describe what is wrong with it."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -24,20 +24,22 @@ def load_experiment(path: Path, data: Sequence[str] = (), weights: Sequence[str]
 
     Args:
         path: A YAML file; relative paths in it start at its folder.
-        data: `NAME=PATH` for datasets of the file, in place of the path there.
-        weights: `NAME=PATH` for files with weights, beside those of the file.
+        data: `NAME=PATH` for datasets of the file; each replaces the path in the file.
+        weights: `NAME=PATH` for files with weights; they are added to those in the file.
 
     Raises:
-        RequestError: The file is missing, is no YAML, or says something that does not hold; all of it is listed.
+        RequestError: The file is missing, is not YAML, or has wrong settings. The message lists all wrong settings.
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RequestError(f"an experiment must be a YAML file, but {path} does not exist.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"an experiment must be a YAML file, but {path} does not read: {error}") from error
+        raise RequestError(f"an experiment must be a YAML file, but {path} cannot be read: {error}") from error
     if not isinstance(document, dict):
-        raise RequestError(f"an experiment must be a mapping of settings, but {path} holds {type(document).__name__}.")
+        raise RequestError(
+            f"an experiment must be a mapping of settings, but {path} holds a value of type {type(document).__name__}."
+        )
     try:
         experiment = Experiment.model_validate(document)
     except ValidationError as error:
@@ -46,7 +48,8 @@ def load_experiment(path: Path, data: Sequence[str] = (), weights: Sequence[str]
 
 
 def _from_folder(path: Path, folder: Path, setting: str) -> Path:
-    # Relative paths start at the file; in a job that file lies in the copy, which holds no data.
+    # Relative paths start at the experiment's folder. In a Ray job that folder is a copy without the data, so there
+    # the path must be absolute.
     return absolute(path, setting) if JOB_VARIABLE in os.environ else folder / path.expanduser()
 
 
@@ -94,9 +97,10 @@ def _with_absolute_paths(experiment: Experiment, folder: Path) -> Experiment:
 
 
 def describe_errors(error: ValidationError) -> list[str]:
-    """One sentence for each thing that does not hold, with the setting's dotted name."""
+    """Return one sentence for each wrong setting, with the setting's dotted name."""
     details = error.errors()
-    # Of a setting that is `same` or a recipe pydantic tells what is wrong with either; a mapping was meant as a recipe.
+    # A setting may be the word `same` or a recipe, and pydantic then reports what is wrong with each. A mapping was
+    # meant as a recipe, so the report on the word is left out.
     told = [d for d in details if not (d["type"] == "literal_error" and isinstance(d["input"], dict))]
     return [_describe(d) for d in told or details]
 
@@ -115,7 +119,7 @@ def _describe(details: Any) -> str:
 
 
 def _setting_of(location: Sequence[str | int]) -> list[str]:
-    """Return the parts of a setting's name, without those that are pydantic's: tags of unions and names of types."""
+    """Return the parts of a setting's name, without those that pydantic adds (tags of unions and names of types)."""
     first, *rest = map(str, location) if location else [""]
     if first == "datasets" and len(rest) > 1:
         name, tag, *rest = rest
@@ -124,7 +128,7 @@ def _setting_of(location: Sequence[str | int]) -> list[str]:
 
 
 def _keys_at(location: list[str]) -> set[str]:
-    """The keys that may stand at a place of the file."""
+    """Return the keys that are allowed at a place of the file."""
     if location[:1] == ["datasets"]:
         return {field.name for field in fields(SyntheticSpec)} | set(DiskData.model_fields)
     kind: Any = Experiment
@@ -142,7 +146,7 @@ def _annotation(kind: Any, name: str) -> Any:
 
 
 def _classes(annotation: Any) -> Iterable[Any]:
-    """The models and dataclasses within a type."""
+    """Yield the models and dataclasses inside a type."""
     if is_dataclass(annotation) or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         yield annotation
     for part in get_args(annotation):
@@ -150,10 +154,10 @@ def _classes(annotation: Any) -> Iterable[Any]:
 
 
 def kind_and_path(item: str) -> tuple[str, str]:
-    """Both parts of `KIND=PATH`.
+    """Return the two parts of `KIND=PATH`.
 
     Raises:
-        RequestError: It has another form, or names no layout.
+        RequestError: The item has another form, or its kind is not known.
     """
     kind, separator, path = item.partition("=")
     if not separator:

@@ -1,4 +1,4 @@
-"""The parts of an experiment's file: datasets, recipes, baselines, splits, shares of the cluster."""
+"""The parts of an experiment's file: datasets, recipes, baselines, splits and shares of the cluster."""
 
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -22,24 +22,25 @@ from msinet.data.synthetic import SyntheticSpec
 from msinet.recipes import PERSON_SIZE, RECIPES, VEHICLE_SIZE, BatchRecipe, Supervision, TrainRecipe
 
 Seed = Annotated[int, Field(ge=0)]
-Size = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]  # the last map is a sixteenth
-ALL_SCALES = (3, 5, 7, 9)  # of OSNet
+Size = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]  # the last feature map is 16 times smaller
+ALL_SCALES = (3, 5, 7, 9)  # receptive fields of OSNet's branches
 
 
 class Strict(BaseModel):
-    """A part of the file: an unknown key is an error, nothing changes after reading."""
+    """A part of the file. An unknown key is an error, and nothing can change after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DiskData(Strict):
-    """Pictures on a disk that every node sees.
+    """A dataset on a disk that every node sees.
 
     Attributes:
         kind: The layout, a name of `msinet.data.readers.READERS`.
-        path: The dataset's folder, or the manifest's file; relative paths start at the file that names them. Without
-            one the experiment can be planned, and `--data NAME=PATH` gives it.
-        image_size: (height, width) of this dataset as a source; needed for a manifest, else the layout's own.
+        path: The dataset's folder, or the manifest's file. A relative path starts at the folder of the experiment's
+            file. Without a path the experiment can be planned, and `--data NAME=PATH` gives it later.
+        image_size: (height, width) of the pictures if this dataset is a source; by default the layout's own. A manifest
+            has no default.
     """
 
     kind: Annotated[str, AfterValidator(require_kind)]
@@ -48,17 +49,17 @@ class DiskData(Strict):
 
     @property
     def training_size(self) -> tuple[int, int] | None:
-        """(height, width) as a source, unless the experiment says otherwise."""
+        """Return (height, width) of a source's pictures, for experiments that do not state a size."""
         return self.image_size or READERS[self.kind].image_size
 
     @property
     def family(self) -> str | None:
-        """What it shares with datasets that differ in their test lists only."""
+        """Return a name shared by the datasets that differ only in their test lists, or None."""
         return READERS[self.kind].family
 
 
 class SyntheticData(Strict):
-    """Generated pictures: see `msinet.data.synthetic.SyntheticSpec`, whose fields stand beside `kind`."""
+    """A dataset of generated pictures. In the file, the fields of `SyntheticSpec` are on the same level as `kind`."""
 
     kind: Literal["synthetic"]
     spec: SyntheticSpec
@@ -78,16 +79,16 @@ class SyntheticData(Strict):
 
     @property
     def training_size(self) -> tuple[int, int]:
-        """(height, width) as a source, unless the experiment says otherwise."""
+        """Return (height, width) of a source's pictures, for experiments that do not state a size."""
         return PERSON_SIZE if self.spec.category == "person" else VEHICLE_SIZE
 
     @property
     def family(self) -> None:
-        """Generated datasets share their training pictures with no other."""
+        """Return None: a generated dataset does not share its training pictures with another one."""
 
 
 def _source_of(value: Any) -> str:
-    """Return whether a dataset is generated or lies on a disk."""
+    """Return `synthetic` for a generated dataset, and `disk` for one on a disk."""
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     return "synthetic" if kind == "synthetic" else "disk"
 
@@ -98,7 +99,7 @@ Data = Annotated[
 
 
 def based_on(recipe: BatchRecipe) -> BeforeValidator:
-    """Overrides on one of the paper's recipes, as the whole recipe."""
+    """Return a validator that fills a recipe: settings that the file does not give are those of `recipe`."""
 
     def merge(overrides: Any) -> Any:
         return _merged(asdict(recipe), overrides) if isinstance(overrides, dict) else overrides
@@ -114,12 +115,13 @@ def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 class Retrain(Strict):
-    """How genotypes are retrained: the paper's recipes, with what differs.
+    """The retraining recipes: the paper's, with the settings that the file changes.
 
     Attributes:
-        in_domain: For the evaluation on the source itself.
-        cross_domain: For the evaluation on other targets, or `same`: one retraining serves both.
-        strong_baseline: For ResNet-50, on every target.
+        in_domain: Recipe of the networks that are evaluated on the source itself.
+        cross_domain: Recipe of the networks that are evaluated on other targets, or `same` to use the in-domain
+            networks there too.
+        strong_baseline: Recipe of ResNet-50, for every target.
     """
 
     in_domain: Annotated[TrainRecipe, based_on(RECIPES["in_domain"])] = RECIPES["in_domain"]
@@ -128,11 +130,11 @@ class Retrain(Strict):
 
     @property
     def recipes(self) -> list[Any]:
-        """All of them."""
+        """Return all three recipes."""
         return [self.in_domain, self.cross_domain, self.strong_baseline]
 
     def recipe_for(self, network: str, *, in_domain: bool) -> tuple[str, TrainRecipe]:
-        """Name and numbers of the recipe whose network is evaluated on the source itself, or elsewhere."""
+        """Return the name and the recipe to train a network for in-domain or for cross-domain evaluation."""
         if network == "resnet50":
             return "strong_baseline", self.strong_baseline
         if in_domain or self.cross_domain == "same":
@@ -144,8 +146,8 @@ class Baseline(Strict):
     """A network that no search derives.
 
     Attributes:
-        name: Of `msinet.build_model`.
-        scales: OSNet's branches, by their receptive field.
+        name: A name for `msinet.build_model`.
+        scales: The branches of OSNet, by their receptive field; None for all.
     """
 
     name: Literal["resnet50", "osnet"]
@@ -159,7 +161,7 @@ class Baseline(Strict):
     @model_validator(mode="after")
     def _scales_are_osnets(self) -> "Baseline":
         if self.scales is not None and (self.name != "osnet" or not self.scales):
-            raise ValueError(f"`scales` must name branches of osnet, but got {self.name} with {list(self.scales)}.")
+            raise ValueError(f"`scales` must name branches of osnet, but {self.name} got {list(self.scales)}.")
         return self
 
     @field_validator("scales")
@@ -170,22 +172,22 @@ class Baseline(Strict):
 
     @property
     def options(self) -> dict[str, Any]:
-        """For `build_model`."""
+        """Return the options for `build_model`."""
         return {} if self.scales is None else {"scales": list(self.scales)}
 
     @property
     def label(self) -> str:
-        """For people: `resnet50`, `osnet`, `osnet 7+9`."""
+        """Return the name that people see: `resnet50`, `osnet`, `osnet 7+9`."""
         return self.name if self.scales is None else f"{self.name} {'+'.join(map(str, self.scales))}"
 
 
 class SearchSplit(Strict):
-    """One entry of `splits`: `60-80`, or `100-100 softmax` for another supervision than the recipe's.
+    """An entry of `splits`: `60-80`, or `100-100 softmax` if the supervision differs from the recipe's.
 
     Attributes:
         split: `T-V`, or the name of a split that a file states.
-        supervision: Where it is not the recipe's.
-        file: A `split.parquet` that a search wrote, or another with its columns path, identity and side.
+        supervision: Supervision of the search; None for the recipe's.
+        file: A `split.parquet` that a search wrote, or another Parquet file with the columns path, identity and side.
     """
 
     split: str = Field(min_length=1)
@@ -205,17 +207,22 @@ class SearchSplit(Strict):
         if self.file is None:
             parse_split(self.split)
         elif self.split[0].isdigit():
-            raise ValueError(f"a split from a file must have a name, no percentages, but got {self.split!r}.")
+            raise ValueError(f"the name of a split from a file must not begin with a digit, but got {self.split!r}.")
         return self
 
     @property
     def label(self) -> str:
-        """As the file has it."""
+        """Return the entry as it is written in the file."""
         return f"{self.split} {self.supervision}" if self.supervision else self.split
 
 
 class Share(Strict):
-    """What one stage occupies: CPU cores, and a part of a GPU (`auto`: one where the cluster has any)."""
+    """What one stage occupies.
+
+    Attributes:
+        cpus: CPU cores.
+        gpus: GPUs, or a fraction of one; `auto` means one GPU if the cluster has any.
+    """
 
     cpus: float = Field(default=1, gt=0)
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
@@ -224,17 +231,17 @@ class Share(Strict):
     @classmethod
     def _whole_above_one(cls, gpus: float | str) -> float | str:
         if isinstance(gpus, float) and gpus > 1 and gpus != int(gpus):
-            raise ValueError(f"`gpus` must be a part of one GPU or a whole number of them, but got {gpus}.")
+            raise ValueError(f"`gpus` must be a fraction of one GPU or a whole number of GPUs, but got {gpus}.")
         return gpus
 
 
 class Resources(Strict):
-    """What stages occupy on the cluster; none of it changes a result.
+    """What stages occupy on the cluster. None of these settings changes a result.
 
     Attributes:
         prepare, search, retrain, evaluate, measure, picture: Share of one stage of that kind.
-        max_concurrent: Stages at a time, beyond the cluster's own limit.
-        lease_seconds: How long a driver waits before it takes over a stage whose worker, of another driver, is silent.
+        max_concurrent: Upper bound on the stages that run at the same time; by default only the cluster limits them.
+        lease_seconds: Seconds without a sign of life after which a driver takes over a stage from another driver.
     """
 
     prepare: Share = Share(gpus=0)
@@ -248,11 +255,12 @@ class Resources(Strict):
 
 
 class Workers(Strict):
-    """How many processes share one stage, each with a device of its own (method.md, "Several ranks"); part of the key.
+    """How many processes share one stage, each on its own device; part of the key (method.md, "Several ranks").
 
     Attributes:
-        search, retrain: Processes of one such stage; a batch's identities are divided evenly among them.
-        sync_batch_norm: Whether batch norms see the global batch, as one process does; without, each sees its part.
+        search, retrain: Processes of one stage of that kind. The identities of a batch are divided evenly among them.
+        sync_batch_norm: Whether batch norms use the whole batch, as in one process. Otherwise each process uses only
+            its part.
     """
 
     search: int = Field(default=1, ge=1)
@@ -260,6 +268,6 @@ class Workers(Strict):
     sync_batch_norm: bool = True
 
     def settings(self, kind: str) -> dict[str, Any]:
-        """What a stage of that kind has in its key: nothing for one process."""
+        """Return the settings that become part of the key of a stage of that kind; none for one process."""
         workers: int = getattr(self, kind)
         return {"workers": workers, "sync_batch_norm": self.sync_batch_norm} if workers > 1 else {}

@@ -1,4 +1,4 @@
-"""What an experiment consists of: stages, what each needs, and the key under which each result is found."""
+"""The plan of an experiment: its stages, what each stage needs, and the key under which each result is stored."""
 
 from pipeline.plan.unfold import plan
 

@@ -1,4 +1,4 @@
-"""How long what is left would take, from steps that were measured in this workspace."""
+"""An estimate of how long the rest of a plan takes, from the times of finished stages in the workspace."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,20 +13,20 @@ from pipeline.results import Result
 
 TRAIN = "train"
 TRAINED = [name for name, kind in KINDS.items() if kind.trains]
-# Seconds of one core of a 2 GHz AMD EPYC for a pixel of a training image, as measured in float32 with torch 2.13 on
-# batches of 16 at 256×128. A search step updates α on a second image.
+# Seconds per pixel of a training image on one core of a 2 GHz AMD EPYC, measured in float32 with torch 2.13 on batches
+# of 16 at 256×128. The time of a search includes the second image on which each step updates α.
 CORE_SECONDS = {"search": 1.89e-5, "msinet": 1.01e-5, "resnet50": 2.44e-5, "osnet": 8.1e-6}
 
 
 def device_hours(plan: Plan, measured: Mapping[str, Sequence[Result]]) -> str:
-    """One sentence on the searches and retrainings that are not done yet.
+    """Return a sentence that says how long the searches and retrainings that are not done yet would take.
 
-    A stage's time is epochs × training images × pixels of an image × the time that a pixel took in finished stages of
-    the same kind and network, or on a CPU core as long as there are none. Pending stages count as if every search found
-    another genotype.
+    A stage's time is epochs × training images × pixels of an image × seconds per pixel. The last factor comes from the
+    newest finished stage of the same kind and network, or from a CPU core as long as a kind has none. Pending stages
+    are counted as if every search found a different genotype.
 
     Args:
-        plan: Resolved.
+        plan: A resolved plan.
         measured: Finished searches and retrainings of the workspace, by kind, the newest first.
     """
     left = [stage for kind in TRAINED for stage in plan.of_kind(kind) if not stage.result]
@@ -35,13 +35,13 @@ def device_hours(plan: Plan, measured: Mapping[str, Sequence[Result]]) -> str:
     rates = {stage.name: _rate(stage, measured.get(stage.kind, ())) for stage in left}
     uncounted = sorted({source for s in left if not train_images(plan, source := str(s.labels["source"]))})
     if uncounted:
-        return f"no estimate: how many images {', '.join(uncounted)} has is known once it is prepared"
+        return f"no estimate yet: the number of images must be known, so prepare {', '.join(uncounted)} first"
     unknown = sorted({stage.kind for stage in left if rates[stage.name] is None})
     unit, basis = "hours of one device", "as measured in this workspace"
     if unknown:
         rates = {stage.name: CORE_SECONDS[stage.settings.get("network", stage.kind)] for stage in left}
         unit = "hours of one 2 GHz CPU core"
-        basis = f"and far less of a GPU: how much is known once a {' and a '.join(unknown)} was run in this workspace"
+        basis = f"and far less on a GPU, which can be estimated after a {' and a '.join(unknown)} in this workspace"
     distinct = {stage.key or stage.name: stage for stage in left}.values()
     seconds = sum(_pixels(plan, stage) * (rates[stage.name] or 0.0) for stage in distinct)
     bound = "" if all(stage.key for stage in left) else "at most "
@@ -49,7 +49,7 @@ def device_hours(plan: Plan, measured: Mapping[str, Sequence[Result]]) -> str:
 
 
 def _rate(stage: Stage, finished: Sequence[Result]) -> float | None:
-    """Seconds for an image's pixel, from the newest finished stage of the same kind and network."""
+    """Return seconds per pixel in the newest finished stage of the same kind and network, or None without one."""
     network = stage.settings.get("network")
     for result in finished:
         spec = result["spec"]
@@ -61,13 +61,13 @@ def _rate(stage: Stage, finished: Sequence[Result]) -> float | None:
 
 
 def _pixels(plan: Plan, stage: Stage) -> float:
-    """Pixels that a stage trains on, over all its epochs."""
+    """Return the number of pixels that a stage trains on, over all its epochs."""
     height, width = stage.settings["image_size"]
     return float(images_seen(plan, stage) * height * width)
 
 
 def images_seen(plan: Plan, stage: Stage) -> int:
-    """Training images that a search (of its training side) or a retraining goes through, over all its epochs."""
+    """Return how many images a stage trains on over all its epochs; for a search, those of its training side."""
     images = train_images(plan, str(stage.labels["source"]))
     if stage.kind == "search":
         # The images of shared identities are divided evenly between both sides.
@@ -88,7 +88,11 @@ def _split_images(stage: Stage, images: int) -> int:
 
 
 def train_images(plan: Plan, name: str) -> int:
-    """Training images of a dataset: as prepared, else as its specification or its authors state."""
+    """Return the number of a dataset's training images.
+
+    It is counted in the prepared dataset, or else in the specification of a generated one, or else it is the number
+    that the dataset's authors state. It is 0 if nothing is known.
+    """
     prepared = plan.stages[f"prepare {name}"].result
     if prepared is not None:
         return int(prepared["images"][TRAIN])
@@ -105,18 +109,21 @@ def _stated_images(experiment: Experiment, name: str) -> int:
 
 
 def longest_paths(plan: Plan) -> dict[str, float]:
-    """By stage, how much work lies on the longest way from its start to the end of what needs it, in core-seconds."""
+    """Return for each stage the work from its start to the end of the longest chain that follows, in core-seconds.
+
+    In a chain, every stage needs the result of the one before it.
+    """
     followers: dict[str, list[str]] = {name: [] for name in plan.stages}
     for stage in plan.stages.values():
         for need in stage.needs.values():
             followers[need].append(stage.name)
     paths: dict[str, float] = {}
-    for name, stage in reversed(plan.stages.items()):  # each stands after those that it needs
+    for name, stage in reversed(plan.stages.items()):  # a plan lists every stage after those that it needs
         paths[name] = _work(plan, stage) + max((paths[follower] for follower in followers[name]), default=0.0)
     return paths
 
 
 def _work(plan: Plan, stage: Stage) -> float:
     if stage.kind not in TRAINED:
-        return 1.0  # minutes beside hours
+        return 1.0  # such a stage takes minutes, a training takes hours
     return 1.0 + _pixels(plan, stage) * CORE_SECONDS[stage.settings.get("network", stage.kind)]

@@ -1,6 +1,6 @@
-"""The kinds of stages: one entry each, and the names of the files that their results consist of.
+"""The kinds of stages, with one entry for each, and the names of the files in their results.
 
-What a kind does stands in `pipeline/stages/<kind>.py`, in the function `run`; what one stage of it occupies stands in
+The code of a kind is the function `run` in `pipeline/stages/<kind>.py`. What one stage of it occupies is set in
 `resources.<kind>` of an experiment.
 """
 
@@ -25,14 +25,14 @@ class Kind:
     """What the pipeline must know about all stages of one kind.
 
     Attributes:
-        schema: Part of every key. Raise it when the same specification starts to mean another result.
-        contribution: What the result adds to the specification of a stage that needs it, by the role in which it is
-            needed.
-        artifacts: Files of a result that its run in MLflow shows. The others stay in the workspace.
-        trains: Whether it trains for epochs: plans estimate its hours.
-        scored: Whether the result's `metrics` are scores of a network, which MLflow shows.
-        alone: Whether nothing else of the grid may run at the same time.
-        outcome: Text that follows the stage's name in the line that says that it is done.
+        schema: A number in every key. Raise it when a change of the code gives the same specification another result.
+        contribution: What the result adds to the specification of a stage that needs it, by the role in which that
+            stage needs it.
+        artifacts: Files of a result that its run in MLflow shows. Other files stay in the workspace.
+        trains: Whether a stage trains for epochs. Plans estimate how long such stages take.
+        scored: Whether the result's `metrics` are figures of a network, which MLflow shows.
+        alone: Whether no other stage of the grid may run at the same time.
+        outcome: Function from a result to the text after the stage's name in the line that says that it is done.
     """
 
     schema: int
@@ -57,7 +57,7 @@ KINDS: dict[str, Kind] = {
     "prepare": Kind(
         schema=3,
         contribution={
-            "source_data": lambda result: result["train_fingerprint"],  # test images decide nothing about a training
+            "source_data": lambda result: result["train_fingerprint"],  # a training does not depend on test images
             "target_data": lambda result: {"fingerprint": result["fingerprint"], "protocol": result["protocol"]},
         },
     ),
@@ -76,9 +76,9 @@ KINDS: dict[str, Kind] = {
         scored=True,
         outcome=_scores,
     ),
-    "measure": Kind(schema=2, scored=True, alone=True),  # times are compared with one another
+    "measure": Kind(schema=2, scored=True, alone=True),  # other stages would disturb its times
     "picture": Kind(schema=2, artifacts=PICTURES),
 }
 
-# The same by role alone, since a role is of one kind.
+# The contributions by role alone: each role belongs to one kind only.
 CONTRIBUTION = {role: contribute for kind in KINDS.values() for role, contribute in kind.contribution.items()}

@@ -1,4 +1,4 @@
-"""What can be known to be wrong before anything runs: folders, pictures, splits, sizes."""
+"""Checks before anything runs: folders, pictures, splits, batch sizes and weights."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,31 +13,34 @@ from pipeline.storage.workspace import Workspace
 
 
 def known_fingerprints(experiment: Experiment, workspace: Workspace) -> dict[str, str]:
-    """Fingerprints of the disk datasets that were checked before and have not changed since; nothing is read."""
+    """Return the fingerprints of the disk datasets that were checked before and have not changed since.
+
+    No picture is read.
+    """
     known = {}
     for name, data in disk_data(experiment).items():
         try:
             fingerprint = workspace.fingerprint(signature(read_dataset(name, data)))
         except (RequestError, FileNotFoundError):
-            continue  # not at hand: its stages stay pending
+            continue  # the dataset is not on this machine, so its stages stay pending
         if fingerprint:
             known[name] = fingerprint
     return known
 
 
 def preflight(experiment: Experiment, workspace: Workspace, say: Callable[[str], None]) -> dict[str, str]:
-    """Make sure that the experiment can run on its data.
+    """Check that the experiment can run on its data.
 
     Args:
-        experiment: What is asked for.
-        workspace: Remembers which datasets were checked.
-        say: Told what takes time.
+        experiment: The experiment.
+        workspace: Stores which datasets were checked.
+        say: Called with a line of text before something that takes time.
 
     Returns:
         Fingerprints of the disk datasets.
 
     Raises:
-        RequestError: A folder or a picture is missing or damaged, a split or a batch finds too few identities.
+        RequestError: A folder or a picture is missing or damaged, or a split or a batch has too few identities.
     """
     fingerprints = {}
     for name, data in experiment.datasets.items():
@@ -54,10 +57,10 @@ def preflight(experiment: Experiment, workspace: Workspace, say: Callable[[str],
 
 
 def require_fitting_weights(plan: Plan) -> None:
-    """Every file with weights must fit the network that starts from it.
+    """Check that every file with weights fits the network that starts from it.
 
     Raises:
-        RequestError: One does not.
+        RequestError: A file does not fit.
     """
     starts = {
         (stage.location["weights"], stage.settings["network"], str(network_options(stage.settings))): stage
@@ -66,7 +69,7 @@ def require_fitting_weights(plan: Plan) -> None:
     }
     if not starts:
         return
-    from msinet.interop import load_start, read_state_dict  # torch, which planning does without
+    from msinet.interop import load_start, read_state_dict  # imports torch; plans without weights do not need it
     from msinet.models import build_model
 
     for (weights, network, _), stage in starts.items():
@@ -78,7 +81,7 @@ def require_fitting_weights(plan: Plan) -> None:
 
 
 def disk_data(experiment: Experiment) -> dict[str, DiskData]:
-    """The disk datasets that the experiment uses, by name."""
+    """Return the disk datasets that the experiment uses and that have a path, by name."""
     used = experiment.used_datasets
     return {n: d for n, d in experiment.datasets.items() if n in used and isinstance(d, DiskData) and d.path}
 
@@ -87,7 +90,7 @@ def read_dataset(name: str, data: DiskData) -> Dataset:
     """List a dataset's pictures.
 
     Raises:
-        RequestError: It is not there, or not as its kind says.
+        RequestError: The dataset does not exist, or its files do not have the layout of its kind.
     """
     from msinet.data.readers import read
 
@@ -98,7 +101,7 @@ def read_dataset(name: str, data: DiskData) -> Dataset:
 
 
 def signature(dataset: Dataset) -> str:
-    """Changes with every file that is added, removed, renamed or written; costs no reading."""
+    """Return a hash that changes with every file that is added, removed, renamed or written. No file is read."""
     rows: list[Any] = []
     for record in dataset.records:
         status = (Path(dataset.root) / record.path).stat()
@@ -109,10 +112,10 @@ def signature(dataset: Dataset) -> str:
 def checked_fingerprint(
     name: str, dataset: Dataset, workspace: Workspace, say: Callable[[str], None], setting: str
 ) -> str:
-    """The fingerprint of a sound dataset; looks at every picture unless that was done before.
+    """Return the fingerprint of a dataset, and check every picture unless that was done before.
 
     Raises:
-        RequestError: A picture is missing or damaged.
+        RequestError: A picture is missing or damaged, or the dataset has another problem.
     """
     from msinet.data.check import check
 
@@ -125,17 +128,17 @@ def checked_fingerprint(
     known = workspace.fingerprint(found)
     if known:
         return known
-    say(f"checking the {len(dataset.records)} pictures of {name}: once, until they change")
+    say(f"checking the {len(dataset.records)} pictures of {name}, only once unless they change")
     report = check(dataset)
     if report.fingerprint is None or report.problems:
         shown = "\n".join(f"  {problem}" for problem in report.problems[:20])
-        raise RequestError(f"the dataset {name} must be sound ({setting}), but:\n{shown}")
+        raise RequestError(f"the dataset {name} must have no problems ({setting}), but has these:\n{shown}")
     workspace.keep_fingerprint(found, report.fingerprint)
     return report.fingerprint
 
 
 def _require_identities(experiment: Experiment, name: str, train_records: list[Any]) -> None:
-    """Enough training identities on every side of every split."""
+    """Check that every side of every split, and every batch, finds enough training identities."""
     from msinet.data.splits import check_split_sizes, identity_split, load_split, parse_split
 
     if name not in experiment.sources:
@@ -161,7 +164,7 @@ def _require_identities(experiment: Experiment, name: str, train_records: list[A
     for recipe_name, recipe in recipes:
         if found < recipe.num_ids:
             raise RequestError(
-                f"a batch takes {recipe.num_ids} identities, but {name!r} has {found} for training: lower `batch_size` "
+                f"a batch needs {recipe.num_ids} identities, but {name!r} has {found} for training: lower `batch_size` "
                 f"or raise `num_instances` (retrain.{recipe_name}.batch_size)."
             )
 
@@ -180,10 +183,10 @@ def _require_subsets(experiment: Experiment, name: str, dataset: Dataset) -> Non
 
 
 def require_evaluation(name: str, dataset: Dataset) -> None:
-    """Pictures to evaluate on.
+    """Check that a dataset has the pictures that an evaluation needs.
 
     Raises:
-        RequestError: Queries or a gallery are missing.
+        RequestError: Queries or gallery pictures are missing.
     """
     _require(("query",) if dataset.protocol == RANDOM_GALLERY else ("query", "gallery"), name, dataset)
 
@@ -193,5 +196,5 @@ def _require(needed: Sequence[str], name: str, dataset: Dataset) -> None:
     if missing:
         raise RequestError(
             f"{name!r} must have pictures for {' and '.join(needed)}, but has none for {' and '.join(missing)} "
-            "(its path, or its use as a source or target)."
+            "(check its path, and whether it should be a source or target)."
         )

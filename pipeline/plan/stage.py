@@ -1,7 +1,7 @@
-"""A stage, its key, and the plan that stages form.
+"""A stage, its key, and the plan that consists of stages.
 
-A key is a hash of everything that decides a result and of nothing else. It is unknown (None) until the dataset's
-fingerprint and the genotype that the stage needs are known. Stages of equal key are one piece of work."""
+A key is a hash of everything that decides a result, and of nothing else. It is None until the dataset's fingerprint and
+the genotype that the stage needs are known. Stages with equal keys are the same work, which is done only once."""
 
 import hashlib
 import json
@@ -23,18 +23,18 @@ Lookup = Callable[[str, str], Result | None]
 
 @dataclass
 class Stage:
-    """One step of an experiment.
+    """A step of an experiment.
 
     Attributes:
-        name: Unique in the plan, for people: `search street 60-80 seed 0`.
-        kind: One of `KINDS`.
-        settings: What decides the result and is known from the start.
-        needs: Names of the stages whose results it uses, by role.
+        name: Name for people, unique in the plan: `search street 60-80 seed 0`.
+        kind: A name in `KINDS`.
+        settings: The part of the specification that is known from the start. The results of other stages add the rest.
+        needs: Names of the stages whose results the stage uses, by role.
         labels: Dataset, source, target, split, seed and so on, for tables and for MLflow.
-        location: Where its dataset, its weights or its split lie; never part of the key.
-        lacks: What must be given before it can run, and the setting that gives it.
+        location: Paths of its dataset, weights or split; never part of the key.
+        lacks: What the user must give before the stage can run, and the setting that gives it.
         key: None until everything that decides the result is known.
-        result: The published result, once there is one.
+        result: The published result, or None.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Stage:
     result: Result | None = None
 
     def bind(self, results: Mapping[str, Result]) -> dict[str, Any] | None:
-        """The whole specification, or None while something that it needs is unknown.
+        """Return the whole specification, or None while a part of it is unknown.
 
         Args:
             results: Published results by stage name.
@@ -65,35 +65,35 @@ class Stage:
 
 
 def content_key(kind: str, spec: Mapping[str, Any]) -> str:
-    """The key of a stage: a hash of its kind, that kind's schema version, and its specification."""
+    """Return the key of a stage: a hash of its kind, the kind's schema version, and its specification."""
     return content_hash({"kind": kind, "schema": KINDS[kind].schema, "spec": spec})
 
 
 def content_hash(value: Any) -> str:
-    """128 bits of SHA-256 over the canonical JSON of a value, in hexadecimal."""
+    """Return 128 bits of SHA-256 over the canonical JSON of a value, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def network_options(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What `build_model` needs beside the network's name, of a stage that has one."""
+    """Return the options that `build_model` needs in addition to the name of a stage's network."""
     return {"genotype": spec["genotype"]} if "genotype" in spec else spec["options"]
 
 
 def content_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass
 class Plan:
-    """The stages of one experiment, each after those that it needs."""
+    """The stages of one experiment. Each stage comes after those that it needs."""
 
     experiment: Experiment
     stages: dict[str, Stage]
 
     def resolve(self, lookup: Lookup) -> None:
-        """Bind every key that can be bound, and attach the results that are published."""
+        """Set every key that can be known now, and attach the results that are published."""
         results = self.results()
         for stage in self.stages.values():
             if stage.result is not None:
@@ -107,21 +107,24 @@ class Plan:
                 results[stage.name] = stage.result
 
     def results(self) -> dict[str, Result]:
-        """Results at hand, by stage name."""
+        """Return the results that are attached, by stage name."""
         return {stage.name: stage.result for stage in self.stages.values() if stage.result is not None}
 
     def of_kind(self, kind: str) -> Iterator[Stage]:
-        """The stages of one kind, in order."""
+        """Return the stages of one kind, in the plan's order."""
         return (stage for stage in self.stages.values() if stage.kind == kind)
 
     def name_device(self, device: str) -> None:
-        """Say on which device the measurements of this plan are taken: a part of their keys."""
+        """Set the device on which the measurements of this plan are taken. It is a part of their keys."""
         for stage in self.of_kind("measure"):
             if stage.result is None:
                 stage.settings["device"] = device
 
     def find_measurements(self, published: Iterable[Result]) -> None:
-        """Attach measurements that were taken on any device, the first that fits: a table can be drawn elsewhere."""
+        """Attach for each measurement the first published one that fits, taken on any device.
+
+        Tables can then be drawn on a machine that has another device.
+        """
         results = self.results()
         for stage in self.of_kind("measure"):
             if stage.settings["device"] is not None or any(name not in results for name in stage.needs.values()):
@@ -134,6 +137,9 @@ class Plan:
                 stage.settings["device"] = None
 
     def work(self, kind: str | None = None) -> int:
-        """Pieces of work: stages, those of equal key counted once, pending ones as an upper bound."""
+        """Return how many stages there are, with stages of equal key counted once.
+
+        A stage without a key counts as one, so the number is an upper bound.
+        """
         chosen = [stage for stage in self.stages.values() if kind in (None, stage.kind)]
         return len({stage.key or stage.name for stage in chosen})

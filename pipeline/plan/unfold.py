@@ -1,4 +1,4 @@
-"""Unfold the axes of an experiment into stages."""
+"""The plan of an experiment, made by combining its axes (sources, splits, seeds, targets and so on) into stages."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -21,14 +21,14 @@ def plan(
     *,
     hold_out: int | None = None,
 ) -> Plan:
-    """Plan an experiment; nothing is read from a dataset and nothing is started.
+    """Plan an experiment. Nothing is read from a dataset, and nothing is started.
 
     Args:
-        experiment: What to do.
-        fingerprints: Of disk datasets, by name, as far as they are known.
-        lookup: Finds a published result by kind and key; by default nothing is published.
-        hold_out: Percent of each source's training identities, the last ones, that its networks never see and are
-            evaluated on in place of any target. Measurements are then of one picture at a time, without ResNet-50's.
+        experiment: The experiment.
+        fingerprints: The known fingerprints of disk datasets, by name.
+        lookup: Function that finds a published result by kind and key; by default nothing is published.
+        hold_out: Percent of each source's training identities, the last ones, on which its networks are not trained but
+            evaluated, instead of on targets. Measurements then take one picture at a time, and leave out ResNet-50.
     """
     builder = _Builder(experiment, dict(fingerprints or {}), hold_out)
     built = Plan(experiment, builder.build())
@@ -38,7 +38,7 @@ def plan(
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A network to be trained: a named genotype, a baseline, or what a search will find."""
+    """A network to be trained: a named genotype, a baseline, or the genotype that a search will find."""
 
     origin: str
     network: str
@@ -48,13 +48,13 @@ class _Candidate:
 
 
 class _Builder:
-    """Unfolds the axes of an experiment into stages."""
+    """Builds the stages of an experiment from its axes."""
 
     def __init__(self, experiment: Experiment, fingerprints: dict[str, str], hold_out: int | None = None) -> None:
         self.experiment = experiment
         self.hold_out = hold_out
         self.fingerprints = fingerprints
-        self.contents: dict[Path, str] = {}  # of files with weights or splits, each read once
+        self.contents: dict[Path, str] = {}  # hash by file with weights or a split, so that each file is read once
         self.stages: dict[str, Stage] = {}
 
     def build(self) -> dict[str, Stage]:
@@ -98,7 +98,7 @@ class _Builder:
             dataset: dict[str, Any] = {"kind": data.kind, "fingerprint": self.fingerprints.get(name)}
             location = {"path": str(data.path)}
             if data.path is None:
-                lacks = f"needs data: `datasets.{name}.path`, or --data {name}=PATH"
+                lacks = f"needs data: give `datasets.{name}.path` or --data {name}=PATH"
         else:
             dataset = {"kind": data.kind, **asdict(data.spec), "renderer": RENDERER_VERSION}
         self._add(
@@ -119,7 +119,7 @@ class _Builder:
         if entry.file is not None:
             there = entry.file.is_file()
             division = {"split": {"file": self._content(entry.file) if there else None}}
-            lacks = None if there else f"needs a split: {entry.file} (splits, {split}) must exist"
+            lacks = None if there else f"needs a split: the file {entry.file} must exist (splits, {split})"
         return self._add(
             Stage(
                 f"search {source} {split}{'' if supervision == 'tcm' else f' {supervision}'} seed {seed}",
@@ -197,17 +197,17 @@ class _Builder:
                 self._evaluate(model, target, labels)
 
     def _start(self, candidate: _Candidate, start: str) -> tuple[Path | None, str | None]:
-        """The file to start from, or what is missing for it."""
+        """Return the file to start from, and what is missing for it; each may be None."""
         if start == "scratch":
             return None, None
         if candidate.needs:
-            return None, "needs weights of the genotype that the search will find: name it in `genotypes` afterwards"
+            return None, "needs weights of the genotype that the search will find: add it to `genotypes` afterwards"
         origin = candidate.origin
         path = self.experiment.weights.get(origin)
         if path is None:
-            return None, f"needs weights: `weights.{origin}`, or --weights {origin}=PATH"
+            return None, f"needs weights: give `weights.{origin}` or --weights {origin}=PATH"
         if not path.is_file():
-            return None, f"needs weights: {path} (`weights.{origin}`) must exist"
+            return None, f"needs weights: the file {path} must exist (`weights.{origin}`)"
         return path, None
 
     def _content(self, path: Path) -> str:
@@ -233,7 +233,7 @@ class _Builder:
         )
 
     def _evaluate_held_out(self, model: Stage, labels: Labels) -> None:
-        """On the training identities that the network has not seen."""
+        """Add an evaluation on the training identities that the network has not seen."""
         source = str(labels["source"])
         self._add(
             Stage(
@@ -251,7 +251,7 @@ class _Builder:
         )
 
     def _draw_pairs(self) -> None:
-        """The first network that is evaluated on a target from a source, beside each of the others."""
+        """Add the pictures that compare networks of the same source, target and seed: the first with each other one."""
         groups: dict[tuple[Any, ...], list[Stage]] = {}
         for stage in [stage for stage in self.stages.values() if stage.kind == "evaluate"]:
             groups.setdefault(tuple(stage.labels[name] for name in ("source", "target", "seed")), []).append(stage)
@@ -279,7 +279,7 @@ class _Builder:
                 )
 
     def _measure_all(self) -> None:
-        """Speed and size of every candidate, beside ResNet-50's, at each picture size."""
+        """Add a measurement of every candidate, and without `hold_out` of ResNet-50, at each source's picture size."""
         baseline = _Candidate("resnet50", "resnet50", {"options": {}})
         for source in self.experiment.sources:
             height, width = self.experiment.training_size(source)

@@ -1,1 +1,1 @@
-"""What people read: tables, pages, and the lines of a running grid."""
+"""The reports for people: tables, pages, and the lines that a running grid prints."""

@@ -1,4 +1,4 @@
-"""The tables of a report as data, and the text of their cells, which is the same in every form."""
+"""The tables of a report as data, and the text of their cells, which is the same in HTML and in Markdown."""
 
 from dataclasses import dataclass, field
 from statistics import mean, stdev
@@ -9,14 +9,14 @@ Status = Literal["done", "to run", "pending", "lacks", "not planned"]
 
 @dataclass(frozen=True)
 class Column:
-    """What the cells below it hold.
+    """A column of a table: what its cells hold.
 
     Attributes:
         name: A dataset, a pair `source → target`, or a property of the network.
-        metric: `rank1`, `rank5`, `mAP`, or what the property is measured in.
-        code: The paper's name of this column, such as `M` or `MS->M`; None where it has none.
-        digits: After the decimal point.
-        better: 1 where more is better, -1 where less is, 0 where neither.
+        metric: `rank1`, `rank5`, `mAP`, or the unit of the property.
+        code: The paper's name for this column, such as `M` or `MS->M`; None if the paper has no such column.
+        digits: Number of digits after the decimal point.
+        better: 1 if larger is better, -1 if smaller is better, 0 if neither is.
     """
 
     name: str
@@ -28,15 +28,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number: published, measured, or both.
+    """A cell with a number: published, measured, or both.
 
     Attributes:
         paper: The published figure.
         measured: One value for each seed that is done.
-        planned: How many values there will be.
-        status: `done` when all of them are there. `pending`: what is to run depends on an earlier stage.
-        note: The command that fills the cell, or what is missing to run it, a sentence on each line.
-        spread: Of a single value, where it has one.
+        planned: How many values there are when all seeds are done.
+        status: `done` means that all values are there, `pending` that the stages to run depend on an earlier stage.
+        note: The command that fills the cell, or what must be given first, with one sentence on each line.
+        spread: Spread of a single measured value, if it has one.
         spread_of: What `spread` is: `draws` (deviation over VehicleID's galleries) or `IQR` (interquartile range).
     """
 
@@ -50,28 +50,28 @@ class Cell:
 
     @property
     def mean(self) -> float | None:
-        """Over the seeds."""
+        """Return the mean over the seeds, or None if nothing is measured."""
         return mean(self.measured) if self.measured else None
 
     @property
     def deviation(self) -> float | None:
-        """The sample's standard deviation over several seeds, else `spread`."""
+        """Return the sample standard deviation over several seeds, or `spread` for a single one."""
         return stdev(self.measured) if len(self.measured) > 1 else self.spread
 
     @property
     def difference(self) -> float | None:
-        """Measured minus published."""
+        """Return the measured mean minus the published figure, or None if one of them is missing."""
         return None if self.mean is None or self.paper is None else self.mean - self.paper
 
 
 @dataclass(frozen=True)
 class Letters:
-    """A genotype: published, found by a search, or both.
+    """A cell with the letters of a genotype: published, found by a search, or both.
 
     Attributes:
         paper: The published letters.
         measured: The letters of this experiment; None until the search is done.
-        paper_name: The published genotype's name.
+        paper_name: Name of the published genotype.
         status, note: As in `Cell`.
     """
 
@@ -83,7 +83,7 @@ class Letters:
 
     @property
     def difference(self) -> int | None:
-        """In how many of the twelve slots the letters differ."""
+        """Return in how many of the twelve slots the letters differ, or None if one of the two is missing."""
         if self.paper is None or self.measured is None:
             return None
         return sum(ours != theirs for ours, theirs in zip(self.measured, self.paper, strict=True))
@@ -91,7 +91,7 @@ class Letters:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table, in a group of such lines; `group` may be empty."""
+    """A row of a table. Rows with the same `group` belong together; `group` may be empty."""
 
     group: str
     name: str
@@ -100,13 +100,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table in the form that the paper gives it.
+    """A table in the form that it has in the paper.
 
     Attributes:
-        number: In the paper's supplementary material.
-        title: What it compares.
-        caption: How to read it.
-        columns, rows: Rows have one cell for each column; those of one group are neighbours.
+        number: Number of the table in the paper's supplementary material.
+        title: What the table compares.
+        caption: How to read the table.
+        columns: The columns.
+        rows: The rows, with one cell for each column. Rows of the same group are neighbours.
     """
 
     number: int
@@ -118,21 +119,21 @@ class Table:
 
 METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10"}
 SPREADS = {
-    "draws": "“draws”: standard deviation over VehicleID's drawn galleries, of one seed.",
-    "IQR": "“IQR”: between the quartiles of the repeated timings.",
+    "draws": "“draws”: standard deviation over VehicleID's random galleries, for one seed.",
+    "IQR": "“IQR”: interquartile range of the repeated timings.",
 }
 
 
-# Text of a cell, the same everywhere.
+# Text of a cell, the same in every form of the report.
 
 
 def mean_text(cell: Cell, column: Column) -> str:
-    """The mean over the seeds; empty where nothing is measured."""
+    """Return the mean over the seeds; empty if nothing is measured."""
     return "" if cell.mean is None else f"{cell.mean:.{column.digits}f}"
 
 
 def deviation_text(cell: Cell, column: Column) -> str:
-    """What follows the mean: its deviation, and of what where that is not the seeds'."""
+    """Return the text after the mean: the deviation, and unless it is over seeds, what it is a deviation of."""
     if cell.deviation is None:
         return ""
     text = f"{cell.deviation:.{column.digits}f}"
@@ -142,20 +143,23 @@ def deviation_text(cell: Cell, column: Column) -> str:
 
 
 def seeds_text(cell: Cell) -> str:
-    """How many of the seeds are done, where some are not."""
+    """Return how many of the seeds are done; empty if none or all are."""
     done = len(cell.measured)
     return f"{done} of {cell.planned} seeds" if 0 < done < cell.planned else ""
 
 
 def paper_text(cell: Cell, column: Column) -> str:
-    """The published figure, as precise as it was printed."""
+    """Return the published figure with the digits that the paper prints; empty if there is none."""
     if cell.paper is None:
         return ""
     return f"{cell.paper:.1f}" if column.metric in ("mAP", *METRICS) else f"{cell.paper:g}"
 
 
 def difference_text(cell: Cell, column: Column) -> str:
-    """Measured − published, with its sign, where one is better; a published number of parameters is rounded."""
+    """Return measured − published, with its sign; empty if one is missing, or if neither larger nor smaller is better.
+
+    The latter leaves out parameters, whose published numbers are rounded.
+    """
     if cell.difference is None or not column.better:
         return ""
     text = f"{cell.difference:+.{column.digits}f}"
@@ -163,10 +167,11 @@ def difference_text(cell: Cell, column: Column) -> str:
 
 
 def footnotes(table: Table) -> tuple[list[str], dict[str, int]]:
-    """What stands below a table.
+    """Return the notes below a table.
 
     Returns:
-        Sentences on what the cells say; and what is missing, a number for each, which the cells refer to.
+        Sentences that explain the cells; and the sentences on what must be given first, with the number by which cells
+        refer to each.
     """
     cells = [cell for row in table.rows for cell in row.cells]
     by_status: dict[Status, list[str]] = {}
@@ -178,7 +183,7 @@ def footnotes(table: Table) -> tuple[list[str], dict[str, int]]:
         notes.append("±: standard deviation over seeds.")
     shown = {cell.spread_of for cell in numbers if len(cell.measured) == 1}
     notes += [text for spread, text in SPREADS.items() if spread in shown]
-    for status, text in (("to run", "to run: `{}`."), ("pending", "pending: known once an earlier stage ends; `{}`.")):
+    for status, text in (("to run", "to run: use `{}`."), ("pending", "pending: needs an earlier stage; use `{}`.")):
         notes += [text.format(command) for command in dict.fromkeys(by_status.get(status, []))]  # type: ignore[call-overload]
     if any(cell.paper is not None for cell in numbers if cell.status == "not planned"):
         notes.append("–: not in this experiment.")

@@ -1,4 +1,4 @@
-"""Tables for people, read from the results on disk."""
+"""Tables that the command line prints, made from published results."""
 
 from collections.abc import Sequence
 from statistics import mean, stdev
@@ -7,10 +7,10 @@ from pipeline.plan.stage import Plan, Stage
 
 
 def comparison(plan: Plan) -> str:
-    """Networks × targets: mAP and rank-1 in percent, from the published evaluations.
+    """Return a table of networks × targets with mAP and rank-1 in percent, from the published evaluations.
 
-    Rows are (source, genotype or network); `found by` names the splits and seeds whose searches derived it. A cell
-    marked * is in-domain. Several retraining seeds are averaged, with their deviation.
+    There is a row for each source and genotype or network. `found by` gives the splits and seeds of the searches that
+    derived the genotype. A cell marked * is in-domain. For several retraining seeds a cell shows mean and deviation.
     """
     experiment = plan.experiment
     targets = experiment.all_targets
@@ -27,11 +27,11 @@ def comparison(plan: Plan) -> str:
         [*row, ", ".join(origins[row]), *[_cell(experiment.same_domain(row[0], t), cells.get(t, [])) for t in targets]]
         for row, cells in rows.items()
     ]
-    return aligned([header, *body]) + "\n* in-domain; the others are cross-domain. Percent."
+    return aligned([header, *body]) + "\nScores in percent. * marks in-domain scores; the others are cross-domain."
 
 
 def _network(plan: Plan, stage: Stage) -> str:
-    """A genotype or a baseline, with what sets it apart from others of this experiment."""
+    """Return the name of a genotype or baseline, with the alignment and the start if the experiment varies them."""
     assert stage.result is not None
     parts = [stage.result.get("genotype") or str(stage.labels["origin"])]
     if plan.experiment.alignments:
@@ -55,11 +55,11 @@ def _percent(values: Sequence[float]) -> str:
 
 
 def overview(plan: Plan, failures: dict[str, str]) -> str:
-    """Each stage with its state and key.
+    """Return a table of the stages with their state and key.
 
     Args:
-        plan: Resolved against a workspace.
-        failures: The last failure's message by stage name.
+        plan: A plan that was resolved against a workspace.
+        failures: Message of the last failure, by stage name.
     """
     lines = [["stage", "state", "key"]]
     for stage in plan.stages.values():
@@ -78,7 +78,7 @@ def _state(stage: Stage, failures: dict[str, str]) -> str:
 
 
 def summary(plan: Plan) -> str:
-    """How much there is to do, by kind."""
+    """Return a table of how many stages of each kind are in which state, and what must be given first."""
     lines = [["kind", "stages", "done", "to run", "pending", "lacking"]]
     for kind in dict.fromkeys(stage.kind for stage in plan.stages.values()):
         stages = list(plan.of_kind(kind))
@@ -92,12 +92,12 @@ def summary(plan: Plan) -> str:
 
 
 def _bound(pending: int) -> str:
-    # Genotypes that are found twice are retrained once: how many there are is known after the searches.
+    # A genotype that two searches find is retrained once, so the exact number is known only after the searches.
     return f"up to {pending}" if pending else "0"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as columns of equal width, under a ruled header."""
+    """Return rows of text as aligned columns. The first row is the header, and a line is drawn under it."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])

@@ -1,4 +1,4 @@
-"""What the labels of a stage say, in the words of the paper's tables."""
+"""The labels of stages, translated into the words of the paper's tables."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from msinet.genotype import PUBLISHED
 from pipeline.plan.stage import Stage
 from pipeline.reports.published import FROM_FILE, SOFTMAX, STARTS, WITH, WITHOUT, RowKey
 
-# Which search of the paper derived which genotype: source, split, supervision.
+# Which genotype of the paper comes from which search, given by source, split and supervision.
 SEARCHED = {
     ("MS", "60-80", "tcm"): "MSINet",
     ("VR", "60-80", "tcm"): "MSINet-VR",
@@ -24,18 +24,15 @@ ALIGNMENTS = {
     "sam_softmax": "SAM-softmax",
 }
 
-# What a stage's labels mean where they are silent.
+# Values of the labels that a stage may lack.
 LABELS = {"network": "msinet", "alignment": "none", "start": "scratch", "supervision": "tcm"}
 
 
 class Pair(NamedTuple):
-    """Trained on, evaluated on."""
+    """The dataset that a network was trained on, and the dataset that it is evaluated on."""
 
     source: str
     target: str
-
-
-# What a stage's labels say.
 
 
 def label_of(stage: Stage, name: str) -> str:
@@ -63,7 +60,7 @@ def is_searched(stage: Stage) -> bool:
 
 
 def network_name(stage: Stage) -> str:
-    """For people; the same for a published name and its letters."""
+    """Return the network's name for people. A published genotype has the same name if its letters were given."""
     network = label_of(stage, "network")
     origin = str(stage.labels.get("origin", network))
     if network in BASELINES:
@@ -74,7 +71,7 @@ def network_name(stage: Stage) -> str:
 
 
 def published_name(genotype: str) -> str:
-    """The published name of a genotype that has one."""
+    """Return the published name of a genotype, or the genotype itself if it has none."""
     names = {known.letters: name for name, known in PUBLISHED.items()}
     return names.get(genotype, genotype)
 
@@ -111,7 +108,10 @@ def split_key(stage: Stage) -> RowKey:
 
 
 def one_for_each_seed(stages: Sequence[Stage]) -> list[Stage]:
-    """Of stages that differ in nothing but how their genotype was named, one; a finished one where there is one."""
+    """Return one stage for each pair of search seed and retraining seed, a finished one if there is one.
+
+    Stages of the same seeds differ only in how their genotype was named.
+    """
     chosen: dict[tuple[object, object], Stage] = {}
     for stage in stages:
         seeds = stage.labels.get("search_seed"), stage.labels.get("seed")

@@ -1,4 +1,4 @@
-"""Tables as one HTML page that needs nothing else."""
+"""Tables as one HTML page that needs no other file."""
 
 import base64
 import re
@@ -8,6 +8,7 @@ from html import escape
 from itertools import groupby
 from string import Template
 
+from msinet.genotype import LETTERS, OPERATIONS
 from msinet.visual.genotype_diagram import STYLES, genotype_svg
 from pipeline.reports.cells import (
     Cell,
@@ -26,16 +27,14 @@ from pipeline.reports.cells import (
     seeds_text,
 )
 
-# HTML.
-
 
 def to_html(tables: Sequence[Table], title: str, pictures: Sequence[tuple[str, bytes]] = ()) -> str:
-    """The tables as one page: no script, no file beside it, no request to anywhere.
+    """Return the tables as one page, which contains no script, needs no other file and sends no request.
 
     Args:
-        tables: What it shows.
-        title: Its heading.
-        pictures: Caption and PNG of each, below the tables.
+        tables: The tables.
+        title: Heading of the page.
+        pictures: Caption and PNG of each picture, shown below the tables.
     """
     sections = [*map(_section, tables), *([_gallery(pictures)] if pictures else [])]
     links = [f'<a href="#table{table.number}">{table.number} {escape(table.title)}</a>' for table in tables]
@@ -50,12 +49,12 @@ def to_html(tables: Sequence[Table], title: str, pictures: Sequence[tuple[str, b
 
 
 def _counts(tables: Sequence[Table]) -> str:
-    """How far the experiment is, over the cells of all tables."""
+    """Return a sentence that says how many cells of all tables are in which state."""
     cells = [cell for table in tables for row in table.rows for cell in row.cells]
     found: Counter[str] = Counter(cell.status for cell in cells if cell.status != "not planned")
     words = {"done": "done", "to run": "to run", "pending": "pending", "lacks": "lack something"}
     parts = [f"<b>{found[status]}</b> {word}" for status, word in words.items() if found[status]]
-    return f"Of {found.total()} cells: {', '.join(parts)}." if parts else "This experiment fills no cell."
+    return f"Of {found.total()} cells: {', '.join(parts)}." if parts else "This experiment fills no cells."
 
 
 def _section(table: Table) -> str:
@@ -66,7 +65,8 @@ def _section(table: Table) -> str:
     listed += [f'<li id="{name}-{n}"><sup>{n}</sup> {_rich(sentence)}</li>' for sentence, n in missing.items()]
     return (
         f'<section id="{name}">\n<h2 id="{name}-title">Table {table.number}. {escape(table.title)}</h2>\n'
-        # A caption is as wide as its table: this one is for screen readers, the text beside it for everybody.
+        # A <caption> would be as wide as its table. The visible caption is therefore the paragraph, and the <caption>
+        # is for screen readers only.
         f'<p class="caption" id="{name}-caption">{escape(table.caption)}</p>\n'
         f'<div class="scroll" role="region" aria-labelledby="{name}-title" tabindex="0">\n'
         f'<table aria-describedby="{name}-caption">\n<caption class="hidden">{escape(table.title)}</caption>\n'
@@ -82,7 +82,7 @@ def _group_of(row: Row) -> str:
 
 
 def _head(columns: Sequence[Column]) -> str:
-    """Two lines: neighbours of one name share the upper one."""
+    """Return the two header rows: names above, metrics below. Neighbours with the same name share one upper cell."""
     upper, lower = ["<td></td>"], ["<td></td>"]
     for name, shared in groupby(columns, lambda column: column.name):
         metrics = [column.metric for column in shared]
@@ -137,7 +137,7 @@ def _state(status: Status, markers: str = "") -> str:
 
 
 def _hidden(text: str) -> str:
-    """For screen readers, and for whoever copies the text."""
+    """Return text that is not visible, for screen readers and for text that is copied from the page."""
     return f'<span class="hidden">{text}</span>'
 
 
@@ -154,7 +154,7 @@ def _letters(cell: Letters, markers: str) -> str:
 
 
 def _slots(letters: str, other: str | None = None) -> str:
-    """A field for each letter, by pairs as they stand in a cell; those that differ from `other` are marked."""
+    """Return a field for each letter, in pairs as in a cell. Letters that differ from `other` are marked."""
     fields = [
         f'<span class="{escape(letter)}{" differs" if other and letter != other[slot] else ""}">{escape(letter)}</span>'
         for slot, letter in enumerate(letters)
@@ -166,7 +166,7 @@ def _slots(letters: str, other: str | None = None) -> str:
 
 
 def _diagrams(table: Table) -> Iterator[str]:
-    """Each genotype of a table once, drawn."""
+    """Yield a diagram of each genotype of a table, each once."""
     names: dict[str, list[str]] = {}
     for row in table.rows:
         for cell in row.cells:
@@ -189,16 +189,15 @@ def _gallery(pictures: Sequence[tuple[str, bytes]]) -> str:
 
 
 def _rich(text: str) -> str:
-    """Escaped, with `quoted` parts as code."""
+    """Return the escaped text, with `quoted` parts as code."""
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
 
 
 def _letter_colors() -> str:
-    """The colours of the diagrams."""
-    letters = {"none": "N", "channel_gate": "G", "cross_attention": "A", "exchange": "E"}
+    """Return the styles that give the letters the colours of the diagrams."""
     return "\n".join(
         f".slots .{letter} {{ color: {STYLES[name].color}; background: {STYLES[name].tint}; }}"
-        for name, letter in letters.items()
+        for name, letter in zip(OPERATIONS, LETTERS, strict=True)
     )
 
 
@@ -218,9 +217,9 @@ $style
 <header>
 <h1>$title</h1>
 <p>$counts</p>
-<p class="legend">Scores in percent. Each cell: <b>measured</b>, below it <small>published</small> and
-<small class="better">measured − published</small>, for scores in percent points; green is better than published, red is
-worse.</p>
+<p class="legend">Scores are in percent. A cell shows the <b>measured</b> figure, and below it the
+<small>published</small> one and the difference <small class="better">measured − published</small> (for scores in
+percentage points). A green difference is better than published, a red one is worse.</p>
 <nav aria-label="Tables">$links</nav>
 </header>
 <main>

@@ -41,7 +41,7 @@ CSV_HEADER = [
 
 
 def to_markdown(tables: Iterable[Table]) -> str:
-    """The tables as GitHub-flavoured Markdown."""
+    """Return the tables as GitHub-flavoured Markdown."""
     return "\n".join(_markdown_table(table) for table in tables)
 
 
@@ -59,7 +59,7 @@ def _markdown_table(table: Table) -> str:
 
 def _reading(table: Table) -> list[str]:
     scores = any(column.metric in ("mAP", *METRICS) for column in table.columns)
-    return ["In percent: measured (published, measured − published)."] if scores else []
+    return ["A cell shows: measured (published, measured − published), for scores in percent."] if scores else []
 
 
 def _cell_text(cell: Cell | Letters, column: Column, missing: dict[str, int]) -> str:
@@ -83,12 +83,12 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 
 def escaped_markdown(text: str) -> str:
-    """Text that means itself, also within a table."""
+    """Return text that Markdown shows unchanged, also in a table."""
     return re.sub(r"[\\|<>*_`]|(?<=\])[(\[:]", r"\\\g<0>", " ".join(text.split()))
 
 
 def _markdown_note(text: str) -> str:
-    """A sentence whose `quoted` parts stay code."""
+    """Return a sentence as Markdown, with its `quoted` parts as code."""
     parts = text.split("`")
     return "".join(f"`{part}`" if odd % 2 else escaped_markdown(f"x{part}x")[1:-1] for odd, part in enumerate(parts))
 
@@ -97,7 +97,7 @@ def _markdown_note(text: str) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """The table in long form: a line for each cell that says something."""
+    """Return the table in long form, with a line for each cell that is published or planned."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_HEADER)

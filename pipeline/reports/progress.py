@@ -1,4 +1,4 @@
-"""What a person sees while a grid runs: plain lines, the same in a terminal and in a job's log."""
+"""The lines that are printed while a grid runs. They are the same in a terminal and in a job's log."""
 
 import sys
 import time
@@ -13,11 +13,11 @@ from pipeline.results import Failure, Report
 
 
 class Progress(Watcher):
-    """Prints what ends, and every `interval` seconds what is running.
+    """A watcher that prints a line for every stage that ends, and a summary every `interval` seconds.
 
     Args:
         interval: Seconds between summaries.
-        out: Where to print.
+        out: Where to print; by default the standard output.
     """
 
     def __init__(self, interval: float = 10.0, out: TextIO | None = None) -> None:
@@ -29,39 +29,39 @@ class Progress(Watcher):
         self.started_here: set[str] = set()
 
     def started(self, stage: Stage) -> None:
-        """Remember what this run does itself."""
+        """Remember that this run executes the stage itself."""
         self.started_here.add(stage.name)
 
     def reported(self, stage: Stage, reports: Sequence[Report]) -> None:
-        """Keep the newest epoch for the next summary."""
+        """Keep the report of the newest epoch for the next summary."""
         self.latest[stage.name] = reports[-1]
 
     def finished(self, stage: Stage) -> None:
-        """One line for a stage that is done."""
+        """Print a line for a stage that is done."""
         self.latest.pop(stage.name, None)
         assert stage.result is not None
         how = f"in {clock(stage.result['seconds'])}" if stage.name in self.started_here else "was done before"
         self._print(f"done    {stage.name} {how}{KINDS[stage.kind].outcome(stage.result)}")
 
     def failed(self, stage: Stage, failure: Failure) -> None:
-        """One line for a stage that has failed."""
+        """Print a line for a stage that has failed."""
         self.latest.pop(stage.name, None)
         self._print(f"FAILED  {stage.name}: {failure.message}")
 
     def retried(self, stage: Stage, reason: str) -> None:
-        """One line for a stage that is tried again."""
+        """Print a line for a stage that is tried again."""
         self.latest.pop(stage.name, None)
         self._print(f"again   {stage.name}: {reason}")
 
     def tick(self, states: dict[str, str]) -> None:
-        """A summary, when it is time."""
+        """Print a summary if `interval` seconds have passed since the last one."""
         if time.monotonic() < self.next_summary:
             return
         self.next_summary = time.monotonic() + self.interval
         self.summary(states)
 
     def summary(self, states: dict[str, str]) -> None:
-        """Counts, and a line for each stage that has reported."""
+        """Print how many stages are in which state, and a line for each stage that is running and has reported."""
         count = Counter(states.values())
         self._print(
             f"stages: {count[DONE]} done, {count[RUNNING]} running, {count[WAITING] + count[QUEUED]} pending, "
@@ -77,14 +77,14 @@ class Progress(Watcher):
 
 
 def describe(report: Report) -> str:
-    """Epoch, loss and the time left, in one line."""
+    """Return one line with the epoch, the loss and the time that is left."""
     loss = report.get("loss", report.get("train_loss"))
     left = (report["epochs"] - report["epoch"] - 1) * report["seconds"]
     return f"epoch {report['epoch'] + 1}/{report['epochs']}, loss {loss:.3f}, {clock(left)} left"
 
 
 def clock(seconds: float) -> str:
-    """`m:ss`, or `h:mm:ss` from an hour on."""
+    """Return a duration as `m:ss`, or as `h:mm:ss` from one hour on."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

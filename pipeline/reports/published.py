@@ -1,4 +1,4 @@
-"""The paper's figures, by row and column of the tables here."""
+"""The paper's figures, by row and column of this report's tables."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,17 +27,14 @@ PublishedRows = dict[RowKey, dict[str, Scores]]
 
 @cache
 def published() -> dict[str, Any]:
-    """The paper's figures, as `paper_results.json` has them."""
+    """Return the content of `paper_results.json`."""
     text = resources.files("pipeline.reports").joinpath("paper_results.json").read_text(encoding="utf-8")
     document: dict[str, Any] = json.loads(text)
     return document
 
 
-# The published figures, by row and column of the tables here.
-
-
 def published_supervised() -> PublishedRows:
-    """Table 8."""
+    """Return the scores of Table 8."""
     return {
         RowKey(STARTS[start], display_name(name)): _scores_of(figures)
         for start, networks in published()["table8_supervised"].items()
@@ -46,7 +43,7 @@ def published_supervised() -> PublishedRows:
 
 
 def published_splits() -> PublishedRows:
-    """Table 9."""
+    """Return the scores of Table 9."""
     groups = {"without_overlap": WITHOUT, "with_overlap": WITH, "softmax": SOFTMAX}
     return {
         RowKey(group, f"{row['train']}-{row['valid']}"): {"MS": metrics_of(row)}
@@ -56,13 +53,13 @@ def published_splits() -> PublishedRows:
 
 
 def published_cross_domain(groups: Sequence[str]) -> PublishedRows:
-    """Table 10, in each of the given groups of rows."""
+    """Return the scores of Table 10, repeated in each of the given groups of rows."""
     rows = published()["table10_cross_domain"]
     return {RowKey(group, display_name(name)): _scores_of(row) for group in groups for name, row in rows.items()}
 
 
 def published_alignment(groups: Sequence[str]) -> PublishedRows:
-    """Table 11, in each of the given groups of rows."""
+    """Return the scores of Table 11, repeated in each of the given groups of rows."""
     rows = published()["table11_sam"]
     return {RowKey(group, name): _scores_of(row) for group in groups for name, row in rows.items()}
 

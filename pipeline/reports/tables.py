@@ -1,7 +1,7 @@
-"""The paper's Tables 7 to 11 for an experiment: published figures beside those that its plan has measured.
+"""The paper's Tables 7 to 11 for an experiment, with published figures beside the measured ones.
 
-A table keeps the paper's form. Its columns are what the experiment evaluates, its rows are the published ones that have
-a figure in these columns, and the experiment's own. Scores are in percent, as printed.
+A table has the paper's form. Its columns are the experiment's evaluations. Its rows are those of the paper that have a
+figure in these columns, and those of the experiment. Scores are in percent, as in the paper.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -55,25 +55,26 @@ TITLES = {
     10: "Generalisation to another domain",
     11: "Alignment of feature maps",
 }
-# The paper's columns: a dataset's kind here, its letters there, its name in full. VehicleID's column is the 2400 list.
+# The paper's short name for each kind of dataset. The paper's VehicleID column is the test list of 2400 identities.
 CODES = {"market1501": "M", "msmt17": "MS", "veri": "VR", "vehicleid": "VID", "vehicleid2400": "VID"}
 
 
 def build_tables(plan: Plan, command: str) -> list[Table]:
-    """The tables of an experiment.
+    """Return the tables of an experiment.
 
     Args:
-        plan: Resolved against a workspace.
-        command: What fills the cells that are not done, such as `msinet run grid.yaml`.
+        plan: A plan that was resolved against a workspace.
+        command: The command that fills the cells that are not done, such as `msinet run grid.yaml`.
 
     Returns:
-        Those that the experiment's `tables` names, even if nothing fills them; by default those that it has cells for.
+        The tables that the experiment's `tables` names, even if nothing fills them; by default those for which the
+        experiment has a cell.
     """
     return _Builder(plan, command).build()
 
 
 class _Builder:
-    """Sorts the stages of a plan into cells."""
+    """Builds the tables: it sorts the stages of a plan into cells."""
 
     def __init__(self, plan: Plan, command: str) -> None:
         self.plan = plan
@@ -94,7 +95,7 @@ class _Builder:
         forms = {7: self._table7, 8: self._table8, 9: self._table9, 10: self._table10, 11: self._table11}
         return [forms[number]() for number in self.drawn]
 
-    # Which stage belongs into which table.
+    # Which stage belongs in which table.
 
     def _has_cells(self, number: int) -> bool:
         if number == 7:
@@ -102,7 +103,10 @@ class _Builder:
         return bool(self._stages(number))
 
     def _stages(self, number: int) -> list[Stage]:
-        """The evaluations that a table shows; each is in one table only, but for what tables 8 and 11 compare with."""
+        """Return the evaluations that a table shows.
+
+        An evaluation is in one table only, except for those without alignment in Table 11, which are also in another.
+        """
         belongs = {8: self._in_table8, 9: is_searched, 10: self._in_table10, 11: self._in_table11}[number]
         aligned_elsewhere = number != 11 and 11 in self.drawn
         return [
@@ -115,7 +119,11 @@ class _Builder:
         return not is_searched(stage) and not (10 in self.drawn and self._in_table10(stage))
 
     def _in_table10(self, stage: Stage) -> bool:
-        """Pairs that the paper shows there; beside OSNet also those that it shows nowhere."""
+        """Return whether Table 10 shows the pair.
+
+        It shows the paper's pairs, and with OSNet also pairs that are in no table of the paper. If Table 8 is not
+        drawn, it shows all cross-domain pairs.
+        """
         pair = pair_of(stage)
         if is_searched(stage) or stage.labels["domain"] == "in_domain":
             return False
@@ -127,7 +135,7 @@ class _Builder:
     def _in_table11(self, stage: Stage) -> bool:
         return start_group(stage) in self.aligned_groups
 
-    # The five forms.
+    # The five tables.
 
     def _table7(self) -> Table:
         rows = [
@@ -154,8 +162,9 @@ class _Builder:
         table = Table(
             7,
             TITLES[7],
-            "Operations of the twelve interactions, two in each of six cells: N none, G channel gate, A cross "
-            "attention, E exchange. Below a search, the published genotype of the same source, split and supervision.",
+            "The letters are the operations of the twelve interactions, two in each of six cells: N none, G channel "
+            "gate, A cross attention, E exchange. Below the letters of a search are those of the published genotype of "
+            "the same source, split and supervision.",
             columns,
             sorted(rows, key=lambda row: order.index(row.group)),
         )
@@ -176,7 +185,7 @@ class _Builder:
             network_key,
             published_supervised(),
             list(STARTS.values()),
-            "Trained with labels on one dataset, evaluated on it and on others.",
+            "Networks are trained with labels on one dataset, and evaluated on it and on others.",
         )
         return self._with_measures(table)
 
@@ -186,8 +195,8 @@ class _Builder:
             split_key,
             published_splits(),
             [WITHOUT, WITH, FROM_FILE, SOFTMAX],
-            "Genotypes searched on each column's source, with T percent of its identities for the weights and V for α "
-            "(T-V), then retrained there.",
+            "Genotypes are searched on each column's source with a split T-V: T percent of its identities train the "
+            "weights, and V percent train α. They are then retrained on the same source.",
         )
 
     def _table10(self) -> Table:
@@ -198,8 +207,8 @@ class _Builder:
             network_key,
             published_cross_domain(starts or [""]),
             starts or [""],
-            "Trained on the first dataset, evaluated on the second without its labels. The paper's table does not name "
-            "the start: its figures stand beside each.",
+            "Networks are trained on the first dataset, and evaluated on the second without its labels. The paper's "
+            "table does not say from which start, so its figures are repeated for each.",
         )
 
     def _table11(self) -> Table:
@@ -209,8 +218,8 @@ class _Builder:
             lambda stage: RowKey(start_group(stage), alignment_of(stage)),
             published_alignment([group for group in groups if group.partition(",")[0] == "MSINet"]),
             groups,
-            "Retrained with each alignment loss. The paper's table does not name the start: its figures stand beside "
-            "each.",
+            "Networks are retrained with each alignment loss. The paper's table does not say from which start, so its "
+            "figures are repeated for each.",
         )
 
     # Scores.
@@ -223,7 +232,7 @@ class _Builder:
         groups: Sequence[str],
         caption: str,
     ) -> Table:
-        """A table of scores: a row for each key, two columns for each pair of source and target."""
+        """Return a table of scores, with a row for each key and two columns for each pair of source and target."""
         stages = self._stages(number)
         by_cell: dict[tuple[RowKey, Pair | None], list[Stage]] = {}
         for stage in stages:
@@ -244,14 +253,14 @@ class _Builder:
                     for pair, column in places
                 ],
             )
-            # Table 11's row without alignment, which the paper has elsewhere, leads its group.
+            # The paper has the row without alignment in another table. In Table 11 it comes first in its group.
             for row in sorted(keys, key=lambda row: (groups.index(row.group), row.name != ALIGNMENTS["none"]))
         ]
         columns = [column for _, column in places]
         return Table(number, TITLES[number], f"{caption}{self._mapping(columns)}", columns, rows)
 
     def _places(self, stages: Iterable[Stage]) -> list[tuple[Pair | None, Column]]:
-        """The columns of some evaluations, in-domain ones first, in the order of the experiment's datasets."""
+        """Return the columns for some evaluations: in-domain first, then in the order of the experiment's datasets."""
         datasets = list(self.plan.experiment.datasets)
         pairs = sorted(
             {pair_of(stage) for stage in stages},
@@ -270,11 +279,11 @@ class _Builder:
         source, target = self.codes[pair.source], self.codes[pair.target]
         if source is None or target is None:
             return None
-        # Two copies of a dataset are no pair of the paper.
+        # A pair of two copies of the same dataset is not in the paper.
         return pair_code(source, target) if (source == target) == (pair.source == pair.target) else None
 
     def _mapping(self, columns: Sequence[Column]) -> str:
-        """Which dataset stands for which of the paper's, where their names differ."""
+        """Return a sentence that says which dataset of the paper each dataset in the columns is."""
         shown = {name for column in columns if column.code for name in column.name.split(" → ")}
         told = [f"{name} is {PAPER_NAMES[code]}" for name, code in self.codes.items() if code and name in shown]
         return f" {', '.join(told)}." if told else ""
@@ -295,7 +304,7 @@ class _Builder:
     # Size and speed.
 
     def _with_measures(self, table: Table) -> Table:
-        """The same table, with each network's size and speed in front."""
+        """Return the table with the size and the speed of each network in front of its scores."""
         if not self.measures and not any(column.code for column in table.columns):
             return table
         setups = list(dict.fromkeys(map(self._setup, self.measures))) or [""]
@@ -314,18 +323,18 @@ class _Builder:
             paper = published()["table8_supervised"][start].get(paper_name(row.name), {})
             times = [self._relative_time(ours, setup, paper.get("inference_time")) for setup in setups]
             rows.append(Row(row.group, row.name, [self._parameters(ours, paper.get("params")), *times, *row.cells]))
-        caption = f"{table.caption} Inference time: median latency, relative to ResNet-50's in the same setting."
+        caption = f"{table.caption} Inference time: median latency, divided by ResNet-50's in the same setting."
         return Table(table.number, table.title, caption, [*columns, *table.columns], rows)
 
     def _setup(self, measure: Stage) -> str:
-        """Picture size and device: only what is measured in one setup is compared."""
+        """Return picture size and device as text. Only times of the same setup are compared."""
         size = "×".join(map(str, measure.settings.get("image_size", [])))
-        # The device of a measurement that is not done may be unknown: it is expected beside those that are.
+        # A measurement that is not done may have no device yet. It is then expected on the device of the others.
         device = device_of(measure) or next(filter(None, map(device_of, self.measures)), "")
         return ", ".join(filter(None, [size, device]))
 
     def _parameters(self, measures: Sequence[Stage], paper: str | None) -> Cell:
-        # The number is the same in every setup: one measurement, a finished one where there is one.
+        # The number is the same in every setup, so take one measurement, a finished one if possible.
         chosen = sorted(measures, key=lambda stage: stage.result is None)[:1]
         values = [stage.result["metrics"]["parameters"] / 1e6 for stage in chosen if stage.result]
         return Cell(float(paper.strip("~M")) if paper else None, values, len(chosen), **self._state(chosen))
@@ -341,14 +350,14 @@ class _Builder:
             return Cell(paper, planned=1, **self._state(stages))
         ours, theirs = done
         ratio = ours["latency_ms"] / theirs["latency_ms"]
-        # Relative spreads of two independent medians; ResNet-50 beside itself is 1 by definition.
+        # The two medians are independent, so their relative spreads add as squares. ResNet-50's own ratio is exactly 1.
         spread = ratio * hypot(*(m["latency_ms_iqr"] / m["latency_ms"] for m in done)) if ours is not theirs else 0.0
         return Cell(paper, [ratio], 1, spread=spread, spread_of="IQR", **self._state(stages))
 
-    # What is not there yet.
+    # The state of cells that are not done.
 
     def _state(self, stages: Sequence[Stage]) -> dict[str, Any]:
-        """Status and note of a cell that needs all of some stages."""
+        """Return status and note of a cell that needs the results of all the given stages."""
         undone = [stage for stage in stages if stage.result is None]
         if not stages:
             return {"status": "not planned"}
@@ -361,7 +370,7 @@ class _Builder:
         return {"status": "to run" if known else "pending", "note": self.command}
 
     def _missing(self, stage: Stage) -> list[str]:
-        """What a stage, or one that it needs, lacks."""
+        """Return what a stage lacks, and what the stages that it needs lack."""
         if stage.result is not None:
             return []
         lacks = getattr(stage, "lacks", None)
@@ -370,7 +379,7 @@ class _Builder:
 
 
 def _published_places(rows: PublishedRows) -> list[tuple[Pair | None, Column]]:
-    """The paper's own columns, for a table that the experiment has no cell for."""
+    """Return the paper's own columns, for a table in which the experiment has no cell."""
     metrics = {code: list(figures) for scores in rows.values() for code, figures in scores.items()}
     return [
         (None, Column(" → ".join(PAPER_NAMES[name] for name in code.split("->")), metric, code))

@@ -1,4 +1,4 @@
-"""Write an experiment's report: tables, page and pictures."""
+"""The files of an experiment's report: tables, page and pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipeline.storage.workspace import Workspace
 
 
 def pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, bytes]]:
-    """Captions and PNGs of a plan's pictures that are drawn."""
+    """Return captions and PNGs of a plan's pictures that are done."""
     return [
         (f"{stage.name.removeprefix('picture ')}: {name.removesuffix('.png').replace('_', ' ')}", path.read_bytes())
         for stage in plan.of_kind("picture")
@@ -27,16 +27,16 @@ def pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, bytes]]:
 def write_report(plan: Plan, folder: Path, command: str, pictures: Sequence[tuple[str, bytes]] = ()) -> list[Path]:
     """Write an experiment's tables: `report.md`, `report.html`, and `tables/table<number>.csv` for each.
 
-    Each file is whole or not there, also while another process writes the same report.
+    Each file is either complete or absent, also while another process writes the same report.
 
     Args:
-        plan: Resolved against a workspace.
-        folder: Where to; made if absent.
-        command: What fills the cells that are not done, such as `msinet run grid.yaml`.
-        pictures: Caption and PNG of each, for the page.
+        plan: A plan that was resolved against a workspace.
+        folder: Folder for the files; it is created if it does not exist.
+        command: The command that fills the cells that are not done, such as `msinet run grid.yaml`.
+        pictures: Caption and PNG of each picture, for the page.
 
     Returns:
-        The files.
+        Paths of the written files.
     """
     tables, title = build_tables(plan, command), plan.experiment.name
     files = {

@@ -1,1 +1,1 @@
-"""What each kind of stage does, on one device: one file for each kind."""
+"""The work of each kind of stage, on one device. There is one file for each kind."""

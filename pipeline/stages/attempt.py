@@ -1,6 +1,6 @@
 """One attempt at a stage: from a task to files and a published result, or to a recorded failure.
 
-`execute` is all that Ray runs; it needs no Ray itself.
+Ray runs only `execute`, which does not need Ray itself.
 """
 
 import contextlib
@@ -25,7 +25,8 @@ from pipeline.storage.workspace import Workspace, stage_place
 if TYPE_CHECKING:
     from msinet.ranks import Ranks
 
-# What CUDA and its libraries say where torch's own allocator was not asked, and so raises no OutOfMemoryError.
+# CUDA and its libraries say this when they find no memory themselves. torch raises OutOfMemoryError only for its own
+# allocator.
 NO_ROOM = re.compile(r"CUDA error: out of memory|CU[A-Z]+_STATUS_\w*ALLOC\w*_FAILED")
 
 
@@ -42,13 +43,14 @@ def execute(
     """Run a stage under a lease and publish its result. An error is recorded and returned, not raised.
 
     Args:
-        address: Of the workspace.
+        address: Address of the workspace.
         task: What to do.
         report: Called with each epoch's report.
         holder: Who asks for the stage and holds its lease meanwhile; the same for all attempts of one driver.
         notice: Says whether this machine is about to be taken away; asked after every step.
-        after_epoch: May look at the network after each epoch of a search or a training, without changing anything.
-        attempt: Makes the attempt, once the lease is held; by default `run_attempt`, in this process.
+        after_epoch: Called after each epoch of a search or a training. It may look at the network, but must not change
+            anything.
+        attempt: Function that makes the attempt while the lease is held; by default `run_attempt`, in this process.
 
     Returns:
         How the attempt ended.
@@ -84,7 +86,7 @@ def run_attempt(
     """Make one attempt at a stage whose lease is held, in this process alone or as one of several ranks.
 
     Returns:
-        How the attempt ended. Only the first of several ranks publishes; the result of the others is its own part.
+        How the attempt ended. Only the first of several ranks publishes; every other rank returns just its own part.
     """
     tail = LogTail()
     attempt = workspace.begin(task.kind, task.key)
@@ -106,7 +108,7 @@ def run_attempt(
             retry=_remedy(error),
             time=time.time(),
         )
-        with contextlib.suppress(OSError):  # the store may be what failed
+        with contextlib.suppress(OSError):  # the store itself may have failed
             workspace.record_failure(attempt, failure)
         return Failed(failure)
 
@@ -118,8 +120,8 @@ def runner_of(kind: str) -> Callable[[Context], Result]:
 
 
 def _remedy(error: Exception) -> Literal["again", "alone"] | None:
-    """What may help against an error: nothing against a bug or bad data."""
-    # A host without memory kills the process: these are of a GPU.
+    """Return which kind of retry may help against an error; None for a bug or bad data, where none helps."""
+    # These are errors of a GPU's memory: a host that runs out of memory kills the process.
     if type(error).__name__ == "OutOfMemoryError" or (isinstance(error, RuntimeError) and NO_ROOM.search(f"{error}")):
         return "alone"
     return "again" if isinstance(error, OSError) else None
@@ -127,7 +129,7 @@ def _remedy(error: Exception) -> Literal["again", "alone"] | None:
 
 @contextlib.contextmanager
 def _stop_on_sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, in the thread that receives signals."""
+    """Yield an event that SIGTERM sets. Only the main thread receives signals; in others nothing sets it."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -140,7 +142,7 @@ def _stop_on_sigterm() -> Iterator[threading.Event]:
 
 
 class LogTail:
-    """What this process has written to its log files since now: Ray gives each worker files of its own."""
+    """The text that this process writes to its log files from now on. Ray gives each worker its own files."""
 
     LENGTH = 8000
 
@@ -151,7 +153,7 @@ class LogTail:
         self._starts = {path: path.stat().st_size for path in files}
 
     def read(self) -> str:
-        """The last characters; empty where output goes elsewhere."""
+        """Return the last `LENGTH` characters; an empty text if the output does not go to files."""
         sys.stdout.flush()
         sys.stderr.flush()
         texts = []

@@ -29,7 +29,7 @@ def run_epochs(
             with context.workspace.checkpoint(place) as path:
                 state = load_state(path)
         except (OSError, ValueError):
-            continue  # its attempt has just ended, or it is damaged: an older one does too
+            continue  # the attempt has just ended or the file is damaged: try an older state
         loop.load_state_dict(state["loop"])
         history = [json.loads(line) for line in state["history"]]
         break
@@ -46,16 +46,16 @@ def run_epochs(
         try:
             save()
         except OSError as error:
-            if ending:  # nothing is lost by starting again from the state before
+            if ending:  # the next attempt starts from the last saved state
                 raise
-            saved = time.monotonic()  # the next try is due as the next state would be
+            saved = time.monotonic()  # try again after the usual interval
             log.warning(
                 "the state of %s %s was not saved, training goes on: %s", context.task.kind, context.task.key, error
             )
 
     def after_step() -> None:
         if context.ranks and context.ranks.rank > 0:
-            return  # their states are equal
+            return  # all ranks have equal states, so the first rank saves
         ending = context.stop()
         if ending or time.monotonic() - saved >= context.task.checkpoint_every:
             save_if_possible(ending)
@@ -74,17 +74,17 @@ def run_epochs(
 
 
 def _agreed(context: Context, places: list[str]) -> list[str]:
-    """What the first rank found: another may look a moment later."""
+    """Return on every rank what the first rank found. Other ranks may look later and find something else."""
     if not context.ranks:
         return places
 
-    told = [places]
-    distributed.broadcast_object_list(told, src=0)
-    return told[0]
+    agreed = [places]
+    distributed.broadcast_object_list(agreed, src=0)
+    return agreed[0]
 
 
 def effort(history: list[Report], recipe: BatchRecipe) -> Result:
-    """Training images seen and the seconds that took: what later plans estimate from."""
+    """Return how many training images were seen and how many seconds that took; later plans estimate from these."""
     return {
         "images": recipe.batch_size * sum(line["steps"] for line in history),
         "train_seconds": sum(line["seconds"] for line in history),
@@ -92,7 +92,7 @@ def effort(history: list[Report], recipe: BatchRecipe) -> Result:
 
 
 def _plain(report: Any) -> Report:
-    """A report as JSON holds it."""
+    """Return a report as a dictionary that JSON can hold."""
     values = asdict(report)
     if "genotype" in values:
         values["genotype"] = report.genotype.letters

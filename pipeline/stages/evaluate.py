@@ -16,7 +16,11 @@ from pipeline.stages.task import Context
 
 
 def run(context: Context) -> Result:
-    """Rank a target's gallery for each of its queries; the embeddings stay, queries first, each side by path."""
+    """Rank a target's gallery for each of its queries, and save the scores of each query and the embeddings.
+
+    The embeddings are those of the queries, then those of the gallery, each side sorted by path. A specification with
+    `hold_out` ranks held-out training pictures instead, and saves no embeddings.
+    """
 
     spec, device = context.spec, device_of(context.spec)
     trained = context.task.inputs["model"]
@@ -40,7 +44,7 @@ def run(context: Context) -> Result:
 
 
 def evaluate_held_out(context: Context, model: Any) -> tuple[dict[str, float], dict[str, list[Any]]]:
-    """Rank all other held-out training pictures for each of them; scores and their table as of `rank_records`."""
+    """Rank all other held-out training pictures for each of them; return what `rank_records` returns."""
 
     packed = packed_dataset(context, "source_data")
     _, records = divide_held_out(context, packed)

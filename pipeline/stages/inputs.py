@@ -1,4 +1,4 @@
-"""What stages read: published results, datasets, decoded pictures, batches, devices."""
+"""The inputs of stages: published results, datasets, decoded pictures, batches, devices."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ T = TypeVar("T")
 def device_of(spec: Mapping[str, Any]) -> torch.device:
     """Return the device of this process, and set the specification's number of CPU threads."""
     torch.set_num_threads(spec["threads"])
-    # Ray's own helper names cuda:0 also on machines without one.
+    # Ray's own helper returns cuda:0 even on machines without a GPU.
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -70,7 +70,7 @@ def divide_held_out(context: Context, packed: PackedDataset) -> tuple[list[Recor
 
 def image_store(context: Context, role: str, packed: PackedDataset, records: Sequence[Record]) -> ImageStore:
     """Return the decoded pictures of some records, at the specification's size."""
-    # One file for each kind of records, which every split and every retraining shares.
+    # All splits and all retrainings share one file for each subset.
     indices = [i for subset in dict.fromkeys(record.subset for record in records) for i in packed.subset(subset)]
     store = ImageStore.open(
         packed,
@@ -95,14 +95,14 @@ def train_batches(
     """Return P×K batches of training records, augmented on the device.
 
     Args:
-        context: Of the stage.
-        packed: The source.
+        context: Context of the stage.
+        packed: Prepared dataset of the source.
         records: Some of its training records.
-        recipe: Says the size of a batch and the augmentation.
-        device: Where the batches are needed.
+        recipe: Recipe with the batch size and the augmentation.
+        device: Device on which the batches are needed.
         stream: Name of the random numbers: two streams of one seed differ.
-        label: The class of each identity; it may number more identities than these records have. By default the
-            identities of the records are numbered.
+        label: Class of each identity; it may number more identities than these records have. By default the identities
+            of the records are numbered.
     """
     num_classes = len(label) if label else None
     label = label or label_of(records)
@@ -139,10 +139,10 @@ def divide_by_split(context: Context, records: Sequence[Record]) -> tuple[list[R
 
 
 def require_content(path: Path, expected: str) -> None:
-    """Make sure that a file is still the one that was planned with.
+    """Make sure that a file still has the content that it had when the grid was planned.
 
     Raises:
-        ValueError: Its content has changed.
+        ValueError: The content has changed.
     """
     if content_of(path) != expected:
         raise ValueError(f"a file must not change while a grid runs, but {path} did: run again.")

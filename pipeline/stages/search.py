@@ -26,14 +26,14 @@ from pipeline.stages.task import Context
 
 
 def run(context: Context) -> Result:
-    """Search α on one train/valid split of a source; ends in a genotype."""
+    """Search α on one train/valid split of a source, and derive a genotype."""
 
     spec, device = context.spec, device_of(context.spec)
     recipe = recipe_of(SearchRecipe, spec["recipe"])
     packed = packed_dataset(context, "source_data")
     train, valid, sizes = divide_by_split(context, records_of(packed, "train"))
     save_split(context.attempt.folder / SPLIT, train, valid)
-    # One classifier serves both sides of the softmax supervision: their labels share one numbering.
+    # With softmax supervision one classifier serves both sides, so their labels share one numbering.
     label = label_of([*train, *valid]) if recipe.supervision == "softmax" else None
     torch.manual_seed(spec["seed"])
     supernet = Supernet(num_classes=len(label) if label else None)

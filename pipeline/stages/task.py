@@ -20,11 +20,11 @@ class Task:
 
     Attributes:
         kind, key, spec: What to compute; `spec` decides the result.
-        inputs: Published results that it uses, by role.
-        location: Where a disk dataset lies.
+        inputs: Published results that the stage uses, by role.
+        location: Paths of its disk dataset, its split or its weights.
         checkpoint_every: Seconds between saved states.
-        lease_seconds: How long another driver waits before it takes the stage over from one that has died.
-        share: What each of several workers occupies, as Ray names it: `num_cpus`, `num_gpus`.
+        lease_seconds: Seconds that another driver waits before it takes the stage over from a driver that has died.
+        share: Resources of each worker if several work at the stage, under Ray's names `num_cpus` and `num_gpus`.
     """
 
     kind: str
@@ -47,11 +47,11 @@ def task_of(
     """Return the task of a stage whose inputs are done.
 
     Args:
-        stage: With its key.
-        spec: What it is bound to.
-        results: Of the stages that it needs, by name.
-        experiment: Says how often states are saved, and how long leases are.
-        share: What each of several workers occupies.
+        stage: Stage with its key.
+        spec: Specification that `Stage.bind` returned.
+        results: Results of the stages that it needs, by name.
+        experiment: Says how often states are saved, and how long leases are valid.
+        share: Resources of each of several workers.
     """
     assert stage.key is not None
     return Task(
@@ -67,7 +67,7 @@ def task_of(
 
 
 class StopRequested(Exception):
-    """This process has to end; the state is saved."""
+    """This process has to end, and the state is saved."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class Context:
 
     Attributes:
         task: What to do.
-        workspace: Where its inputs lie and its state goes.
-        attempt: Where its files go.
+        workspace: Workspace of the inputs and of the saved states.
+        attempt: Attempt whose folder receives the files.
         report: Called with each epoch's report.
-        stop: Whether the process has to end: then the state is saved after the step that runs.
-        after_epoch: As of `execute`.
-        ranks: This process among those that share the stage (`msinet.ranks.Ranks`), None where it is alone.
+        stop: Says whether the process has to end. The state is then saved after the current step.
+        after_epoch: See `execute`.
+        ranks: Place of this process among those that share the stage (`msinet.ranks.Ranks`), None if it is alone.
     """
 
     task: Task
@@ -94,18 +94,18 @@ class Context:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What decides the result."""
+        """Return the specification, which decides the result."""
         return self.task.spec
 
     def folder(self, role: str) -> Path:
-        """The files of an input."""
+        """Return the folder with the files of an input."""
         return self.workspace.files(self.task.inputs[role])
 
     @property
     def cache(self) -> Path:
-        """Decoded pictures, which any stage may reuse and anybody may delete."""
+        """Return the folder of decoded pictures, which any stage may reuse and anybody may delete."""
         return self.workspace.cache
 
 
-# Called with the context, the loop, and what saves its state.
+# Called with the context, the loop, and a function that saves the loop's state.
 AfterEpoch = Callable[[Context, Any, Callable[[], None]], None]

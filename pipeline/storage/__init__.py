@@ -1,1 +1,1 @@
-"""Where results live: stores of files, leases, and the workspace in them."""
+"""The place of results: stores of files, leases, and the workspace in a store."""

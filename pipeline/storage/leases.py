@@ -1,9 +1,10 @@
-"""Who works at a stage: a lease that its holder renews while it lives.
+"""Leases: a lease says who works at a stage, and its holder renews it while it lives.
 
-A lease saves double work, no more: two attempts at one stage are harmless, since the first to publish counts. Each
-lease is a file of its own, `leases/<n>.json`, and the highest number counts. Taking a stage over is creating the next
-number, which one of many succeeds in; a former holder that still renews its old number disturbs nobody. Age is judged
-by the wall clocks of the machines, which a cluster keeps close: a wrong judgement costs double work.
+Leases avoid double work; they do not guarantee it. Two attempts at one stage are harmless, because only the first to
+publish counts. Each lease is a file of its own, `leases/<n>.json`, and the lease with the highest number counts. A
+driver takes a stage over by creating the file with the next number; if several drivers try, one of them succeeds. A
+former holder that still renews its old file changes nothing. The age of a lease is judged by the wall clocks of the
+machines, which a cluster keeps close. A wrong judgement costs double work.
 """
 
 import contextlib
@@ -19,11 +20,11 @@ class Lease:
     """A lease that is held until the end of a `with` block.
 
     Args:
-        store: Where it lies.
-        place: The folder of the leases in the store.
-        number: Its own.
-        holder: Who holds it.
-        seconds: How long it is good for without being renewed.
+        store: Store of the lease's file.
+        place: Folder of the leases in the store.
+        number: Number of this lease.
+        holder: Who holds the lease.
+        seconds: How long the lease is valid without being renewed.
     """
 
     def __init__(self, store: Store, place: str, number: int, holder: str, seconds: float) -> None:
@@ -46,7 +47,7 @@ class Lease:
             self._write(until=time.time() + self._seconds)
 
     def _write(self, until: float) -> None:
-        # The store may be back before the lease runs out; without it nothing can be published either.
+        # The store may answer again before the lease runs out. Until then nobody can publish a result either.
         with contextlib.suppress(OSError):
             self._store.replace(self._key, _content(self._holder, until))
 
@@ -55,13 +56,13 @@ def take(store: Store, place: str, holder: str, seconds: float) -> Lease | None:
     """Lease a stage.
 
     Args:
-        store: Where leases lie.
-        place: The folder of this stage's leases in the store.
-        holder: Who asks; a holder takes over from itself at once.
-        seconds: How long the lease is good for without being renewed.
+        store: Store of the leases.
+        place: Folder of this stage's leases in the store.
+        holder: Who asks. A holder that has the lease already gets a new one at once.
+        seconds: How long the lease is valid without being renewed.
 
     Returns:
-        The lease, or None while another holds one.
+        The lease, or None while another holder has one.
     """
     number, found = _newest(store, place)
     if found is not None and found != holder:
@@ -73,7 +74,7 @@ def take(store: Store, place: str, holder: str, seconds: float) -> Lease | None:
 
 
 def holder_of(store: Store, place: str) -> str | None:
-    """Who holds the lease of a stage now, None where nobody does."""
+    """Return who holds the lease of a stage now, or None if nobody does."""
     return _newest(store, place)[1]
 
 

@@ -9,22 +9,22 @@ from pipeline.storage.store import LocalStore, Store, checked
 
 
 def open_store(address: str | Path) -> Store:
-    """The store at an address.
+    """Return the store at an address.
 
     Args:
-        address: A folder, or `s3://bucket/prefix`. Its endpoint, region and credentials come from the AWS environment:
-            AWS_ENDPOINT_URL, AWS_REGION, a profile, the machine's role. Google Cloud Storage is reached by its S3
-            endpoint, https://storage.googleapis.com, with HMAC keys.
+        address: A folder, or `s3://bucket/prefix`. The endpoint, region and credentials of S3 come from the AWS
+            environment: AWS_ENDPOINT_URL, AWS_REGION, a profile or the machine's role. Google Cloud Storage is reached
+            through its S3 endpoint, https://storage.googleapis.com, with HMAC keys.
 
     Raises:
-        RequestError: The address is neither.
-        UnreadableError: What is there cannot be read.
+        RequestError: The address is neither a folder nor on S3.
+        UnreadableError: The store at the address cannot be read.
     """
     scheme, separator, rest = str(address).partition("://")
     if not separator:
         return LocalStore(Path(address))
     if scheme != "s3":
-        # Not repeated: an address may hold a password.
+        # Do not repeat the address: it may contain a password.
         raise RequestError("a workspace must be a folder or s3://bucket/prefix, but got another URL (--workspace).")
     from pipeline.storage.s3 import S3Store  # boto3 takes a third of a second to import
 
@@ -32,10 +32,10 @@ def open_store(address: str | Path) -> Store:
 
 
 def split_address(rest: str) -> tuple[str, str]:
-    """Bucket and prefix of what follows `s3://`.
+    """Split what follows `s3://` into bucket and prefix.
 
     Raises:
-        RequestError: It is something else.
+        RequestError: It is not a bucket's name with a plain prefix.
     """
     bucket, _, prefix = rest.partition("/")
     prefix = prefix.rstrip("/")
@@ -44,18 +44,19 @@ def split_address(rest: str) -> tuple[str, str]:
             raise ValueError
         return bucket, checked(prefix) if prefix else ""
     except ValueError:
-        # Nor is this: it may be key:secret@bucket or bucket?secret=….
+        # Do not repeat the address: it may contain credentials, as in key:secret@bucket or bucket?secret=….
         raise RequestError(
             "an S3 workspace must be s3://bucket/prefix with a bucket's name and a plain prefix, but got something "
-            "else; credentials belong to the AWS environment (--workspace)."
+            "else; credentials belong in the AWS environment (--workspace)."
         ) from None
 
 
 def require_conditions(store: Store) -> None:
-    """Prove that a store can be written to and that `create` never replaces anything, which all else is built on.
+    """Prove that a store can be written to, and that `create` never replaces a file, because all else relies on that.
 
     Raises:
-        RequestError: It cannot, as on file systems without hard links and services that ignore `If-None-Match`.
+        RequestError: The store does not do this. Examples are file systems without hard links and services that ignore
+            `If-None-Match`.
     """
     key = f"probe-{uuid.uuid4().hex}"
     try:
@@ -67,6 +68,6 @@ def require_conditions(store: Store) -> None:
         raise RequestError(f"the workspace {store.address} must be writable, but {error} (--workspace).") from None
     if (first, second, kept) != (True, False, b"first"):
         raise RequestError(
-            f"the workspace {store.address} must support conditional creation (If-None-Match), but it replaced a file "
-            "that was there: use a folder or another S3 service (--workspace)."
+            f"the workspace {store.address} must support conditional creation (If-None-Match), but it replaced an "
+            "existing file: use a folder or another S3 service (--workspace)."
         )

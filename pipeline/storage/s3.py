@@ -1,7 +1,8 @@
 """A prefix of an S3 bucket as a store.
 
-boto3 alone: conditional creation is found only there, and its managed transfers stream large files in parts, retry each
-part, and give an object its key when all parts are in, so a second client (pyarrow's) would add nothing but settings.
+This module uses boto3 alone, because only boto3 offers conditional creation. Its managed transfers stream large files
+in parts, retry each part, and give an object its key when all parts have arrived. A second client, such as pyarrow's,
+would only add settings.
 """
 
 import contextlib
@@ -30,14 +31,14 @@ from pipeline.storage.store import Entry, UnreadableError, checked
 
 TRIES = 8
 
-# Up to four parts of 8 MiB at once; a download holds no more than 25 MiB that is not written yet.
+# Transfer up to four parts of 8 MiB at once. A download keeps at most 25 MiB that are not written to the file yet.
 TRANSFER = TransferConfig(
     multipart_threshold=2**23,
     multipart_chunksize=2**23,
     max_concurrency=4,
     max_io_queue=100,
     num_download_attempts=TRIES,
-    preferred_transfer_client="classic",  # the other one has retries of its own
+    preferred_transfer_client="classic",  # the other client (CRT) has its own rules of retrying
 )
 
 ABSENT = ("NoSuchKey", "404")
@@ -45,7 +46,7 @@ ABSENT = ("NoSuchKey", "404")
 DENIED = "access was denied (AWS credentials)"
 REFUSED = "the credentials were refused (AWS credentials)"
 MISSING = "there are no usable credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or a role)"
-REGION = "it lies in another region (AWS_REGION)"
+REGION = "the bucket lies in another region (AWS_REGION)"
 UNREACHABLE = "its endpoint cannot be reached (AWS_ENDPOINT_URL)"
 REASONS = {
     "NoSuchBucket": "the bucket does not exist (--workspace)",
@@ -63,7 +64,7 @@ REASONS = {
     "AuthorizationHeaderMalformed": REGION,
     "IllegalLocationConstraintException": REGION,
     "PermanentRedirect": REGION,
-    "NotImplemented": "the service lacks what is needed, probably conditional creation (AWS_ENDPOINT_URL)",
+    "NotImplemented": "the service lacks a needed function, probably conditional creation (AWS_ENDPOINT_URL)",
     "ConnectTimeoutError": UNREACHABLE,
     "EndpointConnectionError": UNREACHABLE,
     "ProxyConnectionError": UNREACHABLE,
@@ -75,12 +76,12 @@ class S3Store:
     """A prefix of an S3 bucket.
 
     Args:
-        bucket: The bucket.
-        prefix: The prefix, without slashes around it; "" for the whole bucket.
+        bucket: Name of the bucket.
+        prefix: Prefix without slashes around it; "" for the whole bucket.
 
     Raises:
-        UnreadableError: It cannot be read.
-        RequestError: As of `new_client`.
+        UnreadableError: The prefix cannot be read.
+        RequestError: The AWS environment is not valid; see `new_client`.
     """
 
     def __init__(self, bucket: str, prefix: str) -> None:
@@ -98,7 +99,7 @@ class S3Store:
         return f"S3Store({self.address!r})"
 
     def read(self, key: str) -> bytes | None:
-        with contextlib.suppress(FileNotFoundError), self._told(key):
+        with contextlib.suppress(FileNotFoundError), self._errors_at(key):
             for _ in range(TRIES - 1):
                 # botocore retries a request, but not an answer that breaks off.
                 with contextlib.suppress(IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
@@ -108,7 +109,7 @@ class S3Store:
 
     def create(self, key: str, data: bytes) -> bool:
         tries = 0
-        with self._told(key):
+        with self._errors_at(key):
             while True:
                 try:
                     self._client.put_object(**self._at(key), Body=data, IfNoneMatch="*")
@@ -116,18 +117,22 @@ class S3Store:
                 except ClientError as error:
                     tries += 1 + error.response["ResponseMetadata"].get("RetryAttempts", 0)
                     if _code(error) == "PreconditionFailed":
-                        # It may be this writer's own, where the answer to an earlier try was lost.
+                        # The file may be this writer's own: the answer to an earlier try may have been lost.
                         return tries > 1 and self.read(key) == data
                     if _code(error) != "ConditionalRequestConflict" or tries >= TRIES:
                         raise
-                time.sleep(0.05 * 2**tries)  # another writer is at it; botocore leaves this one to us
+                # Another writer creates this key at the same time. botocore does not retry after this error.
+                time.sleep(0.05 * 2**tries)
 
     def replace(self, key: str, data: bytes) -> None:
-        with self._told(key):
+        with self._errors_at(key):
             self._client.put_object(**self._at(key), Body=data)
 
     def delete(self, key: str) -> None:
-        with contextlib.suppress(FileNotFoundError), self._told(key):  # S3 does not mind its absence, others do
+        with (
+            contextlib.suppress(FileNotFoundError),
+            self._errors_at(key),
+        ):  # unlike S3, some services report a missing key
             self._client.delete_object(**self._at(key))
 
     def entries(self, folder: str) -> list[Entry]:
@@ -138,16 +143,16 @@ class S3Store:
                 Entry(item["Key"].removeprefix(self._prefix), item["Size"], item["LastModified"].timestamp())
                 for page in pages
                 for item in page.get("Contents", ())
-                if not item["Key"].endswith("/")  # what consoles make for an empty folder
+                if not item["Key"].endswith("/")  # consoles make such a key for an empty folder
             ]
         return sorted(found, key=lambda entry: entry.key)
 
     def upload(self, path: Path, key: str) -> None:
-        with self._told(key):
+        with self._errors_at(key):
             self._client.upload_file(str(path), **self._at(key), Config=TRANSFER)
 
     def download(self, key: str, path: Path) -> None:
-        with self._told(key), written_whole(path) as file:
+        with self._errors_at(key), written_whole(path) as file:
             self._client.download_fileobj(**self._at(key), Fileobj=file, Config=TRANSFER)
 
     def folder(self, folder: str) -> None:
@@ -159,15 +164,15 @@ class S3Store:
     def _get(self, key: str) -> Any:
         return self._client.get_object(**self._at(key))["Body"]
 
-    def _told(self, key: str) -> contextlib.AbstractContextManager[None]:
+    def _errors_at(self, key: str) -> contextlib.AbstractContextManager[None]:
         return translated_errors(f"{self.address}/{key}")
 
 
 def new_client() -> Any:
-    """A client for S3 by the AWS environment.
+    """Return a client for S3 that is configured by the AWS environment.
 
     Raises:
-        RequestError: The environment's endpoint or region cannot be one.
+        RequestError: The endpoint or the region in the environment is not valid.
     """
     custom = "AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ
     config = Config(
@@ -175,10 +180,10 @@ def new_client() -> Any:
         read_timeout=60,
         max_pool_connections=32,
         retries={"mode": "standard", "total_max_attempts": TRIES},
-        # Other services refuse the checksums that AWS added later; what is sent is covered by its signature anyway.
+        # Other services refuse the checksums that AWS added later. A signature covers the content anyway.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        # Nor has every bucket of theirs a host name of its own.
+        # Not every other service gives each bucket its own host name.
         s3={"addressing_style": "path"} if custom else None,
     )
     try:
@@ -193,9 +198,9 @@ def new_client() -> Any:
 
 @contextlib.contextmanager
 def translated_errors(place: str) -> Iterator[None]:
-    """Tell what went wrong at a place as OSError, in words that hold no secret.
+    """Raise errors of S3 at a place as OSError, in words that contain no secret.
 
-    The errors themselves are not passed on: they can hold addresses, and answers that repeat tokens.
+    The original errors are not passed on, because they can contain addresses, and answers that repeat tokens.
     """
     try:
         yield
@@ -207,7 +212,7 @@ def translated_errors(place: str) -> Iterator[None]:
 
 
 def _code(error: BaseException) -> str:
-    """S3's name for an error, or its class's."""
+    """Return S3's name for an error, or the name of its class."""
     if isinstance(error, S3UploadFailedError):
         error = error.__context__ or error
     if isinstance(error, RetriesExceededError):

@@ -14,11 +14,11 @@ from typing import Protocol
 from msinet.files import written_whole
 from pipeline.errors import RequestError
 
-PARTIAL = ".partial"  # the folder of a LocalStore with what is not whole yet; no key starts with it
+PARTIAL = ".partial"  # folder of a LocalStore for files that are not complete yet; no key starts with it
 
 
 class UnreadableError(RequestError, OSError):
-    """A store cannot be read: when a command starts it is a wrong request, in its course something that may pass."""
+    """A store cannot be read. When a command starts, the request is wrong; later, the failure may pass by itself."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Entry:
     """A file in a store.
 
     Args:
-        key: Where it lies.
-        size: Bytes.
-        modified: When it was written, in seconds since the epoch by the store's own clock, which need not agree with
-            this machine's; S3 tells whole seconds.
+        key: Key of the file.
+        size: Size in bytes.
+        modified: When it was written, in seconds since the epoch by the store's own clock, which may differ from this
+            machine's clock. S3 gives whole seconds.
     """
 
     key: str
@@ -38,58 +38,61 @@ class Entry:
 
 
 class Store(Protocol):
-    """Files by key. Everything raises OSError where the store fails, and ValueError for what is not a key.
+    """Files by key. Every method raises OSError if the store fails, and ValueError if a key is not valid.
 
     Attributes:
-        address: What `open_store` opens this store by, on any node.
+        address: Address from which `open_store` opens this store on any node.
     """
 
     address: str
 
     def read(self, key: str) -> bytes | None:
-        """What is at a key, None where nothing is."""
+        """Return the content of the file at a key, or None if there is none."""
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write where nothing is.
+        """Write a file, unless there is one at the key.
 
         Args:
-            key: Where to.
-            data: Bytes that no other writer would write, such as a text with an id of this attempt: where an answer of
-                the store was lost, they tell whether this writer was the first.
+            key: Key of the file.
+            data: Bytes that no other writer would write, such as a text with an id of this attempt. If an answer of the
+                store is lost, these bytes show whether this writer was the first.
 
         Returns:
-            Whether it was written; of any number of writers, one is told True. False where something was there, which
-            stays as it is.
+            Whether the file was written. Of several writers, exactly one gets True. False means that there was a file,
+            which stays as it is.
         """
 
     def replace(self, key: str, data: bytes) -> None:
-        """Write whatever is there; a reader sees the old or the new."""
+        """Write a file and replace the one at the key, if any. A reader sees the old content or the new."""
 
     def delete(self, key: str) -> None:
-        """Remove what is at a key, if anything is."""
+        """Remove the file at a key, if there is one."""
 
     def entries(self, folder: str) -> list[Entry]:
-        """The files below a folder ("" for all), also in folders of it, sorted by key; none where it is not there."""
+        """Return the files below a folder ("" for all) at any depth, sorted by key; none if the folder is missing."""
 
     def upload(self, path: Path, key: str) -> None:
-        """Write a file of any size, whatever is at the key."""
+        """Copy a local file of any size to a key, and replace the file there, if any."""
 
     def download(self, key: str, path: Path) -> None:
-        """Copy to a local file of any size, making its folder.
+        """Copy the file at a key, of any size, to a local path, and make the folder of that path.
 
         Raises:
             FileNotFoundError: Nothing is at the key.
         """
 
     def folder(self, folder: str) -> Path | None:
-        """Where the files below a folder ("" for all) can be read without a copy, there or not; None where nowhere."""
+        """Return where the files below a folder ("" for all) can be read without a copy, or None if they cannot be.
+
+        The folder need not exist.
+        """
 
 
 class LocalStore:
-    """A folder on a file system that every node sees, with hard links.
+    """A folder on a file system that has hard links and that every node sees.
 
     Args:
-        root: The folder; made when first written to.
+        root: The folder; the first write makes it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -107,7 +110,7 @@ class LocalStore:
 
     def create(self, key: str, data: bytes) -> bool:
         try:
-            # A hard link fails where the name exists: creation and check are one step, also between nodes.
+            # Making a hard link fails if the name exists, so check and creation are one step, also between nodes.
             with written_whole(self._path(key), self.root / PARTIAL, place=os.link) as file:
                 file.write(data)
         except FileExistsError:
@@ -150,10 +153,10 @@ class LocalStore:
 
 
 def checked(key: str) -> str:
-    """A key that is one.
+    """Return a key if it is valid.
 
     Raises:
-        ValueError: It is not a plain relative path with slashes.
+        ValueError: The key is not a plain relative path with slashes.
     """
     parts = key.split("/")
     if not {"", ".", ".."}.isdisjoint(parts) or parts[0] == PARTIAL:

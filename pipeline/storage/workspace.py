@@ -1,11 +1,12 @@
-"""Where results live: the truth about what is done.
+"""The workspace: all results, and the only record of what is done.
 
-    stages/<kind>/<key>/attempts/<id>/   what one attempt wrote: its own folder, so two writers never mix
-    stages/<kind>/<key>/leases/<n>.json  who works at it (`pipeline.storage.leases`)
+    stages/<kind>/<key>/attempts/<id>/   files of one attempt, in its own folder, so that two writers never mix
+    stages/<kind>/<key>/leases/<n>.json  who works at the stage (`pipeline.storage.leases`)
     stages/<kind>/<key>/result.json      names the attempt that counts; written last, whole, and only if absent
 
-A stage without `result.json` is not done, whatever else lies there; nothing published is ever overwritten. All of it
-lies in a store (`pipeline.storage.store`). Where that is no folder, an attempt writes to this machine and is uploaded.
+A stage without `result.json` is not done, even if other files are there. Published files are never overwritten. The
+workspace lies in a store (`pipeline.storage.store`). If the store is not a folder, an attempt writes its files to this
+machine and then uploads them.
 """
 
 import contextlib
@@ -33,9 +34,9 @@ class Attempt:
     """One try at a stage.
 
     Attributes:
-        kind, key: Of the stage.
-        id: Unique.
-        folder: Its own, on this machine or where every node sees it.
+        kind, key: Kind and key of the stage.
+        id: Unique id of the attempt.
+        folder: Folder of the attempt, on this machine or where every node sees it.
     """
 
     kind: str
@@ -45,17 +46,17 @@ class Attempt:
 
     @property
     def place(self) -> str:
-        """The key of its folder in the store."""
+        """Return the key of the attempt's folder in the store."""
         return f"{stage_place(self.kind, self.key)}/attempts/{self.id}"
 
 
 def study_place(name: str) -> str:
-    """The folder of everything about an experiment's outer loop, as a key."""
+    """Return the key of the folder for everything about an experiment's outer loop."""
     return f"tune/{name}"
 
 
 def stage_place(kind: str, key: str) -> str:
-    """The key of a stage's folder in the store."""
+    """Return the key of a stage's folder in the store."""
     return f"stages/{kind}/{key}"
 
 
@@ -63,16 +64,16 @@ class Workspace:
     """A workspace in a store that every node reaches.
 
     Args:
-        address: A folder, made when first written to, or `s3://bucket/prefix`.
+        address: A folder, which the first write makes, or `s3://bucket/prefix`.
 
     Attributes:
-        store: Where everything lies.
-        root: The folder, None where the store is none.
-        cache: Copies on this machine, which any stage may reuse and anybody may delete.
+        store: Store that holds the workspace.
+        root: Folder of the workspace; None if the store is not a folder.
+        cache: Folder for copies on this machine, which any stage may reuse and anybody may delete.
 
     Raises:
-        RequestError: The address is neither.
-        UnreadableError: What is there cannot be read.
+        RequestError: The address is neither a folder nor on S3.
+        UnreadableError: The store at the address cannot be read.
     """
 
     def __init__(self, address: str | Path) -> None:
@@ -82,23 +83,23 @@ class Workspace:
         self.cache = self.root / "cache" if self.root else _machine_cache()
 
     def result(self, kind: str, key: str) -> Result | None:
-        """The published result of a stage, None while it is not done."""
+        """Return the published result of a stage, or None while the stage is not done."""
         result: Result | None = _parsed(self.store.read(f"{stage_place(kind, key)}/{RESULT}"))
         return result
 
     def all_results(self, kind: str) -> list[Result]:
-        """Every published result of a kind, the newest first."""
+        """Return every published result of a kind, the newest first."""
         places = [entry.key for entry in self.store.entries(f"stages/{kind}") if entry.key.endswith(f"/{RESULT}")]
         found = [result for place in places if (result := _parsed(self.store.read(place)))]
         return sorted(found, key=lambda result: result["started"], reverse=True)
 
     def files(self, result: Result) -> Path:
-        """A folder with a published result's files, copied to this machine where the store is no folder."""
+        """Return a folder with a published result's files; copy them to this machine if the store is not a folder."""
         place = f"{stage_place(result['kind'], result['key'])}/attempts/{result['attempt']}"
         return self.store.folder(place) or self._copied(place)
 
     def file(self, result: Result, name: str) -> Path | None:
-        """One file of a published result, copied as those of `files`; None where there is none of that name."""
+        """Return one file of a published result, copied like those of `files`, or None if no file has that name."""
         if self.root is not None:
             path = self.files(result) / name
             return path if path.is_file() else None
@@ -112,7 +113,7 @@ class Workspace:
         return copy
 
     def location(self, result: Result) -> str:
-        """Where a published result's files lie, for people."""
+        """Return where a published result's files lie, as a text for people."""
         return f"{self.address}/{stage_place(result['kind'], result['key'])}/attempts/{result['attempt']}"
 
     def begin(self, kind: str, key: str) -> Attempt:
@@ -138,31 +139,32 @@ class Workspace:
         full = {**result, "kind": attempt.kind, "key": attempt.key, "attempt": attempt.id}
         self.store.create(f"{stage_place(attempt.kind, attempt.key)}/{RESULT}", _encoded(full))
         if self.root is not None:
-            _sync(self.root / stage_place(attempt.kind, attempt.key))  # before the states are deleted
-        self._leave(attempt)
+            # The result must be on the disk before the states are deleted.
+            _sync(self.root / stage_place(attempt.kind, attempt.key))
+        self._clean_up(attempt)
         published = self.result(attempt.kind, attempt.key)
         assert published is not None
         return published
 
     def record_failure(self, attempt: Attempt, failure: Failure) -> None:
-        """Keep what went wrong in an attempt."""
+        """Write down what went wrong in an attempt."""
         self.store.replace(f"{attempt.place}/{FAILURE}", _encoded(failure.to_json()))
         if self.root is None:
             shutil.rmtree(attempt.folder, ignore_errors=True)
 
     def last_failure(self, kind: str, key: str) -> Failure | None:
-        """Return the newest failure of a stage, None if it never failed. Files that are no failure are passed over."""
+        """Return the newest failure of a stage, or None if it never failed. Skip files that hold no failure."""
         for entry in self._of_attempts(kind, key, FAILURE):
             with contextlib.suppress(ValueError):
                 return Failure.from_json(_parsed(self.store.read(entry.key)))
         return None
 
     def save_checkpoint(self, attempt: Attempt, write: Callable[[Path], None]) -> None:
-        """Keep the state of an attempt.
+        """Save the state of an attempt.
 
         Args:
-            attempt: Whose state it is.
-            write: Writes it to the path that it is given, whole or not at all.
+            attempt: Attempt whose state is saved.
+            write: Function that writes the state to a given path, whole or not at all.
         """
         path = attempt.folder / CHECKPOINT
         write(path)
@@ -170,15 +172,15 @@ class Workspace:
             self.store.upload(path, f"{attempt.place}/{CHECKPOINT}")
 
     def checkpoints(self, kind: str, key: str) -> list[str]:
-        """Keys in the store of the states that attempts at a stage saved, the newest first."""
+        """Return the keys in the store of all states that attempts at a stage saved, the newest first."""
         return [entry.key for entry in self._of_attempts(kind, key, CHECKPOINT)]
 
     @contextlib.contextmanager
     def checkpoint(self, place: str) -> Iterator[Path]:
-        """A saved state as a file on this machine, for as long as it is looked at.
+        """Yield a saved state as a file on this machine. If the file is a copy, it is deleted afterwards.
 
         Raises:
-            FileNotFoundError: Its attempt has just ended.
+            FileNotFoundError: The attempt has just ended, and its state is deleted.
         """
         if self.root is not None:
             yield self.root / place
@@ -191,27 +193,27 @@ class Workspace:
             copy.unlink(missing_ok=True)
 
     def newest_checkpoint(self, kind: str, key: str) -> float:
-        """When any attempt at a stage last saved its state, by the store's clock; 0 where none has."""
+        """Return when any attempt at a stage last saved its state, by the store's clock; 0 if none has."""
         return max((entry.modified for entry in self._of_attempts(kind, key, CHECKPOINT)), default=0.0)
 
     def fingerprint(self, signature: str) -> str | None:
-        """The fingerprint of a disk dataset that was checked before, by its cheap signature."""
+        """Return the fingerprint that is kept for a disk dataset with this signature, or None if none is kept."""
         found = self.store.read(f"fingerprints/{signature}")
         return found.decode() if found else None
 
     def keep_fingerprint(self, signature: str, fingerprint: str) -> None:
-        """Remember a checked dataset's fingerprint."""
+        """Keep the fingerprint of a checked dataset under the dataset's signature."""
         self.store.replace(f"fingerprints/{signature}", fingerprint.encode())
 
-    def _leave(self, attempt: Attempt) -> None:
-        """A stage that is done never continues, and needs no copy on this machine."""
+    def _clean_up(self, attempt: Attempt) -> None:
+        """Delete the saved states of a stage that is done, and the attempt's own copy on this machine."""
         for entry in self._of_attempts(attempt.kind, attempt.key, CHECKPOINT):
             self.store.delete(entry.key)
         if self.root is None:
             shutil.rmtree(attempt.folder, ignore_errors=True)
 
     def _of_attempts(self, kind: str, key: str, name: str) -> list[Entry]:
-        """The files of one name in any attempt's folder, the newest first."""
+        """Return the files of one name in the folders of all attempts at a stage, the newest first."""
         entries = self.store.entries(f"{stage_place(kind, key)}/attempts")
         chosen = [entry for entry in entries if entry.key.rpartition("/")[2] == name]
         return sorted(chosen, key=lambda entry: entry.modified, reverse=True)
@@ -230,14 +232,14 @@ class Workspace:
 
 
 def _write_through(folder: Path, root: Path) -> None:
-    """Have all files below a folder on the disk, and the names that lead to them from `root`: power may fail then."""
+    """Force all files below a folder, and their names from `root` down, to the disk: they survive a power failure."""
     above = [parent for parent in folder.parents if parent.is_relative_to(root)]
     for path in [*folder.rglob("*"), folder, *above]:
         _sync(path)
 
 
 def _sync(path: Path) -> None:
-    """Have a file's content, or a folder's names, on the disk."""
+    """Force the content of a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -258,7 +260,7 @@ def _machine_cache() -> Path:
 
 
 def locate(option: str | None) -> str:
-    """The workspace's address: the option, else MSINET_WORKSPACE, else a folder in the user's data directory."""
+    """Return the workspace's address: the option, else MSINET_WORKSPACE, else a folder in the user's data directory."""
     chosen = option or os.environ.get("MSINET_WORKSPACE")
     if not chosen:
         return str(Path(platformdirs.user_data_path("msinet")) / "workspace")

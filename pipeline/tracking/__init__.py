@@ -1,1 +1,1 @@
-"""MLflow, where people compare what the workspace holds."""
+"""MLflow, where people compare the results in a workspace."""

@@ -1,6 +1,6 @@
 """MLflow as a view of the workspace: one parent run per experiment, one child run per stage key, never doubled.
 
-Only the driver writes. A tracking server that is down stops nothing: what it missed, `sync` writes later."""
+Only the driver writes. A grid goes on if the tracking server is down; `sync` writes later what the server missed."""
 
 import logging
 import queue
@@ -20,20 +20,21 @@ log = logging.getLogger(__name__)
 
 
 def default_uri(workspace: Workspace) -> str | None:
-    """An SQLite file beside the results: for one machine; None where the results lie in no folder."""
+    """Return the address of an SQLite file beside the results, for one machine; None if they are not in a folder."""
     return f"sqlite:///{workspace.root / 'mlflow.db'}" if workspace.root else None
 
 
 class Tracker(Watcher):
-    """A watcher that keeps MLflow level with what happens, on a thread of its own.
+    """A watcher that writes every event to MLflow, on its own thread.
 
-    A server that cannot be reached is tried again and again; when it is back, everything that it missed is written.
+    If the server cannot be reached, the watcher tries again and again. When the server is back, the watcher writes
+    everything that the server missed.
 
     Args:
-        uri: Of the tracking server or database.
-        plan: Whose stages are shown.
-        workspace: Where their results are.
-        patience: Seconds between two tries to reach a server that is away.
+        uri: Address of the tracking server or database.
+        plan: Plan whose stages are shown.
+        workspace: Workspace with the results of these stages.
+        patience: Seconds between two tries to reach a server that does not answer.
     """
 
     def __init__(self, uri: str, plan: Plan, workspace: Workspace, patience: float = 20.0) -> None:
@@ -41,10 +42,10 @@ class Tracker(Watcher):
         self.problem: str | None = None
         self._patience = patience
         self._next_try = 0.0
-        self._under_way: dict[str, Stage] = {}  # stages that run or have failed: results tell the rest
+        self._under_way: dict[str, Stage] = {}  # stages that run or have failed; the others have results or no run
         self._failures: dict[str, Failure] = {}
         self._reports: dict[str, list[Report]] = {}  # of stages without a result
-        self._closed: bool | None = None  # once the grid has ended: whether a stage failed
+        self._closed: bool | None = None  # whether a stage failed; None until the grid has ended
         self._events: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
@@ -61,7 +62,7 @@ class Tracker(Watcher):
         self._put(lambda: self.view.log_epochs(stage, reports))
 
     def finished(self, stage: Stage) -> None:
-        """Write all that the result holds."""
+        """Write everything that the result holds."""
         self._reports.pop(stage.name, None)
         self._put(lambda: self.view.sync(stage))
 
@@ -71,10 +72,10 @@ class Tracker(Watcher):
         self._put(lambda: self.view.fail(stage, failure))
 
     def close(self, *, failed: bool, timeout: float = 60.0) -> str | None:
-        """Wait for what is outstanding.
+        """End the parent run, and wait until all events are written.
 
         Returns:
-            What went wrong with MLflow, if anything: then `sync` is needed.
+            What went wrong with MLflow, or None. If something went wrong, `sync` is needed.
         """
         self._closed = failed
         self._put(lambda: self.view.close(failed=failed))
@@ -104,7 +105,7 @@ class Tracker(Watcher):
     def _away(self, error: Exception) -> None:
         if self.problem is None:
             log.warning("MLflow cannot be reached (%s): the grid goes on without it.", type(error).__name__)
-        self.problem = _told(error, self.view.uri)
+        self.problem = _without_credentials(error, self.view.uri)
         self._next_try = time.monotonic() + self._patience
 
     def _catch_up(self) -> None:
@@ -124,11 +125,11 @@ class Tracker(Watcher):
 
 
 def _nothing() -> None:
-    """An event that only passes the time."""
+    """Do nothing; this takes the place of an event when none has come."""
 
 
 def sync(uri: str, plan: Plan, workspace: Workspace) -> int:
-    """Bring MLflow level with the workspace.
+    """Write to MLflow everything that the workspace holds and MLflow lacks.
 
     Returns:
         The number of published stages that it now shows.
@@ -146,13 +147,13 @@ def sync(uri: str, plan: Plan, workspace: Workspace) -> int:
         if all(stage.result or stage.lacks for stage in plan.stages.values()):
             view.close(failed=False)
     except Exception as error:
-        message = f"MLflow must be reachable, but there was {_told(error, uri)} (--tracking-uri)."
+        message = f"MLflow must be reachable, but it failed with {_without_credentials(error, uri)} (--tracking-uri)."
         raise RequestError(message) from error
     return len({stage.key for stage in done})
 
 
-def _told(error: Exception, uri: str) -> str:
-    """An error's kind and first line, without the name and the password that the server's address may hold."""
+def _without_credentials(error: Exception, uri: str) -> str:
+    """Return an error's kind and first line, without the name and password that the server's address may contain."""
     line = next(iter(str(error).splitlines()), "")
     user = urlsplit(uri).netloc.rpartition("@")[0]
     for secret in (user, user.partition(":")[2]):

@@ -24,31 +24,32 @@ if TYPE_CHECKING:
 
 
 KEY_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG = "msinet.key", "msinet.spec", "msinet.synced", "msinet.files"
-EXPERIMENT_FILE = "experiment.yaml"  # the parent run's
+EXPERIMENT_FILE = "experiment.yaml"  # an artifact of the parent run
 
 
-EPOCHS_PER_BATCH = 50  # the server takes 1000 numbers at a time; an epoch, of a dozen, is written whole or not at all
+# The server takes at most 1000 numbers at a time, and an epoch has about a dozen. No epoch is written in part.
+EPOCHS_PER_BATCH = 50
 
 
 def specification(experiment: Experiment) -> dict[str, Any]:
-    """What makes an experiment the same one: not where its data lie, and not what its stages occupy."""
+    """Return what identifies an experiment: everything but the places of its data and how its stages are run."""
     places: Any = {"datasets": {"__all__": {"path"}}, "weights": True, "resources": True, "checkpoint_every": True}
     specification: dict[str, Any] = experiment.model_dump(mode="json", exclude=places)
     return specification
 
 
 def without_user(uri: str) -> str:
-    """A server's address without the name and the password that it may hold."""
+    """Return a server's address without the name and the password that it may contain."""
     return uri.rpartition("@")[2]
 
 
 def database_file(uri: str) -> Path | None:
-    """The file of an SQLite database."""
+    """Return the file of an SQLite database, or None for another address."""
     return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
 
 
 def _create_database(path: Path) -> None:
-    """Make MLflow's SQLite file, whole or not at all: a process killed while it makes the tables leaves nothing."""
+    """Make MLflow's SQLite file, whole or not at all, even if the process is killed while it makes the tables."""
     from mlflow import MlflowClient
 
     if path.exists():
@@ -64,22 +65,22 @@ def _create_database(path: Path) -> None:
 
 
 class View:
-    """The calls to MLflow; each may be repeated without doubling anything."""
+    """The calls to MLflow. Every call may be repeated; nothing is then written twice."""
 
     def __init__(self, uri: str, plan: Plan, workspace: Workspace) -> None:
         self.uri = uri
         self.plan = plan
         self.workspace = workspace
         self.runs: dict[str, str] = {}  # stage key -> run
-        self.logged: dict[str, set[int]] = {}  # run -> epochs that are there
+        self.logged: dict[str, set[int]] = {}  # run -> epochs that it has
         self.synced: set[str] = set()
 
     def open(self, *, running: bool) -> None:
         """Find or make the MLflow experiment and the parent run, and show that it is running."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        # Else it prints the addresses of runs, with the password that the server's may hold.
+        # Otherwise MLflow prints addresses of runs, and with them a password that the server's address may contain.
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        # Else a request that makes a run is sent again when its answer is late, and makes another.
+        # Otherwise a request that makes a run is sent again when its answer is late, and makes a second run.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         from mlflow import MlflowClient
@@ -136,7 +137,8 @@ class View:
         if stage.key in self.synced:
             return
         run = self.start(stage)
-        ended = int(1000 * (stage.result["started"] + stage.result["seconds"]))  # the same each time: so is a score
+        # This time is the same at every call, so MLflow keeps each score once.
+        ended = int(1000 * (stage.result["started"] + stage.result["seconds"]))
         if SYNCED_TAG not in self.client.get_run(run).data.tags:
             if history := self.workspace.file(stage.result, HISTORY):
                 lines = history.read_text(encoding="utf-8").splitlines()
@@ -159,7 +161,7 @@ class View:
         self.synced.add(stage.key)
 
     def fail(self, stage: Stage, failure: Failure) -> None:
-        """Mark a stage's run as failed; a stage that never ran has none."""
+        """Mark a stage's run as failed. A stage without a key has never run, so it has no run."""
         if stage.key is None:
             return
         run = self.start(stage)
@@ -170,7 +172,7 @@ class View:
         self.client.set_terminated(run, "FAILED")
 
     def show_study(self) -> None:
-        """What an outer loop has ended in (its table, its picture, its experiments) in the parent run."""
+        """Copy what an outer loop has written (its table, picture and experiments) to the parent run."""
         ending = (".csv", ".png", ".yaml")
         entries = self.workspace.store.entries(study_place(self.plan.experiment.name))
         with tempfile.TemporaryDirectory() as folder:
@@ -185,7 +187,7 @@ class View:
         self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")
 
     def _runs_of(self, picture: Stage) -> list[str]:
-        """The runs of the evaluations whose networks a picture shows."""
+        """Return the runs of the evaluations whose networks a picture shows."""
         return [
             self.start(stage)
             for stage in self.plan.of_kind("evaluate")
@@ -197,7 +199,7 @@ class View:
     def _create_experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        # Artifacts beside the database where no server keeps them; else they go into the working directory.
+        # Without a server, artifacts go beside the database. By default MLflow would use the working directory.
         file = database_file(self.uri)
         place = (file.parent / "mlartifacts" / name).as_uri() if file else None
         try:
@@ -211,10 +213,10 @@ class View:
         return experiment_id
 
     def _only_run(self, tag: str, value: str, name: str, tags: dict[str, str] | None = None) -> "Run":
-        """The run with a tag of this value, made under this name where there is none; others with it are deleted.
+        """Return the only run whose tag has this value. Make it under this name if there is none; delete duplicates.
 
-        There are others where two drivers made one at the same moment, and where a server made one but its answer was
-        lost: then the request, or all of this, was repeated.
+        There are duplicates if two drivers made a run at the same moment, or if a server made a run but its answer was
+        lost, because the request or this whole method was then repeated.
         """
         found = self._runs_with(tag, value)
         if not found:
@@ -226,12 +228,12 @@ class View:
         return found.get(counts) or self.client.get_run(counts)
 
     def _runs_with(self, tag: str, value: str) -> "dict[str, Run]":
-        """All runs with a tag of this value, but those that are deleted."""
+        """Return all runs whose tag has this value, except deleted ones."""
         found = self.client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'")
         return {run.info.run_id: run for run in found}
 
     def _claim(self, value: str, run: str) -> str:
-        """The run that counts: the first that was claimed for this value and is still there, else this one."""
+        """Return the run that counts: the one claimed first for this value, if it still exists, else this one."""
         store = self.workspace.store
         place = f"mlflow/{content_hash([without_user(self.uri), self.experiment_id])}/{value}"
         first = store.read(place)
@@ -240,7 +242,7 @@ class View:
         claimed = (first or store.read(place) or b"").decode()
         if claimed == run or (claimed and self._is_there(claimed)):
             return claimed
-        store.replace(place, run.encode())  # it was of a database that is gone
+        store.replace(place, run.encode())  # the claimed run was in a database that no longer exists
         return run
 
     def _is_there(self, run: str) -> bool:
@@ -255,15 +257,15 @@ class View:
         return found
 
     def _describe(self, run: "Run", stage: Stage) -> None:
-        """Parameters for the compare view, tags for the search filter, where a driver that made the run did not."""
+        """Write parameters for the compare view and tags for the search filter, unless the run has them already."""
         from mlflow.entities import Param, RunTag
 
-        if "kind" in run.data.tags:  # they are written last
+        if "kind" in run.data.tags:  # tags are written last, so the run has everything
             return
         shown: dict[str, Any] = {"kind": stage.kind, **stage.labels}
         if "genotype" in stage.settings:
             shown["genotype"] = stage.settings["genotype"]
-        if "kind" in run.data.params:  # they never change, and a stage of the same key may have other labels
+        if "kind" in run.data.params:  # parameters never change, but a stage of the same key may have other labels
             shown = run.data.params
         self.client.log_batch(
             run.info.run_id,

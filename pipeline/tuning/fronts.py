@@ -1,4 +1,4 @@
-"""How an outer loop ends: the Pareto front or the best trials, as a table, as a picture, and as experiments to run."""
+"""The outcome of an outer loop: the Pareto front or the best trials, as a table, a picture and experiments to run."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from pipeline.storage.workspace import Workspace
 from pipeline.tuning.studies import FIGURES, OUTCOME, show_values
 from pipeline.tuning.trial import settings
 
-BEST = 5  # trials that are shown where one objective orders them all
+BEST = 5  # number of trials that are shown if there is only one objective
 UNITS = {
     "mAP": ("mAP (%)", 100.0, 1),
     "latency_ms": ("latency (ms)", 1.0, 2),
@@ -28,9 +28,9 @@ UNITS = {
 
 
 def front_of(study: optuna.Study, tune: Tune) -> list[FrozenTrial]:
-    """The trials that no other beats in all objectives, or the best ones of one objective; equal values once.
+    """Return the Pareto front, or with one objective the best trials, by falling mAP.
 
-    Only feasible ones; by falling mAP.
+    Only feasible trials count. Of several trials with the same parameter values, only one is returned.
     """
     trials = study.best_trials if len(tune.objectives) > 1 else study.get_trials(states=(TrialState.COMPLETE,))
     by_values = {str(sorted(trial.params.items())): trial for trial in reversed(trials)}
@@ -39,7 +39,7 @@ def front_of(study: optuna.Study, tune: Tune) -> list[FrozenTrial]:
 
 
 def table(front: Sequence[FrozenTrial], tune: Tune) -> list[list[str]]:
-    """A row for each trial, under a header."""
+    """Return a header, and a row for each trial."""
     header = ["trial", *(UNITS[name][0] for name in tune.figures), "of"]
     rows = [
         [str(trial.number), *(_shown(trial, n) for n in tune.figures), show_values(trial.params)] for trial in front
@@ -48,7 +48,7 @@ def table(front: Sequence[FrozenTrial], tune: Tune) -> list[list[str]]:
 
 
 def summary(study: optuna.Study, tune: Tune) -> str:
-    """How many trials there are, by how they ended."""
+    """Return a line with the number of trials, in all and by how they ended."""
     trials = study.get_trials(deepcopy=False)
     count = Counter(trial.user_attrs.get(OUTCOME) or trial.state.name.lower() for trial in trials)
     title = "Pareto front" if len(tune.objectives) > 1 else "best trials"
@@ -60,13 +60,13 @@ def write(study: optuna.Study, experiment: Experiment, workspace: Workspace, pla
     """Write the table, the picture and the experiments into a workspace.
 
     Args:
-        study: With at least one complete trial.
-        experiment: Whose outer loop it is.
-        workspace: Where to write.
-        place: The key of a folder in its store.
+        study: Study with at least one complete trial.
+        experiment: Experiment with the outer loop.
+        workspace: Workspace to write to.
+        place: Key of a folder in its store.
 
     Returns:
-        Where they lie, for people.
+        Where the files lie, as texts for people.
     """
     tune = settings(experiment)
     front = front_of(study, tune)
@@ -86,7 +86,7 @@ def write(study: optuna.Study, experiment: Experiment, workspace: Workspace, pla
 
 
 def draw(study: optuna.Study, tune: Tune) -> Any:
-    """mAP over each of the other objectives, with the front; or over the trials, with the best so far."""
+    """Draw mAP over each other objective, with the front; without other objectives, over the trials, with the best."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(tune.objectives) > 1:
         others = [name for name in tune.objectives if name != "mAP"]
@@ -99,7 +99,7 @@ def draw(study: optuna.Study, tune: Tune) -> Any:
 def _front_panel(trials: Sequence[FrozenTrial], front: Sequence[FrozenTrial], tune: Tune, other: str) -> Panel:
     label, factor, _ = UNITS[other]
     bound = tune.constraints.get(other)  # type: ignore[call-overload]
-    # With a third objective the front is no staircase in this plane: of it, what is best here.
+    # With a third objective the front is no staircase in this plane: draw the part of it that is best in this plane.
     ordered = sorted(front, key=lambda trial: (_figure(trial, other), -_figure(trial, "mAP")))
     steps: list[tuple[float, float, str]] = []
     for trial in ordered:
@@ -121,11 +121,11 @@ def _series_panel(trials: Sequence[FrozenTrial]) -> Panel:
     for x, y in points:
         if not best or y > best[-1][1]:
             best.append((x, y, f"{x:.0f}"))
-    return Panel("mAP of each trial, the best so far joined", "trial", "mAP (%)", points, best)
+    return Panel("mAP of each trial, with a line through the best so far", "trial", "mAP (%)", points, best)
 
 
 def retrainings(front: Sequence[FrozenTrial], experiment: Experiment) -> list[dict[str, Any]]:
-    """Experiments that retrain the front on all training identities, one for each recipe; `msinet run` reads them."""
+    """Return experiments for `msinet run` that retrain the front on all training identities, one for each recipe."""
     tune = settings(experiment)
     if len(tune.objectives) == 1:
         front = front[:1]
@@ -162,12 +162,12 @@ def _document(experiment: Experiment, recipe: Any, genotypes: list[str], suffix:
     used = derived.used_datasets
     derived = derived.model_copy(update={"datasets": {n: d for n, d in derived.datasets.items() if n in used}})
     document: dict[str, Any] = derived.model_dump(mode="json", exclude={"search", "retrain"}, exclude_defaults=True)
-    # Whole recipes: what a file leaves out is a recipe's own default, not that of its class.
+    # Write recipes whole. If a file leaves out a value, the recipe's default applies, not the default of its class.
     return {**document, "retrain": derived.retrain.model_dump(mode="json", exclude={"strong_baseline"})}
 
 
 def text(study: optuna.Study, tune: Tune) -> str:
-    """The front as a table for people, and how many trials there are."""
+    """Return the front as a table for people, under a line with the number of trials."""
     front = front_of(study, tune)
     if not front:
         return f"{summary(study, tune)}\nno trial is feasible and complete"

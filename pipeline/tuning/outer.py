@@ -1,6 +1,7 @@
-"""The outer loop: Ray Tune runs trials that a study proposes, each of them ordinary stages on held-out identities.
+"""The outer loop: Ray Tune runs trials that a study proposes. A trial runs ordinary stages on held-out identities.
 
-The driver may be killed at any time: the study knows which trials were under way, the workspace how far they were.
+The driver may be killed at any time: the study records which trials were under way, and the workspace records how far
+they were.
 """
 
 import contextlib
@@ -42,7 +43,7 @@ from pipeline.tuning.studies import DEFINITION, DEVICE, Trials, mend, open_stora
 from pipeline.tuning.trial import base_of, plan_trial, run_trial, settings
 
 STORAGE_VARIABLE = "MSINET_TUNE_STORAGE"
-RETRIES = 2  # of a trial whose worker was lost
+RETRIES = 2  # how often Tune repeats a trial whose worker was lost
 Say = Callable[[str], None]
 
 
@@ -50,9 +51,9 @@ class Outer:
     """An experiment's outer loop in a workspace.
 
     Args:
-        experiment: With a section `tune`.
-        workspace: Where the trials' stages are published.
-        say: Told what happens.
+        experiment: Experiment with a section `tune`.
+        workspace: Workspace where the trials' stages are published.
+        say: Called with a line for people about each event.
     """
 
     def __init__(self, experiment: Experiment, workspace: Workspace, say: Say) -> None:
@@ -66,16 +67,16 @@ class Outer:
         """Make sure that the trials can run.
 
         Raises:
-            RequestError: They cannot.
+            RequestError: The trials cannot run.
         """
         self.fingerprints = preflight(self.base, self.workspace, self.say)
         require_held_out(self.experiment)
 
     def load(self) -> bool:
-        """Find the study, to read it while another driver may be writing; whether there is one.
+        """Find the study and return whether there is one. Only read it, because another driver may be writing to it.
 
         Raises:
-            RequestError: It cannot be read.
+            RequestError: The study cannot be read.
         """
         place = self._storage_place()
         if "://" not in place and not os.path.isfile(place):
@@ -94,14 +95,14 @@ class Outer:
             return named
         if self.workspace.root is None:
             raise RequestError(
-                "with a workspace on S3 the study needs a place of its own: a journal's path or a database's URL "
-                f"(tune.storage, {STORAGE_VARIABLE})."
+                "with a workspace on S3 the study needs a place of its own, the path of a journal or the URL of a "
+                f"database (tune.storage, {STORAGE_VARIABLE})."
             )
         return str(self.workspace.root / self.place / "journal.log")
 
     @property
     def definition(self) -> dict[str, Any]:
-        """What decides what a trial's values and scores mean; JSON."""
+        """Return everything that decides what a trial's values and scores mean, as JSON."""
         source = self.base.datasets[self.tune.source]
         path = {"path"} if isinstance(source, DiskData) else None
         kept = {"hold_out", "objectives", "constraints", "space", "genotype"}
@@ -119,13 +120,13 @@ class Outer:
         """Make the study or find it, and run trials until there are enough.
 
         Args:
-            address: Of a Ray cluster, else one is started.
+            address: Address of a Ray cluster; without one, Ray is started on this machine.
 
         Returns:
-            What ended it before, if anything.
+            Why the outer loop ended too early, or None.
 
         Raises:
-            RequestError: The study cannot be opened, is another one, or has a driver.
+            RequestError: The study cannot be opened, was made with other settings, or has another driver.
         """
         with self._only_driver():
             place = self._storage_place()
@@ -141,15 +142,15 @@ class Outer:
             while searcher.fill():
                 self._run_tune(searcher, halving(self.experiment, self.study))
                 if searcher.busy or not self.tune.measured:
-                    break  # interrupted, or it has asked for trials until there were no more
+                    break  # Tune was interrupted, or has run all trials at once, without measurements
             if searcher.problem is None and trials.ended < self.tune.trials:
                 return "interrupted"
             return searcher.problem
 
     def _run_tune(self, searcher: StudySearcher, scheduler: TrialScheduler) -> None:
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints whatever `verbose` is
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses the files that nobody reads
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output ignores `verbose`
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it warns of missing files that nobody reads
         keep_aws_keys_from_tune()
         asha, epochs = self.tune.asha, self.base.retrain.in_domain.epochs
         trainable = partial(
@@ -167,11 +168,11 @@ class Outer:
                 name=self.experiment.name,
                 search_alg=searcher,
                 scheduler=scheduler,
-                num_samples=-1,  # until the searcher has no more
+                num_samples=-1,  # until the searcher has no more trials
                 resources_per_trial={"cpu": share["num_cpus"], "gpu": share["num_gpus"]},
                 max_failures=RETRIES,
                 raise_on_failed_trial=False,
-                storage_path=folder,  # what Tune notes is not needed: the study is
+                storage_path=folder,  # Tune's own files are not needed, because the study has everything
                 trial_dirname_creator=lambda trial: trial.trial_id,
                 verbose=0,
             )
@@ -187,10 +188,10 @@ class Outer:
         return self.base.model_copy(update={"genotypes": self.base.genotypes or ["MSINet"]})
 
     def _require_device(self) -> None:
-        """Latency is measured on one device: the one that was named, and that earlier trials were measured on.
+        """Make sure that latency is measured on the named device, and on that of earlier trials.
 
         Raises:
-            RequestError: Measurements would be placed on another.
+            RequestError: Measurements would run on another device.
         """
         if not self.tune.measured:
             return
@@ -199,17 +200,17 @@ class Outer:
         expected = self.study.user_attrs.get(DEVICE, self.tune.device or device)
         if {self.tune.device or device, expected} != {device}:
             raise RequestError(
-                f"latency must be measured on one device, {self.tune.device or expected!r}, but {device!r} is what is "
-                "here (tune.device)."
+                f"latency must be measured on one device, {self.tune.device or expected!r}, but the device here is "
+                f"{device!r} (tune.device)."
             )
         self.study.set_user_attr(DEVICE, device)
-        self.say(f"latency of one picture, measured on {device}, nothing of this study beside it")
+        self.say(f"the latency of one picture is measured on {device}, while nothing else of this study runs")
 
     def _look(self, values: Mapping[str, Any]) -> dict[str, float]:
-        """What is known of a trial without training it.
+        """Return the figures of a trial that are known without training it.
 
         Raises:
-            Broken: It could not be measured.
+            Broken: The latency could not be measured.
         """
         figures: dict[str, float] = {}
         if "parameters" in self.tune.figures:
@@ -226,23 +227,23 @@ class Outer:
 
     @contextlib.contextmanager
     def _only_driver(self) -> Iterator[None]:
-        """One driver at a time in a workspace; one that was killed is waited for until its lease has run out.
+        """Let only one driver run the study. After a driver was killed, wait until its lease has run out.
 
         Raises:
-            RequestError: Another is alive.
+            RequestError: Another driver is alive.
         """
         seconds = self.experiment.resources.lease_seconds
         holder, place, store = uuid.uuid4().hex, f"{self.place}/leases", self.workspace.store
         deadline = time.monotonic() + 1.5 * seconds
         while (lease := leases.take(store, place, holder, seconds)) is None:
             if time.monotonic() > deadline:
-                raise RequestError(f"one driver at a time runs a study, but another runs {self.experiment.name}.")
+                raise RequestError(f"only one driver may run a study, but another runs {self.experiment.name} already.")
             time.sleep(min(1.0, seconds / 4))
         with lease:
             yield
 
     def trials_plan(self) -> Plan:
-        """The published stages of all trials, each key once, named after the first trial that has it."""
+        """Return the published stages of all trials, each key once, named after the first trial that has it."""
         stages: dict[str, Any] = {}
         seen = set()
         measurements = {r["key"]: r for r in self.workspace.all_results("measure")} if self.tune.measured else {}
@@ -264,7 +265,7 @@ class Outer:
 
 @contextlib.contextmanager
 def _restored_sigint() -> Iterator[None]:
-    """Tune leaves its handler behind, which would swallow an interrupt of what follows."""
+    """Restore the handler of SIGINT. Tune leaves its own handler, and a later interrupt would then have no effect."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -274,7 +275,7 @@ def _restored_sigint() -> Iterator[None]:
 
 
 def with_trials(planned: Plan, workspace: Workspace, say: Say) -> Plan:
-    """An experiment's plan, and what its outer loop has published."""
+    """Return an experiment's plan together with the published stages of its outer loop."""
     if planned.experiment.tune is None:
         return planned
     outer = Outer(planned.experiment, workspace, say)
@@ -284,7 +285,7 @@ def with_trials(planned: Plan, workspace: Workspace, say: Say) -> Plan:
 
 
 def count_parameters(values: Mapping[str, Any]) -> int:
-    """Of the network in the slots, without classifiers."""
+    """Return the number of parameters of a network with these operations in its slots, without classifiers."""
     from msinet.models import build_model
     from msinet.models import count_parameters as count
 
@@ -292,10 +293,10 @@ def count_parameters(values: Mapping[str, Any]) -> int:
 
 
 def require_held_out(experiment: Experiment) -> None:
-    """Identities enough to train on, and held-out ones that can be told apart.
+    """Make sure that there are enough identities to train on, and enough held-out identities to score on.
 
     Raises:
-        RequestError: There are too few.
+        RequestError: There are too few identities.
     """
     tune = settings(experiment)
     records = _train_records(tune.source, experiment.datasets[tune.source])
@@ -310,13 +311,13 @@ def require_held_out(experiment: Experiment) -> None:
     found = [len({record.pid for record in side}) for side in (trained, held_out)]
     if found[0] < max(sizes):
         raise RequestError(
-            f"a batch takes {max(sizes)} identities, but {tune.source!r} has {found[0]} beside the held-out ones: "
+            f"a batch needs {max(sizes)} identities, but {tune.source!r} has {found[0]} that are not held out: "
             "lower `tune.hold_out` or `batch_size` (retrain.in_domain.batch_size)."
         )
     if found[1] < 2 or not has_matches(held_out):
         raise RequestError(
-            f"held-out identities must be two at least, one of them under two cameras, but {tune.hold_out} percent of "
-            f"{tune.source!r} are {found[1]}: raise `tune.hold_out`."
+            f"at least two identities must be held out, one of them seen by two cameras, but {tune.hold_out} percent "
+            f"of {tune.source!r} are {found[1]}: raise `tune.hold_out`."
         )
 
 

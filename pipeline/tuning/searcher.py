@@ -1,4 +1,7 @@
-"""What Ray Tune asks: which trial is next, how one has ended, whether one goes on. The answers are in a study."""
+"""The searcher and the scheduler for Ray Tune, which take their answers from a study.
+
+They say which trial is next, record how a trial has ended, and decide whether a trial goes on.
+"""
 
 from types import SimpleNamespace
 from typing import Any
@@ -11,22 +14,23 @@ from pipeline.config.experiment import Experiment
 from pipeline.tuning.studies import Trials, past_reports
 from pipeline.tuning.trial import settings
 
-TOO_MANY = 3  # trials that fail in a row: something is wrong with all of them
+TOO_MANY = 3  # if so many trials fail in a row, something is wrong with all of them
 
 
 class Broken(Exception):
-    """The outer loop cannot go on; what is done is kept."""
+    """The outer loop cannot go on. All results so far are kept."""
 
 
 class StudySearcher(Searcher):
-    """Hands the trials of a study to Ray Tune, and tells the study how they ended.
+    """A searcher that hands the trials of a study to Ray Tune, and tells the study how they ended.
 
     Args:
-        trials: Of the study.
-        concurrent: Trials at a time.
-        alone: Whether looking at a trial must not be disturbed, as a measurement of time: trials then start together,
-            `concurrent` of them, when all before have ended. Tune is told that there are no more, and runs again after
-            the next `fill`: while it runs, a trial that has ended may still occupy what a measurement waits for.
+        trials: Trials of the study.
+        concurrent: Number of trials at a time.
+        alone: Whether no trial may run while a new one is looked at, because that measures time. Then `concurrent`
+            trials start together when all earlier ones have ended. Tune is told that there are no more trials, and runs
+            again after the next `fill`, because a trial that has ended may still occupy what a measurement needs, as
+            long as Tune runs.
     """
 
     def __init__(self, trials: Trials, concurrent: int, *, alone: bool = False) -> None:
@@ -38,17 +42,17 @@ class StudySearcher(Searcher):
 
     @property
     def busy(self) -> bool:
-        """Whether trials are under way, or about to be."""
+        """Return whether trials are under way, or about to start."""
         return bool(self._live or self._ready)
 
     def fill(self) -> bool:
-        """Look at the trials that start next, while there is room for any; whether some are ready to start."""
+        """Look at the trials that start next, if there is room, and return whether some are ready to start."""
         if not self._ready and self.problem is None:
             self._fill()
         return bool(self._ready)
 
     def suggest(self, trial_id: str) -> Any:
-        """`{"number", "values"}` of the next trial, None for none at the moment."""
+        """Return `{"number", "values"}` of the next trial, None if none is ready yet, or `FINISHED` at the end."""
         if not self._alone:
             self.fill()
         if self._ready:
@@ -58,12 +62,12 @@ class StudySearcher(Searcher):
         return None if self._live and not self._alone else self.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A trial goes on after a rung."""
+        """Record the score of a trial that goes on after a rung."""
         if "epoch" in result and trial_id in self._live:
             self._trials.report(self._live[trial_id], result["mAP"], result["epoch"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial has ended, in whatever way; only the first call counts."""
+        """Record how a trial has ended. Only the first call for a trial counts."""
         number = self._live.pop(trial_id, None)
         if number is None:
             return
@@ -82,10 +86,10 @@ class StudySearcher(Searcher):
             self.problem = f"{self._trials.failures} trials in a row have failed"
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study is what is kept."""
+        """Do nothing, because the study keeps everything."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see `save`."""
+        """Do nothing; see `save`."""
 
     def _fill(self) -> None:
         room = self._concurrent - len(self._live)
@@ -103,7 +107,10 @@ class StudySearcher(Searcher):
 
 
 def halving(experiment: Experiment, study: optuna.Study) -> TrialScheduler:
-    """Asynchronous successive halving, with the rungs as the study's trials have left them."""
+    """Return the scheduler: asynchronous successive halving that continues from the rungs of earlier trials.
+
+    Without a section `asha`, no trial is stopped early.
+    """
     tune = settings(experiment)
     if tune.asha is None:
         return FIFOScheduler()
@@ -117,7 +124,7 @@ def halving(experiment: Experiment, study: optuna.Study) -> TrialScheduler:
         brackets=1,
         stop_last_trials=False,
     )
-    nobody: Any = None  # the scheduler asks its controller nothing
+    nobody: Any = None  # the scheduler does not use its controller
     added = set()
     for number, epoch, score in past_reports(study):
         trial: Any = SimpleNamespace(trial_id=f"past-{number}")

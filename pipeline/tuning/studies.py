@@ -1,8 +1,8 @@
 """The study of an outer loop: Optuna's ask and tell, in a journal or a database.
 
-The study is the truth about trials, as the workspace is about stages. A trial is `RUNNING` from the moment it is asked
-for until it is told, once; a driver that is killed leaves such trials, and the next one hands them out again, under
-their numbers and with what was known of them, so none is lost and none is there twice.
+The study is the only record of trials, as the workspace is of stages. A trial is `RUNNING` from the moment when it is
+asked for until the study is told, once, how it ended. A driver that is killed leaves such trials. The next driver hands
+them out again, with their numbers and with what was known of them, so no trial is lost or doubled.
 """
 
 import math
@@ -21,9 +21,9 @@ from msinet.genotype import LETTERS
 from pipeline.config.tune import SLOTS, Axis, Tune, slots_of
 from pipeline.errors import RequestError
 
-FIGURES, OUTCOME, REASON, SECONDS = "figures", "outcome", "reason", "seconds"  # of a trial
-DEFINITION, DEVICE = "definition", "device"  # of a study
-# Why a trial has no score: by a bound, by successive halving, or since its training failed.
+FIGURES, OUTCOME, REASON, SECONDS = "figures", "outcome", "reason", "seconds"  # attributes of a trial
+DEFINITION, DEVICE = "definition", "device"  # attributes of a study
+# Why a trial has no score: because of a bound, of successive halving, or of a failed training.
 BEYOND, STOPPED, FAILED = "beyond a bound", "stopped early", "failed"
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
@@ -36,13 +36,13 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def open_storage(place: str) -> BaseStorage:
-    """Where a study lies.
+    """Open the storage of a study.
 
     Args:
-        place: A journal's path, or a database's URL.
+        place: Path of a journal, or URL of a database.
 
     Raises:
-        RequestError: It cannot be opened. The URL, which may hold a password, is not repeated.
+        RequestError: The storage cannot be opened. The message does not repeat the URL, which may contain a password.
     """
     try:
         if "://" in place:
@@ -50,7 +50,7 @@ def open_storage(place: str) -> BaseStorage:
         path = Path(place)
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(place, lock_obj=JournalFileSymlinkLock(place)))
-    except Exception as error:  # of the file system, of SQLAlchemy, of a database's driver that is not installed
+    except Exception as error:  # of the file system, of SQLAlchemy, or of a missing database driver
         found = f"{error}" if isinstance(error, ImportError) else type(error).__name__
         raise RequestError(
             "a study must lie in a journal that can be written, or in a database that can be reached, but opening it "
@@ -59,9 +59,9 @@ def open_storage(place: str) -> BaseStorage:
 
 
 def mend(place: str) -> None:
-    """Remove half a line that a machine left in a journal when it died: what is written next would be appended to it.
+    """Remove half a line from the end of a journal, where a machine left it when it died.
 
-    Nobody may be writing.
+    Otherwise the next entry would be appended to that half line. Nobody else may write to the journal meanwhile.
     """
     path = Path(place)
     if "://" not in place and path.is_file() and not (data := path.read_bytes()).endswith(b"\n"):
@@ -70,16 +70,16 @@ def mend(place: str) -> None:
 
 
 def open_study(name: str, tune: Tune, storage: BaseStorage, definition: Mapping[str, Any]) -> optuna.Study:
-    """Make a study, or go on with it.
+    """Make a study, or open the one that exists.
 
     Args:
-        name: Of the experiment.
-        tune: Its section.
-        storage: Where the study lies.
-        definition: All that decides what a trial's values and scores mean.
+        name: Name of the experiment.
+        tune: Section `tune` of the experiment.
+        storage: Storage of the study.
+        definition: Everything that decides what a trial's values and scores mean.
 
     Raises:
-        RequestError: The study is there, but defined otherwise.
+        RequestError: The study exists, but has another definition.
     """
     study = optuna.create_study(
         study_name=name,
@@ -91,9 +91,9 @@ def open_study(name: str, tune: Tune, storage: BaseStorage, definition: Mapping[
     if known is None:
         study.set_user_attr(DEFINITION, definition)
     elif known != definition:
-        differing = ", ".join(key for key in definition if known.get(key) != definition[key]) or "what it was made with"
+        differing = ", ".join(key for key in definition if known.get(key) != definition[key]) or "set of settings"
         raise RequestError(
-            f"the study {name!r} is there already, and its trials were made with another {differing}: give the "
+            f"the study {name!r} exists already, and its trials were made with another {differing}: give the "
             "experiment another `name`, or the study another place (tune.storage)."
         )
     study.sampler = sampler_of(tune, len(study.get_trials(deepcopy=False)))
@@ -103,18 +103,18 @@ def open_study(name: str, tune: Tune, storage: BaseStorage, definition: Mapping[
 
 
 def sampler_of(tune: Tune, trials: int) -> BaseSampler:
-    """The sampler, all of its flags as they are meant here.
+    """Return the sampler, with all of its options given.
 
-    What it has learnt is in the study. Its random numbers follow from the seed and from how many trials there are, so
-    that one that goes on does not draw again what it drew at the start.
+    The study holds what the sampler has learnt. The random numbers depend on the seed and on the number of trials, so
+    a sampler that continues a study does not repeat the numbers of its start.
     """
     seed = int(np.random.SeedSequence([tune.seed, trials]).generate_state(1)[0])
     if tune.sampler == "random":
         return RandomSampler(seed=seed)
     if tune.sampler == "nsga2":
         return NSGAIISampler(
-            population_size=max(4, min(50, tune.trials // 5)),  # some five generations
-            mutation_prob=None,  # one over the number of parameters
+            population_size=max(4, min(50, tune.trials // 5)),  # about five generations
+            mutation_prob=None,  # means one divided by the number of parameters
             crossover_prob=0.9,
             swapping_prob=0.5,
             seed=seed,
@@ -124,13 +124,13 @@ def sampler_of(tune: Tune, trials: int) -> BaseSampler:
         n_ei_candidates=24,
         multivariate=True,
         group=False,
-        constant_liar=True,  # trials under way count as poor ones, so that the next are elsewhere
+        constant_liar=True,  # trials under way count as poor, so that the next ones are chosen elsewhere
         seed=seed,
     )
 
 
 def ask_values(trial: Trial, tune: Tune) -> dict[str, Any]:
-    """The values of a trial; those that it has already stay."""
+    """Return the values of a trial. Values that the trial has already stay."""
     values: dict[str, Any] = {}
     if tune.space.genotype:
         values |= {slot: trial.suggest_categorical(slot, list(LETTERS)) for slot in SLOTS}
@@ -146,13 +146,14 @@ def _ask(trial: Trial, name: str, axis: Axis) -> Any:
 
 
 class Trials:
-    """The trials of a study, for the one driver that hands them out and tells how they ended.
+    """The trials of a study, for the one driver that hands them out and records how they ended.
 
     Args:
-        study: Of `open_study`.
-        tune: The experiment's section.
-        look: From a trial's values to what is known of it without training: `latency_ms`, `parameters`, as asked for.
-        say: Told of each trial that ends.
+        study: Study from `open_study`.
+        tune: Section `tune` of the experiment.
+        look: Function from a trial's values to those of `latency_ms` and `parameters` that are asked for. Both are
+            known without training.
+        say: Called with a line for people about each trial that ends.
     """
 
     def __init__(
@@ -166,22 +167,22 @@ class Trials:
         self._look, self._say = look, say
         self._left = [_continued(study, trial.number) for trial in study.trials if trial.state == TrialState.RUNNING]
         self._out: dict[int, Trial] = {}
-        self.failures = 0  # in a row
+        self.failures = 0  # failed trials in a row
 
     @property
     def ended(self) -> int:
-        """Trials that count: complete, stopped early, beyond a bound, failed in training."""
+        """Return the number of trials that count: complete, stopped early, beyond a bound, or failed in training."""
         return len(self.study.get_trials(deepcopy=False, states=ENDED))
 
     @property
     def missing(self) -> int:
-        """Trials that are still to be handed out."""
+        """Return the number of trials that are still to be handed out."""
         return max(0, self.tune.trials - self.ended - len(self._out))
 
     def next(self) -> Trial | None:
-        """The next trial to be trained; None when no more is needed than what is out.
+        """Return the next trial to be trained, or None if the trials under way are enough.
 
-        A genotype beyond a bound is told at once: that needs no training.
+        The study is told at once of a genotype beyond a bound, because that needs no training.
         """
         while self.missing:
             trial = self._left.pop(0) if self._left else self.study.ask()
@@ -199,7 +200,7 @@ class Trials:
         return None
 
     def complete(self, number: int, score: float, seconds: float) -> None:
-        """Its stages are published."""
+        """Record that a trial is complete: its stages are published."""
         trial = self._out[number]
         trial.set_user_attr(SECONDS, seconds)
         figures = {**trial.user_attrs[FIGURES], "mAP": score}
@@ -207,23 +208,30 @@ class Trials:
         self._tell(number, TrialState.COMPLETE, values=[figures[objective] for objective in self.tune.objectives])
 
     def stop(self, number: int, score: float, epoch: int) -> None:
-        """It was among the worse ones at a rung."""
+        """Record that a trial was stopped, because it was among the worse ones at a rung."""
         self.report(number, score, epoch)
         self._tell(number, TrialState.PRUNED, outcome=STOPPED, reason=f"mAP {100 * score:.1f} % after {epoch} epochs")
 
     def again(self, number: int) -> None:
-        """It has saved its state and ended before its node does: it is handed out again."""
+        """Hand a trial out again later. It has saved its state, because its node is about to be taken away."""
         self._left.append(self._out.pop(number))
 
     def report(self, number: int, score: float, epoch: int) -> None:
-        """Its score at a rung."""
+        """Record a trial's score at a rung."""
         self._out[number].report(score, epoch)
 
     def fail(self, number: int, reason: str, *, counts: bool) -> None:
-        """Its training failed, such as by diverging, which counts and teaches the sampler; or its worker was lost."""
+        """Record that a trial failed.
+
+        Args:
+            number: Number of the trial.
+            reason: What went wrong, for people.
+            counts: Whether the training itself failed, for example because it diverged. Such a trial counts, and the
+                sampler learns from it. A trial whose worker was lost does not count.
+        """
         trial = self._out[number]
         if counts and len(self.tune.objectives) == 1:
-            trial.report(0.0, 0)  # as bad as can be
+            trial.report(0.0, 0)  # the worst score
         state = TrialState.PRUNED if counts else TrialState.FAIL
         self._tell(number, state, outcome=FAILED, reason=reason)
 
@@ -232,7 +240,8 @@ class Trials:
     ) -> None:
         trial = self._out[number]
         for name, text in ((OUTCOME, outcome), (REASON, reason)):
-            if text or name in trial.user_attrs:  # of a driver that was killed before it told
+            # An attribute may be left from a driver that was killed before it told the study.
+            if text or name in trial.user_attrs:
                 trial.set_user_attr(name, text)
         self.study.tell(trial, values, state)
         del self._out[number]
@@ -241,14 +250,14 @@ class Trials:
 
 
 def _continued(study: optuna.Study, number: int) -> Trial:
-    """A trial that an earlier driver has asked for."""
+    """Return a trial that an earlier driver has asked for."""
     storage = study._storage
     study_id = storage.get_study_id_from_name(study.study_name)
     return Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
 
 
 def past_reports(study: optuna.Study) -> list[tuple[int, int, float]]:
-    """(number, epoch, mAP) of all scores at rungs."""
+    """Return (number, epoch, mAP) of all scores at rungs."""
     return [
         (trial.number, epoch, score)
         for trial in study.trials
@@ -258,7 +267,7 @@ def past_reports(study: optuna.Study) -> list[tuple[int, int, float]]:
 
 
 def describe(trial: FrozenTrial) -> str:
-    """A trial in one line."""
+    """Return one line about a trial."""
     figures = trial.user_attrs.get(FIGURES, {})
     parts = [show(name, figures[name]) for name in DIRECTIONS if name in figures]
     parts += [trial.user_attrs[name] for name in (OUTCOME, REASON) if trial.user_attrs.get(name)]
@@ -266,14 +275,14 @@ def describe(trial: FrozenTrial) -> str:
 
 
 def show(name: str, value: float) -> str:
-    """A figure for people."""
+    """Return a figure as a text for people."""
     if name == "mAP":
         return f"mAP {100 * value:.1f} %"
     return f"{value:.2f} ms" if name == "latency_ms" else f"{value / 1e6:.4f} M parameters"
 
 
 def show_values(values: Mapping[str, Any]) -> str:
-    """A point of the space for people: letters, then numbers."""
+    """Return a point of the search space as a text for people: letters, then numbers."""
     letters = "".join(values[slot] for slot in SLOTS if slot in values)
     rest = [f"{n} {v:.3g}" if isinstance(v, float) else f"{n} {v}" for n, v in values.items() if n not in SLOTS]
     return ", ".join([*([letters] if letters else []), *rest])

@@ -1,6 +1,6 @@
 """One trial of the outer loop: ordinary stages, planned like any other and run one after another in one process.
 
-The driver knows the study; a worker knows only what is here.
+Only the driver knows the study. A worker knows only what is in this module.
 """
 
 import time
@@ -25,7 +25,7 @@ POLL = 1.0  # seconds between two looks at a stage that another trial runs
 
 
 def base_of(experiment: Experiment) -> Experiment:
-    """What all trials of an experiment share: one source, the first retraining seed, one process, from scratch."""
+    """Return what all trials share: one source, the first retraining seed, one process, training from scratch."""
     tune = settings(experiment)
     return experiment.model_copy(
         update={
@@ -48,7 +48,7 @@ def base_of(experiment: Experiment) -> Experiment:
 
 
 def settings(experiment: Experiment) -> Tune:
-    """The section `tune`, which must be there."""
+    """Return the section `tune`, which must be there."""
     assert experiment.tune is not None
     return experiment.tune
 
@@ -56,14 +56,14 @@ def settings(experiment: Experiment) -> Tune:
 def plan_trial(
     base: Experiment, values: Values, hold_out: int, fingerprints: Mapping[str, str], workspace: Workspace
 ) -> Plan:
-    """The stages of a trial: its source, a retraining, an evaluation, and a measurement where the base asks for it.
+    """Return the stages of a trial: its source, a retraining, an evaluation, and a measurement if the base asks for it.
 
     Args:
-        base: Of `base_of`.
-        values: Of the space, by name.
-        hold_out: Percent of the training identities that judge.
-        fingerprints: Of disk datasets, by name.
-        workspace: Whose results are attached.
+        base: Experiment from `base_of`.
+        values: A point of the search space: values by name.
+        hold_out: Percent of the training identities on which the trial is scored.
+        fingerprints: Fingerprints of disk datasets, by name.
+        workspace: Workspace whose results are attached to the stages.
     """
     genotypes = [genotype_of(values)] if SLOTS[0] in values else base.genotypes
     recipe = recipe_of(base.retrain.in_domain, {name: value for name, value in values.items() if name not in SLOTS})
@@ -81,27 +81,27 @@ def run_trial(
     address: str,
     rungs: Sequence[int],
 ) -> None:
-    """What Ray Tune runs: the trial's stages, and reports of mAP.
+    """Run a trial's stages and report mAP. Ray Tune calls this function.
 
-    A trial that is stopped at a rung leaves its state in the workspace, one that ends has published its stages. The
-    last report has `published`, or `failure` with the reason, or `stopped` where the node is about to be taken away and
-    the state is saved; those before have `epoch`.
+    A trial that is stopped at a rung leaves its state in the workspace, and a trial that ends has published its stages.
+    The last report has `published`, or `failure` with the reason, or `stopped` if the node is about to be taken away
+    and the state is saved. Earlier reports have `epoch`.
 
     Args:
-        config: `values` of the space.
-        base, hold_out, fingerprints: As of `plan_trial`.
-        address: Of the workspace.
+        config: `values`, a point of the search space.
+        base, hold_out, fingerprints: See `plan_trial`.
+        address: Address of the workspace.
         rungs: Epochs, counted from 1, after which mAP is reported.
 
     Raises:
-        RuntimeError: Something failed that may pass by itself: Tune tries again.
+        RuntimeError: A failure that may pass by itself, so Tune tries again.
     """
     from ray import tune
 
     def after_epoch(context: Context, loop: Any, save: Any) -> None:
         if loop.next_epoch in rungs and context.task.kind == "retrain":
             scores, _ = evaluate_held_out(context, loop.model)
-            save()  # whoever is told of the score may end this process
+            save()  # save before the report, because Tune may end this process when it knows the score
             tune.report({"epoch": loop.next_epoch, "mAP": scores["mAP"]})
 
     started = time.monotonic()
@@ -125,7 +125,7 @@ def run_trial(
 
 
 def held_out_map(planned: Plan) -> float:
-    """mAP of a trial whose stages are published."""
+    """Return mAP of a trial whose stages are published."""
     result: Result | None = next(planned.of_kind("evaluate")).result
     assert result is not None
     score: float = result["metrics"]["mAP"]
@@ -133,7 +133,7 @@ def held_out_map(planned: Plan) -> float:
 
 
 def _execute(workspace: Workspace, planned: Plan, stage: Stage, after_epoch: Any, notice: Notice) -> Ended:
-    """Run a stage as soon as no other trial does: two of the same values would do the work twice."""
+    """Run a stage, but first wait while another trial runs it: two trials with the same values share the work."""
     results = planned.results()
     spec = stage.bind(results)
     assert spec is not None
@@ -147,4 +147,4 @@ def _execute(workspace: Workspace, planned: Plan, stage: Stage, after_epoch: Any
 
 
 def _quiet(report: Report) -> None:
-    """Nobody follows a trial's epochs."""
+    """Do nothing, because nobody follows a trial's epochs."""

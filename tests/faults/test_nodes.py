@@ -89,6 +89,6 @@ def test_a_worker_that_is_asked_to_end_saves_its_state(
 
     watcher = Look(lambda pid: os.kill(pid, signal.SIGTERM))
     planned = run({**slow_document(), "checkpoint_every": 3600}, workspace, watcher)
-    assert watcher.reasons == ["asked to end: its state is saved"]
+    assert watcher.reasons == ["the stage was asked to end, and its state is saved"]
     assert len(saved) == 1, "no state is an hour old: this is the one of the signal"
     assert weights(planned, workspace) == undisturbed

@@ -85,7 +85,7 @@ def run(document: dict[str, Any], workspace: Workspace, nodes: int, *, first: bo
         ray.shutdown()
         cluster.shutdown()
     assert set(outcome.states.values()) == {DONE}
-    assert listener.reasons == ["asked to end: its state is saved"]
+    assert listener.reasons == ["the stage was asked to end, and its state is saved"]
     return planned, listener
 
 

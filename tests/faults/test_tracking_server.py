@@ -162,7 +162,7 @@ def test_everything_is_written_once_a_server_is_back(
     server.stop()
     for stage in planned.of_kind("evaluate"):
         finish(tracker, stage)
-    assert tracker.close(failed=False) is not None, "it says that MLflow is behind"
+    assert tracker.close(failed=False) is not None, "it says that MLflow lacks results"
 
     server.start()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The tiny dataset of `tiny_data`, generated once."""
+"""A fixture of the tiny dataset of `tiny_data`, which is generated once."""
 
 import pytest
 from support.tiny_data import Tiny

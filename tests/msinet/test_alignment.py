@@ -1,4 +1,4 @@
-"""What each alignment equalises, and what it leaves free; against loops over positions."""
+"""What each alignment makes equal and what it does not touch, compared with loops over positions."""
 
 import itertools
 import math
@@ -25,14 +25,14 @@ def drawn_maps(shapes: tuple[tuple[int, ...], ...] = SHAPES) -> list[Tensor]:
 
 
 def one_attention(*scales: float) -> list[Tensor]:
-    """Maps of several layers, each with channels and a strength of its own, that all respond at the same places."""
+    """Return maps of layers that respond at the same places, each with its own channels and strength."""
     attention_BHW = drawn("attention", (6, 3, 2)) + 0.1
     maps = []
     for number, scale in enumerate(scales):
         channels = 4 + number
         direction_C = torch.from_numpy(draw(f"direction-{number}", (channels,)))
         map_BCHW = attention_BHW.sqrt()[:, None] * direction_C[:, None, None]
-        factor = 2 ** (len(scales) - 1 - number)  # finer layers respond alike in the whole area of a coarse position
+        factor = 2 ** (len(scales) - 1 - number)  # finer layers respond equally in the whole area of a coarse position
         maps.append(scale * map_BCHW.repeat_interleave(factor, 2).repeat_interleave(factor, 3))
     return maps
 
@@ -43,12 +43,12 @@ def slow_cosine(first: list[float], second: list[float]) -> float:
 
 
 def slow_activation(map_CHW: np.ndarray, rows: range, columns: range) -> float:
-    """Mean over an area of the sum over channels of squares."""
+    """Return the mean over an area of the sum over channels of squares."""
     return float(np.mean([sum(value**2 for value in map_CHW[:, y, x]) for y in rows for x in columns]))
 
 
 def bins(length: int, count: int) -> list[range]:
-    """`count` areas that cover `length` positions; they overlap where the lengths do not divide."""
+    """Return `count` areas that cover `length` positions; they overlap where `count` does not divide `length`."""
     return [range(i * length // count, math.ceil((i + 1) * length / count)) for i in range(count)]
 
 
@@ -136,12 +136,12 @@ def test_activation_distribution_against_a_loop(labels):
 
 def test_images_that_respond_at_the_same_heights_are_aligned():
     identities = drawn("small-map", (3, 16, 5, 4))
-    # The second image of each identity: mirrored, other channels, another strength.
+    # The second image of each identity is mirrored, with other channels and another strength.
     again = 3 * identities.flip(3).roll(5, 1)
     feature_map = torch.cat([identities, again])
     assert activation_distribution(feature_map, LABELS).item() == pytest.approx(0, abs=1e-6)
     unlike = activation_distribution(feature_map, torch.tensor([0, 1, 2, 1, 2, 0]))
-    assert unlike > 1e-3  # of different identities nothing is asked; taken for one, they are not aligned
+    assert unlike > 1e-3  # the loss ignores different identities; if they are labelled as one, they are not aligned
 
 
 def test_images_that_respond_at_other_heights_are_not_aligned():

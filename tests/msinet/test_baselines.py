@@ -1,4 +1,4 @@
-"""ResNet-50 and OSNet against golden figures under torchvision's and torchreid's names."""
+"""ResNet-50 and OSNet, compared with golden figures, with the names of torchvision and torchreid."""
 
 import pytest
 import torch

@@ -12,7 +12,7 @@ from msinet.data.dataset import Counts
 
 
 def dataset_of(root: Path, rows: list[tuple[int | str, int | None, str]]) -> Dataset:
-    """A picture on the disk for each (identity, camera, subset)."""
+    """Return a dataset with one picture file for each (identity, camera, subset)."""
     records = [Record(f"{n:02}.jpg", pid, camid, subset) for n, (pid, camid, subset) in enumerate(rows)]
     for seed, record in enumerate(records):
         (root / record.path).write_bytes(jpeg(seed))
@@ -83,7 +83,7 @@ def test_without_cameras_every_gallery_image_of_the_identity_matches(tmp_path: P
     report = check(dataset_of(tmp_path, rows))
     assert (report.problems, report.warnings) == ([], [])
     mixed = check(dataset_of(tmp_path, [*rows[:3], (6, 1, "gallery")]))
-    assert mixed.warnings == ["1 of 2 query and gallery images have no camera, the others have one."]
+    assert mixed.warnings == ["1 of 2 query and gallery images have no camera, but the others have one."]
 
 
 def test_counts_stand_beside_the_stated_ones(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_fingerprint_ignores_order_and_takes_bytes_or_hashes() -> None:
 
 
 def test_the_value_of_a_fingerprint_never_changes() -> None:
-    """Stages that are done are found by it."""
+    """Finished stages are found by the fingerprint of their dataset."""
     rows = [(Record("b.jpg", "car", 2, "query"), b"b"), (Record("a.jpg", 1, None, "train"), b"a")]
     lines = [
         f'["a.jpg", 1, null, "train", "{hashlib.sha256(b"a").hexdigest()}"]',

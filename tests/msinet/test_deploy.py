@@ -11,7 +11,7 @@ NETWORKS = [("msinet", {"genotype": "GGEGAGGNGAEA"}), ("resnet50", {}), ("osnet"
 
 
 def trained(name: str, options: dict) -> nn.Module:
-    """A network as after training: no norm is at its start."""
+    """Return a network whose norms have other values than at the start, as after training."""
     torch.manual_seed(0)
     model = build_model(name, num_classes=5, **options)
     for module in model.modules():

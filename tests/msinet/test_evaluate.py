@@ -1,4 +1,4 @@
-"""Embeddings of a store: in its order, in evaluation mode, whatever the size of a batch."""
+"""Embeddings of a store: in its order, in evaluation mode, and equal for every batch size."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def store(tiny: Tiny) -> ImageStore:
 
 @pytest.fixture(scope="module")
 def model() -> torch.nn.Module:
-    """With running statistics and necks that are not those of a fresh network."""
+    """Return a network whose running statistics and necks differ from those of a fresh network."""
     torch.manual_seed(0)
     model = build_model("msinet", num_classes=3, genotype="MSINet").train()
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_the_network_is_only_read(store, model):
     assert model.training
     assert not result.requires_grad
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    torch.nn.Linear(768, 2)(result).sum().backward()  # something may be trained on the embeddings
+    torch.nn.Linear(768, 2)(result).sum().backward()  # a layer can be trained on the embeddings
 
 
 def test_augmentation_plays_no_part(tiny, model):

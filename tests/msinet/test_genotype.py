@@ -1,4 +1,4 @@
-"""Genotypes: letters, alphas, JSON, and what is refused."""
+"""Genotypes from letters, alphas and JSON, and the input that they refuse."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,9 @@ def test_alphas_derive_their_largest_entry(convert):
 
 
 def test_ties_go_to_the_first_operation():
-    alphas = [[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 1.0], [0.0, -1.0, 2.0, 2.0]] + [[0.0, 0.0, 0.0, 1.0]] * 9
+    more = [0.0] * (len(OPERATIONS) - 4)
+    first = [[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 1.0], [0.0, -1.0, 2.0, 2.0]]
+    alphas = [[*row, *more] for row in [*first, *[[0.0, 0.0, 0.0, 1.0]] * 9]]
     assert Genotype.from_alphas(alphas).letters == "NGA" + "E" * 9
 
 
@@ -70,7 +72,7 @@ def test_wrong_letters_are_refused(letters):
     [
         (one_hot("N" * 11), "got 11 rows"),
         ([row[:3] for row in one_hot("N" * 12)], r"rows of \[3\]"),
-        ([[float("nan")] * 4, *one_hot("N" * 11)], "NaN"),
+        ([[float("nan")] * len(OPERATIONS), *one_hot("N" * 11)], "NaN"),
     ],
 )
 def test_wrong_alphas_are_refused(alphas, match):

@@ -1,4 +1,4 @@
-"""Every picture against all others: compared with a slow loop, with cameras, without, and with some."""
+"""Every picture against all others, compared with a slow loop: with all, some and no cameras."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from msinet.engine.held_out import has_matches, rank_others
 
 
 def slow_average_precisions(records: list[Record], embedding_ND: torch.Tensor) -> list[float]:
-    """By sorting, picture by picture; nan where there is no match."""
+    """Compute average precisions by sorting, one picture at a time; nan where there is no match."""
     unit_ND = embedding_ND.double() / embedding_ND.double().norm(dim=1, keepdim=True)
     found = []
     for q, query in enumerate(records):

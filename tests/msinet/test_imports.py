@@ -1,4 +1,4 @@
-"""`msinet` stands alone: it imports without the orchestration's packages, and names without torch."""
+"""Imports of `msinet`: it needs none of the orchestration's packages, and torch only for its models."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ def test_every_module_imports_without_the_orchestration():
     run(
         "import sys, pkgutil, importlib\n"
         "for name in ('ray', 'mlflow', 'optuna', 'pydantic', 'pipeline'):\n"
-        "    sys.modules[name] = None\n"  # an import of it raises ImportError
+        "    sys.modules[name] = None\n"  # makes an import of this name raise ImportError
         "import msinet\n"
         "modules = [m.name for m in pkgutil.walk_packages(msinet.__path__, 'msinet.')]\n"
         "assert 'msinet.models.supernet' in modules\n"

@@ -1,4 +1,4 @@
-"""Checkpoints from elsewhere: golden embeddings, start weights, and what is refused."""
+"""Checkpoints of other projects: golden embeddings, start weights, and the files that are refused."""
 
 import os
 

@@ -72,7 +72,7 @@ def test_cycling_goes_on_with_other_batches_and_depends_on_the_epoch_alone(batch
 
 @pytest.fixture
 def uneven(store_and_labels: tuple[ImageStore, list[int]]) -> TrainBatches:
-    """Identities with more pictures than others: passes over them have other numbers of batches."""
+    """Return batches of identities with unequal numbers of pictures, so that passes differ in length."""
     store, _ = store_and_labels
     labels = np.repeat(np.arange(4), [2, 4, 4, 10])
     sampler = IdentityBatches(labels, num_ids=2, num_instances=2, seed=4)
@@ -142,14 +142,16 @@ def test_labels_may_be_a_part_of_a_shared_numbering(
         assert batch.images_BCHW.equal(own.images_BCHW)
 
 
-@pytest.mark.parametrize(("shift", "num_classes", "reach"), [(0, 4, "0 to 4 of 4"), (-1, 9, "-1 to 3 of 9")])
+@pytest.mark.parametrize(
+    ("shift", "num_classes", "reach"), [(0, 4, "0 to 4, with num_classes=4"), (-1, 9, "-1 to 3, with num_classes=9")]
+)
 def test_labels_must_lie_in_a_shared_numbering(
     store_and_labels: tuple[ImageStore, list[int]], shift: int, num_classes: int, reach: str
 ) -> None:
     store, labels = store_and_labels
     shifted = [label + shift for label in labels]
     sampler = IdentityBatches(shifted, 2, 2, seed=4)
-    with pytest.raises(ValueError, match=f"below `num_classes`, but they reach from {reach}"):
+    with pytest.raises(ValueError, match=f"below `num_classes`, but they range from {reach}"):
         TrainBatches(store, shifted, sampler, CROSS_DOMAIN, 4, "cpu", num_classes=num_classes)
 
 
@@ -193,6 +195,6 @@ def test_prefetching_runs_ahead_by_a_bounded_number() -> None:
     deadline = time.monotonic() + 10
     while len(made) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert made == [0, 1, 2, 3]  # one was taken, two wait, one is held by the thread
+    assert made == [0, 1, 2, 3]  # one was taken, two wait in the queue, and the thread holds one
     iterator.close()
     assert made == [0, 1, 2, 3]

@@ -1,4 +1,4 @@
-"""Where a loop stands between steps, and what an epoch reports of them."""
+"""The position of a loop between steps, and the report of an epoch."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_after_each_step_but_the_last_someone_may_look():
 
 @pytest.mark.parametrize("done", range(5))
 def test_an_epoch_goes_on_with_its_sums_and_seconds(done):
-    """Also where all steps were done, and only the report was missing."""
+    """This includes an epoch whose steps were all done, so that only its report was missing."""
     state = {"next_epoch": 7, "next_step": done, "sums": sum(map(squares, range(done)), torch.zeros(2))}
     loop = Loop(2, CPU, Ranks())
     loop.load_state_dict({**state, "seconds": 1000.0})

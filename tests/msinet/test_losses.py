@@ -80,7 +80,7 @@ def test_golden_memory_loss_gradient_and_memory():
     assert memory.mean().item() == pytest.approx(after["mean"], rel=1e-4)
     assert memory.norm().item() == pytest.approx(after["l2"], rel=1e-4)
     torch.testing.assert_close(memory.flatten()[:8], torch.tensor(after["first8"]), rtol=1e-4, atol=0)
-    assert not memory[4:].any()  # identities that no batch held
+    assert not memory[4:].any()  # identities that were in no batch
 
 
 def test_memory_loss_against_a_loop():
@@ -163,7 +163,7 @@ def test_golden_label_smoothing():
 
 @pytest.fixture(scope="module")
 def golden_module():
-    """The module under the golden key names, which are those of the released checkpoints."""
+    """Return the module with weights drawn under the golden key names, those of the released checkpoints."""
     module = SpatialAlignment()
     shapes = {
         f"{part}.{kind}": getattr(getattr(module, part), kind).shape
@@ -215,7 +215,7 @@ def test_alignment_of_a_bf16_map_differs_by_rounding_alone():
         loss.backward()
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-3)
     difference = (found.grad.float() - expected.grad).norm() / expected.grad.norm()
-    assert difference < 0.02  # bf16 has 8 bits, and may choose another of two nearly equal positions
+    assert difference < 0.02  # bf16 has 8 bits, so the other one of two nearly equal positions may be chosen
 
 
 def test_alignment_of_an_unknown_mode():

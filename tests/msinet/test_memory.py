@@ -37,7 +37,7 @@ print(json.dumps({"kept": kept, "held": held, "after": after, "usual": faults()}
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_memory_is_kept_while_it_lasts_also_when_it_ends_with_an_error() -> None:
-    # Without the system's large pages, whose faults are too few to count.
+    # Without the large pages of the system, which would give too few faults to count.
     environment = {"NUMPY_MADVISE_HUGEPAGE": "0"}
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, check=False)
     assert ran.returncode == 0, ran.stderr

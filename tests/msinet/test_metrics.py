@@ -13,7 +13,7 @@ GOLDEN = load("retrieval")
 
 
 def slow_scores(distance_QG, query_pids, gallery_pids, query_camids, gallery_camids):
-    """(average precision, inverse negative penalty, rank of the first match) per query, by sorting."""
+    """Compute (average precision, inverse negative penalty, rank of the first match) per query by sorting."""
     scores = []
     for q, pid in enumerate(query_pids):
         kept = [
@@ -32,7 +32,7 @@ def slow_scores(distance_QG, query_pids, gallery_pids, query_camids, gallery_cam
 
 
 def tied_case(seed):
-    """Distances of few values, so that nearly all are tied; some queries lack a match, some images a camera."""
+    """Return distances of few values, nearly all tied. Some queries have no match, some images no camera."""
     generator = np.random.default_rng(seed)
     distance_QG = generator.integers(-2, 3, (23, 61)).astype(np.float32) / 2
     distance_QG[distance_QG == 0] *= generator.choice([-1, 1], (distance_QG == 0).sum())  # −0 ties with 0
@@ -100,7 +100,7 @@ def test_blocks_and_threads_do_not_matter(monkeypatch):
     query, gallery, *labels = golden_inputs()
     expected = evaluate_ranking(query, gallery, *labels)
     monkeypatch.setattr(metrics, "BLOCK", 3 * len(gallery))
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)  # more than the rows of a block
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)  # more threads than rows in a block
     result = evaluate_ranking(query, gallery, *labels)
     assert_same_scores(
         result, (expected.average_precision, expected.inverse_negative_penalty, expected.first_match_rank)
@@ -110,7 +110,7 @@ def test_blocks_and_threads_do_not_matter(monkeypatch):
 def test_four_points_on_a_circle():
     degrees = np.deg2rad([0, 10, 20, 30, 40])
     points = np.stack([np.cos(degrees), np.sin(degrees)], 1)
-    # The gallery's ranking is b a(camera 1) a(camera 0) a(camera 2); the third is the query's own camera.
+    # The gallery's order is b, a (camera 1), a (camera 0), a (camera 2). The third has the query's own camera.
     result = evaluate_ranking(points[:1], 7 * points[1:], ["a"], ["b", "a", "a", "a"], [0], [0, 1, 0, 2], max_rank=3)
     assert result.first_match_rank.tolist() == [2]
     assert result.average_precision.tolist() == pytest.approx([(1 / 2 + 2 / 3) / 2])
@@ -155,7 +155,7 @@ def test_errors():
     )
     fails("`camids` must have one entry", camids=((1,), (1, 2, 3)))
     fails("`pids` must be all integers or all strings on both sides, but got int, str", pids=((1, 2, 3), "abc"))
-    fails("none of 3 has", pids=((1, 2, 3), (4, 5, 6)))
+    fails("none of 3 has one", pids=((1, 2, 3), (4, 5, 6)))
     fails("own camera", camids=((1, 1, 1), (1, 1, 1)))
     fails("`max_rank` must be at least 1", max_rank=0)
     with pytest.raises(ValueError, match="shape"):

@@ -1,4 +1,4 @@
-"""MSINet, its operations against slow obvious ones, and what all networks promise."""
+"""MSINet, its operations compared with slow obvious ones, and the properties that all networks share."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ EVERY_NETWORK = [
     ("osnet", {}, (512,)),
     ("osnet", {"scales": (7, 9)}, (512,)),
 ]
-# Of images of 64×32, by network: channels, height and width of the maps that training gives its losses.
+# For each network: channels, height and width of the maps that its losses read, for images of 64×32.
 MAPS = {
     "msinet": [(256, 16, 8), (384, 8, 4), (512, 4, 2)],
     "resnet50": [(512, 8, 4), (1024, 4, 2), (2048, 4, 2)],
@@ -66,7 +66,7 @@ def test_embeddings_are_the_features_before_the_neck(name, options, dims):
         torch.testing.assert_close(embedding, torch.cat(model(images).features, dim=1))
         after_neck = model.embed(images, after_neck=True)
     assert embedding.shape == after_neck.shape == (2, sum(dims))
-    assert torch.equal(embedding, after_neck) == (name == "osnet")  # which has no neck
+    assert torch.equal(embedding, after_neck) == (name == "osnet")  # OSNet has no neck
 
 
 @pytest.mark.parametrize(("name", "options", "dims"), EVERY_NETWORK)
@@ -95,7 +95,7 @@ def test_maps_are_those_of_the_layers(name, options, dims):
         maps = model(small_images(2)).maps
         last_BCHW = model.feature_map(small_images(2))
     assert len(seen) == 6
-    assert all(map(torch.equal, maps, seen[:3]))  # later layers have not written into them
+    assert all(map(torch.equal, maps, seen[:3]))  # later layers have not changed these maps
     assert torch.equal(last_BCHW, maps[-1])
 
 
@@ -211,8 +211,8 @@ def test_equal_seeds_build_equal_networks():
         ("resnet", {}, "must be one of msinet, resnet50, osnet, but got 'resnet'"),
         ("resnet50", {"genotype": "MSINet"}, "takes these options: none, but got genotype"),
         ("osnet", {"scale": 3}, "takes these options: scales, but got scale"),
-        ("osnet", {"scales": (3, 4)}, "scales must be some of 3, 5, 7, 9"),
-        ("osnet", {"scales": ()}, "scales must be some of 3, 5, 7, 9"),
+        ("osnet", {"scales": (3, 4)}, "scales must be one or more of 3, 5, 7, 9"),
+        ("osnet", {"scales": ()}, "scales must be one or more of 3, 5, 7, 9"),
         ("msinet", {}, "msinet needs a genotype"),
         ("msinet", {"genotype": "NGAE"}, "a genotype must be one of MSINet"),
     ],

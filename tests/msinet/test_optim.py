@@ -36,7 +36,7 @@ def test_warm_up_rises_in_equal_steps_and_may_be_absent():
 
     assert factor(0, 0) == 1
     assert [factor(epoch, 2) for epoch in range(5)] == pytest.approx([0.01, 0.505, 1, 0.5, 0.5])
-    assert factor(4, 8) == pytest.approx(0.5 * 0.505)  # a milestone within the warm-up: both factors hold
+    assert factor(4, 8) == pytest.approx(0.5 * 0.505)  # for a milestone within the warm-up, both factors apply
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
@@ -46,7 +46,7 @@ def test_first_step_by_hand(name):
     set_lr(optimizer, 0.1)
     parameter.grad = torch.tensor([3.0], dtype=torch.float64)
     optimizer.step()
-    gradient = 3.0 + 5e-4 * 2.0  # with the L2 penalty
+    gradient = 3.0 + 5e-4 * 2.0  # the L2 penalty is part of the gradient
     step = gradient if name == "sgd" else gradient / (gradient + 1e-8)
     assert parameter.item() == pytest.approx(2.0 - 0.1 * step, rel=1e-12)
 

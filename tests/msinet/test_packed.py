@@ -57,9 +57,9 @@ def test_images_are_not_all_held_in_memory(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_shards_need_rising_paths_images_and_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"rising path, but a.jpg follows b.jpg"):
+    with pytest.raises(DataError, match=r"sorted and distinct, but a.jpg follows b.jpg"):
         write_shards([MIXED[1], MIXED[0]], tmp_path / "fall")
-    with pytest.raises(DataError, match=r"rising path, but a.jpg follows a.jpg"):
+    with pytest.raises(DataError, match=r"sorted and distinct, but a.jpg follows a.jpg"):
         write_shards([MIXED[0], MIXED[0]], tmp_path / "twice")
     with pytest.raises(DataError, match="at least one image"):
         write_shards([], tmp_path / "none")
@@ -99,7 +99,7 @@ def test_pixels_equal_pillow_picture_by_picture(shards: PackedDataset, tmp_path:
     both = store.gather(np.array([2, 2, 0]))
     assert both.shape == (3, 24, 20, 3)
     assert both[0].equal(both[1])
-    both.zero_()  # a copy: the store stays as it is
+    both.zero_()  # `both` is a copy, so this does not change the store
     assert store.gather([2]).any()
 
 

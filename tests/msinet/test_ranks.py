@@ -1,4 +1,4 @@
-"""Two processes compute what one computes: the same pictures, losses, weights and memories."""
+"""Two processes compute the same pictures, losses, weights and memories as one process."""
 
 import copy
 from dataclasses import asdict, replace
@@ -29,9 +29,9 @@ TRAIN = TrainRecipe(epochs=2, batch_size=8, num_instances=2, warmup_epochs=0, lr
 
 
 class Smooth(nn.Module):
-    """A small network that the Search and the Training take for theirs; without kinks, so that rounding does not grow.
+    """A small network that can replace a supernet or a model, without kinks, so that rounding errors do not grow.
 
-    The larger ones amplify it from step to step where batch norms read the batch.
+    Larger networks amplify rounding errors from step to step when their batch norms read the batch.
     """
 
     feature_dim = map_channels = 16
@@ -73,7 +73,7 @@ class SmoothSupernet(Smooth):
 def random_batches(
     recipe: BatchRecipe, labels: range, ranks: Ranks, stream: str = "train", num_classes: int | None = None
 ) -> TrainBatches:
-    """Four random pictures of 32×16 for each label."""
+    """Return batches of four random pictures of 32×16 for each label."""
     labels_N = np.repeat(np.array(labels), 4)
     pixels = np.random.default_rng(len(labels)).integers(0, 256, (len(labels_N), 32, 16, 3), dtype=np.uint8)
     sampler = IdentityBatches(labels_N, recipe.num_ids, recipe.num_instances, 0, stream)
@@ -82,13 +82,13 @@ def random_batches(
 
 
 def precise(network: nn.Module) -> nn.Module:
-    """In float64: where a maximum is nearly tied, rounding would decide which of two gradients is taken."""
+    """Change a network to float64: for a nearly tied maximum, rounding in float32 could choose the other gradient."""
     network.register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
     return network.double()
 
 
 def new_search(ranks: Ranks, supervision: str, network: type, *, synchronised: bool = False) -> Search:
-    """Every rank draws other weights: the first one's count."""
+    """Return a search for which every rank has drawn other weights; it must use those of rank 0."""
     recipe = replace(SEARCH, supervision=supervision)
     everyone = TRAIN_IDS + VALID_IDS if supervision == "softmax" else None
     train = random_batches(recipe, range(TRAIN_IDS), ranks, "train", everyone)
@@ -136,7 +136,7 @@ class Stop(Exception):
 
 
 def whole_training(ranks: Ranks, alignment: str) -> dict:
-    """Several ranks are interrupted on the way, and continue from what the first has saved."""
+    """Run a training. Several ranks are interrupted on the way and continue from the state that rank 0 has saved."""
 
     def stop() -> None:
         if training.next_step == 2:
@@ -155,7 +155,7 @@ def whole_training(ranks: Ranks, alignment: str) -> dict:
 
 
 def gathered(ranks: Ranks) -> dict:
-    """What `gather` returns, and its gradient where every rank makes something else of it."""
+    """Return the results of `gather`, and its gradient when every rank computes something else from the result."""
     own = (10.0 * ranks.rank + torch.arange(3.0)).requires_grad_()
     together = ranks.gather(own)
     (together * together * (ranks.rank + 1)).sum().backward()
@@ -190,7 +190,7 @@ def run_rank(rank: int, folder: Path) -> None:
 
 
 def test_two_ranks_end_where_one_process_does(tmp_path):
-    """All in one test: the two processes are slow to start."""
+    """This is a single test, because the two processes are slow to start."""
     multiprocessing.spawn(run_rank, (tmp_path,), WORLD)
     by_rank = [load_state(tmp_path / f"{rank}.pt") for rank in range(WORLD)]
     alone = {name: run(ALONE, *args) for name, (run, *args) in COMPARED.items()}
@@ -201,7 +201,7 @@ def test_two_ranks_end_where_one_process_does(tmp_path):
     torch.testing.assert_close(second, first, rtol=0, atol=0)  # to the bit
     for rank, results in enumerate(by_rank):
         assert_gathered_with_gradients(results["gathered"], rank)
-        message = "all ranks must continue from one saved state, but theirs end at [[0, 0], [0, 1]]."
+        message = "all ranks must continue from one saved state, but their [epoch, step] are [[0, 0], [0, 1]]."
         assert results["different steps"] == message
 
 
@@ -209,7 +209,7 @@ def assert_gathered_with_gradients(result: dict, rank: int) -> None:
     assert result["together"].tolist() == [0, 1, 2, 10, 11, 12]
     assert result["labels"].tolist() == [0, 1]
     own = result["together"][Ranks(rank, WORLD).share(6)]
-    assert result["gradient"].equal(2 * own * (1 + 2))  # the ranks count it once and twice
+    assert result["gradient"].equal(2 * own * (1 + 2))  # rank 0 counts it once and rank 1 twice
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])

@@ -127,7 +127,7 @@ def test_manifest_as_parquet_equals_csv(tmp_path: Path) -> None:
         (r"C:\a.jpg,1,1,train", r"line 3: the path must be relative to the manifest's folder"),
         ("b/../../a.jpg,1,1,train", r"line 3: the path must stay inside the manifest's folder"),
         (r"..\a.jpg,1,1,train", r"line 3: the path must stay inside the manifest's folder"),
-        ("b/../0.jpg,1,1,train", r"line 3: every path must be there once, but 0.jpg stands at .*line 2 already"),
+        ("b/../0.jpg,1,1,train", r"line 3: every path must be listed once, but 0.jpg is also listed at .*line 2"),
         ("a.jpg,1,train", r"line 3: a row must have 4 cells, but this one has 3"),
         ('"a.jpg,1,1,train', r"must be a CSV file in UTF-8"),
     ],
@@ -139,11 +139,11 @@ def test_a_bad_row_is_named_by_its_line(tmp_path: Path, rows: str, message: str)
 
 
 def test_manifest_without_a_column_or_rows(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="subset is missing among path, identity"):
+    with pytest.raises(DataError, match="subset is missing; found: path, identity"):
         read("manifest", manifest(tmp_path, "path,identity\na.jpg,1\n"))
     with pytest.raises(DataError, match="at least one image"):
         read("manifest", manifest(tmp_path, "path,identity,subset\n"))
-    with pytest.raises(DataError, match="path, identity, subset is missing among none at all"):
+    with pytest.raises(DataError, match="path, identity, subset is missing; found: none at all"):
         read("manifest", manifest(tmp_path, ""))
 
 

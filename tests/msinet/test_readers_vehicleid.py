@@ -62,7 +62,7 @@ def test_the_check_knows_that_the_gallery_is_drawn(vehicleid: Path) -> None:
     report = check(read("vehicleid1600", vehicleid))
     assert report.problems == []
     assert not any("no gallery" in warning or "no match" in warning for warning in report.warnings)
-    assert "1 test identities have one image only, in the gallery and never a query: 101." in report.warnings
+    assert "1 test identities have one image only, which is in every gallery and never a query: 101." in report.warnings
     assert "the gallery is drawn at random" in report.format()
 
 
@@ -103,7 +103,7 @@ def test_each_draw_divides_the_images() -> None:
         assert [PIDS[i] for i in sorted(gallery, key=lambda i: PIDS[i])] == [2, 9, 10]
         assert list(query) == sorted(query)
         assert list(gallery) == sorted(gallery)
-        assert 4 in gallery  # the one image of identity 2
+        assert 4 in gallery  # the only image of identity 2
     assert len({tuple(gallery) for _, gallery in draws}) > 1
 
 
@@ -123,7 +123,7 @@ def test_every_image_is_drawn_about_equally_often() -> None:
 
 
 def test_nothing_to_draw_is_an_error() -> None:
-    with pytest.raises(DataError, match="2 test images are of 2 identities"):
+    with pytest.raises(DataError, match="2 test images show 2 identities"):
         random_galleries([1, 2])
     with pytest.raises(DataError, match="0 test images"):
         random_galleries([])

@@ -1,4 +1,4 @@
-"""The paper's numbers are the defaults, and a number out of its range is an error that says so."""
+"""Recipes: the paper's numbers are the defaults, and a number outside its range is a clear error."""
 
 import re
 from dataclasses import FrozenInstanceError

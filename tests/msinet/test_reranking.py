@@ -12,7 +12,7 @@ GOLDEN = load("retrieval")["re_ranked_k1_20_k2_6_lambda_0.3"]
 
 
 def slow_rerank(query, gallery, k1, k2, lambda_value):
-    """The paper's formulas over dense float64 matrices and sets."""
+    """Compute the paper's formulas with dense float64 matrices and sets."""
     points = np.concatenate([query, gallery]).astype(float)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     images = range(len(points))
@@ -70,7 +70,7 @@ def test_against_a_dense_loop(k1, k2, lambda_value):
 
 
 def test_copies_are_ordered_by_position():
-    query, gallery = np.eye(4, 8), np.concatenate([np.eye(8)] * 4)  # all distances are 0 or 4, exactly
+    query, gallery = np.eye(4, 8), np.concatenate([np.eye(8)] * 4)  # all distances are exactly 0 or 4
     expected = slow_rerank(query, gallery, 2, 3, 0.3)
     np.testing.assert_allclose(rerank(query, gallery, k1=2, k2=3), expected, atol=1e-6)
 
@@ -82,7 +82,7 @@ def test_few_images(num_queries, num_gallery):
 
 
 def test_all_images_at_one_point():
-    for size in (3, 4, 7, 300):  # most roots of which are rounded
+    for size in (3, 4, 7, 300):  # the square roots of most of these are rounded
         distance_QG = rerank(np.ones((2, size)), np.ones((30, size)))
         assert np.isfinite(distance_QG).all()
         assert distance_QG.min() >= -1e-6

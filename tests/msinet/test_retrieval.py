@@ -1,4 +1,4 @@
-"""The nearest images, found block by block, are those of a full sort."""
+"""The nearest images, found block by block, compared with a full sort."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ Embeddings = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def embeddings() -> Embeddings:
-    """11 queries and 230 gallery images of few distinct directions, so that many similarities are equal."""
+    """Return 11 queries and 230 gallery images with few distinct directions, so that many similarities are equal."""
     rng = np.random.default_rng(0)
     directions = rng.integers(-1, 2, (60, 5)).astype(np.float32) + np.float32(0.1)
     return directions[:11], directions[rng.integers(0, 60, 230)]

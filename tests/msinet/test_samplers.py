@@ -7,7 +7,7 @@ from msinet.data.samplers import IdentityBatches
 
 
 def labels_of(counts: list[int]) -> np.ndarray:
-    """Labels of images in a mixed order, `counts[label]` of each."""
+    """Return the labels of `counts[label]` images of each label, in a mixed order."""
     labels = np.repeat(np.arange(len(counts)), counts)
     return np.random.default_rng(0).permutation(labels)
 
@@ -22,13 +22,13 @@ def test_batches_obey_every_rule(counts: list[int]) -> None:
     drawn: dict[int, list[int]] = {label: [] for label in range(len(counts))}
     for batch in batches:
         rows = labels[batch].reshape(P, K)
-        assert all(len(set(row)) == 1 for row in rows)  # the K of an identity stand together
+        assert all(len(set(row)) == 1 for row in rows)  # the K images of an identity are neighbours
         assert len({row[0] for row in rows}) == P
         for row, group in zip(rows, batch.reshape(P, K), strict=True):
             groups_left[row[0]] -= 1
             drawn[row[0]] += group.tolist()
     assert min(groups_left) >= 0
-    assert sum(left > 0 for left in groups_left) < P  # an epoch ends no earlier
+    assert sum(left > 0 for left in groups_left) < P  # the epoch has not ended too early
     for label, images in drawn.items():
         repeated = max(Counter(images).values(), default=0) > 1
         assert not (repeated and counts[label] >= K)
@@ -39,11 +39,11 @@ def test_few_images_are_drawn_with_replacement_uniformly() -> None:
     sampler = IdentityBatches(labels, 2, 4, seed=0)
     drawn = Counter(np.concatenate([sampler.epoch(epoch).ravel() for epoch in range(600)]).tolist())
     assert sorted(drawn) == list(range(6))
-    assert all(abs(count - 800) < 120 for count in drawn.values())  # four deviations are 92
+    assert all(abs(count - 800) < 120 for count in drawn.values())  # four standard deviations are 92
 
 
 def test_identities_are_drawn_among_those_with_groups_left() -> None:
-    """Four identities of one group each, two at a time: each of the six pairs comes first equally often."""
+    """Of four identities with one group each, two are drawn at a time: all six pairs come first equally often."""
     sampler = IdentityBatches(np.repeat(np.arange(4), 2), 2, 2, seed=0)
     labels = np.repeat(np.arange(4), 2)
     first = Counter(tuple(sorted(set(labels[sampler.epoch(epoch)[0]]))) for epoch in range(600))
@@ -73,7 +73,7 @@ def test_seed_epoch_cycle_and_stream_each_change_the_batches() -> None:
 
 
 def test_the_numbers_stay_what_they_are() -> None:
-    """Runs that were interrupted continue on other machines and versions: the draw must never change."""
+    """Interrupted runs continue on other machines and with other versions, so the draw must never change."""
     batches = IdentityBatches([0, 0, 0, 0, 1, 1, 1, 2, 2, 2], 2, 2, seed=5).epoch(1)
     assert batches.tolist() == [[1, 0, 4, 5], [3, 2, 8, 7]]
 

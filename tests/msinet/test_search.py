@@ -1,4 +1,4 @@
-"""The search: each side changes only what is its own, and an epoch is what a slow obvious loop computes."""
+"""The search: a side changes only its own parameters, and an epoch equals a slow obvious loop."""
 
 import contextlib
 import copy
@@ -40,7 +40,7 @@ ALL_IDS = 12
 
 
 def batches_of(tiny: Tiny, side: str, recipe: SearchRecipe) -> TrainBatches:
-    """Batches of a side; for the softmax supervision, with labels that number the identities of both."""
+    """Return the batches of a side. For the softmax supervision the labels number the identities of both sides."""
     if recipe.supervision == "tcm":
         return tiny.batches(side, recipe)
     everyone = tiny.records("train")
@@ -62,7 +62,7 @@ def new_search(
 
 
 def with_filled_memories(search: Search) -> Search:
-    """A zero memory, as at first, gives no gradient."""
+    """Fill the memories at random, because a memory of zeros, as at the start, gives no gradient."""
     for memory in (search.train_memory, search.valid_memory):
         if memory is not None:
             memory.copy_(normalize(torch.randn_like(memory)))
@@ -70,7 +70,7 @@ def with_filled_memories(search: Search) -> Search:
 
 
 def flat(state: dict, prefix: str = "") -> dict[str, object]:
-    """Nested dictionaries and lists as one, by path."""
+    """Flatten nested dictionaries and lists into one dictionary by path."""
     result: dict[str, object] = {}
     for key, value in state.items():
         if isinstance(value, list):
@@ -94,7 +94,7 @@ def without_seconds(report: SearchReport) -> dict:
 
 
 class Straight(NamedTuple):
-    """Three epochs at a stretch, their reports, and the state after every step."""
+    """A search of three epochs without interruption, its reports, and its state after every step."""
 
     search: Search
     reports: list[SearchReport]
@@ -112,7 +112,7 @@ def straight(tiny: Tiny, request: pytest.FixtureRequest) -> Straight:
     for report in search_epochs(search, keep):
         reports.append(report)
         keep()
-        search.supernet.eval()  # what a listener does to the network must not matter
+        search.supernet.eval()  # a change of mode by the caller must not matter
     return Straight(search, reports, states)
 
 
@@ -180,7 +180,7 @@ def slow_update(memory_KD: Tensor, features_BD: Tensor, labels_B: Tensor) -> Non
 
 
 def slow_softmax(features_BD: Tensor, labels_B: Tensor, network: nn.Module) -> Tensor:
-    """Cross entropy after a neck in training and a linear classifier."""
+    """Compute the cross entropy after a neck in training mode and a linear classifier."""
     mean_D, variance_D = features_BD.mean(0), features_BD.var(0, correction=0)
     losses = []
     for feature_D, label in zip(features_BD, labels_B, strict=True):
@@ -191,7 +191,7 @@ def slow_softmax(features_BD: Tensor, labels_B: Tensor, network: nn.Module) -> T
 
 
 class Gentle(nn.Module):
-    """A small smooth network with α: in the supernet, rounding errors grow too fast for a loop in other arithmetic."""
+    """A small smooth network with α. In the supernet, rounding errors grow too fast to compare it with a slow loop."""
 
     feature_dim = 16
 
@@ -218,7 +218,7 @@ class Gentle(nn.Module):
 
 
 class Contrast:
-    """The twins contrastive mechanism: each side has a memory of its own."""
+    """The twins contrastive mechanism, in which each side has its own memory."""
 
     def __init__(self, contrastive: Callable[..., Tensor], update: Callable[..., None], dim: int) -> None:
         self.contrastive, self.update = contrastive, update
@@ -232,7 +232,7 @@ class Contrast:
 
 
 class Classify:
-    """The softmax supervision: nothing is kept, and the sides do not differ."""
+    """The softmax supervision, which keeps no memory and treats both sides alike."""
 
     def __init__(self, loss: Callable[..., Tensor], network: nn.Module) -> None:
         self.network, self.classify = network, loss
@@ -334,7 +334,7 @@ def stop() -> None:
 
 
 def test_a_search_that_is_interrupted_at_every_step_is_the_same_bit_for_bit(tiny, straight, tmp_path):
-    """Each step is made by another object, which knows the saved state only."""
+    """Every step is run by a new object, which knows only the saved state."""
     search, reports, states = straight
     steps = sum(report.steps for report in reports)
     assert len(states) == steps > 2 * len(reports)
@@ -385,7 +385,7 @@ def test_bf16(tiny, supervision):
 def test_batches_must_be_the_recipes(tiny):
     other = replace(RECIPE, batch_size=8, num_instances=4)
     train, valid = tiny.batches("train", RECIPE), tiny.batches("valid", other)
-    with pytest.raises(ValueError, match=r"4 identities × 2 images .* the validation side's are 2 × 4"):
+    with pytest.raises(ValueError, match=r"4 identities × 2 images .* those of the validation side are 2 × 4"):
         Search(Supernet(), train, valid, RECIPE, CPU)
 
 
@@ -399,9 +399,9 @@ def test_the_sides_share_one_numbering_under_softmax(tiny):
 @pytest.mark.parametrize(
     ("num_classes", "train", "valid", "supervision", "message"),
     [
-        (None, "softmax", "softmax", "softmax", r"the supernet's is None and the training side's 12"),
-        (12, "tcm", "softmax", "softmax", r"the supernet's is 12 and the training side's 8"),
-        (12, "softmax", "tcm", "softmax", r"the supernet's is 12 and the validation side's 4"),
+        (None, "softmax", "softmax", "softmax", r"the supernet has None and the training side has 12"),
+        (12, "tcm", "softmax", "softmax", r"the supernet has 12 and the training side has 8"),
+        (12, "softmax", "tcm", "softmax", r"the supernet has 12 and the validation side has 4"),
         (12, "tcm", "tcm", "tcm", r"must be built without `num_classes`, but got 12"),
         (None, "tcm", "softmax", "tcm", r"the validation side show 4 of 12 classes"),
     ],

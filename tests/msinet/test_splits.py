@@ -27,7 +27,7 @@ TABLE_9 += ["60-60", "40-80", "60-80", "80-60", "80-80", "100-100"]
 
 
 def records_of(counts: dict[int | str, int]) -> list[Record]:
-    """Images of each identity under cameras 3, 2, 1, 3, …; the file names fall as the number rises."""
+    """Return images of each identity under cameras 3, 2, 1, 3, …, with file names in reverse order."""
     return [
         Record(f"train/{pid}_{50 - n}.jpg", pid, 3 - n % 3, "train")
         for pid, count in counts.items()
@@ -36,7 +36,7 @@ def records_of(counts: dict[int | str, int]) -> list[Record]:
 
 
 def slow_split(records: list[Record], train_percent: int, valid_percent: int) -> tuple[set[str], set[str]]:
-    """Word by word: paths of both sides, for integer identities."""
+    """Return the paths of both sides for integer identities, by a direct translation of the definition."""
     images = defaultdict(list)
     for record in records:
         images[record.pid].append(record)
@@ -117,7 +117,7 @@ def test_other_splits_are_errors(text: str) -> None:
 
 
 def test_a_split_below_one_hundred_percent_is_an_error() -> None:
-    with pytest.raises(DataError, match=r"at least 100 together, but got 40-40"):
+    with pytest.raises(DataError, match=r"at least 100 percent together, but got 40-40"):
         identity_split(records_of({1: 1, 2: 1}), 40, 40)
 
 
@@ -161,7 +161,10 @@ def test_a_saved_split_is_the_same_split(split: str, tmp_path: Path) -> None:
     [
         ({"path": "train/none.jpg"}, "row 1: a split must name training images.*there is no such image"),
         ({"identity": "9"}, "row 1: .* and that image shows 1"),
-        ({"side": "test"}, "row 1: an image must be once on one side, train or valid, but .* is on 'test'"),
+        (
+            {"side": "test"},
+            "row 1: an image must be named once and be on one side, train or valid, but .* is on 'test'",
+        ),
     ],
 )
 def test_a_split_that_does_not_fit_its_dataset(change: dict[str, str], sentence: str, tmp_path: Path) -> None:

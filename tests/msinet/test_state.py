@@ -1,4 +1,4 @@
-"""Saved states: whole or not there, and never a program."""
+"""Saved states: a file is whole or absent, and reading it never runs code."""
 
 import os
 import pickle
@@ -17,7 +17,7 @@ STATE = {
 
 
 class Malicious:
-    """Unpickling it makes a folder."""
+    """An object that makes a folder when it is unpickled."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -54,7 +54,7 @@ def test_a_failing_save_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def test_the_name_is_given_to_whole_files_only(tmp_path, monkeypatch):
-    """A process that dies while it writes has not touched `path`: what it writes has another name."""
+    """A process that dies while writing leaves `path` unchanged, because it writes to a file of another name."""
     seen = []
 
     def save(state, file):
@@ -76,7 +76,7 @@ def test_a_malicious_file_is_refused_and_not_run(tmp_path, write):
         load_state(tmp_path / "state.pt")
     assert not trap.exists()
     pickle.loads(pickle.dumps(Malicious(str(trap))))
-    assert trap.exists()  # so the trap works
+    assert trap.exists()  # this shows that the trap works
 
 
 @pytest.mark.parametrize("kept", [0, 10, 500])

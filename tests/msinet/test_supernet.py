@@ -1,4 +1,4 @@
-"""The supernet: one-hot mixtures are the derived network, and each side's gradient can be had alone."""
+"""The supernet: a one-hot mixture equals the derived network, and each side's gradient can be computed alone."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from msinet.genotype import LETTERS, OPERATIONS, PUBLISHED
 from msinet.models import MSINet, Supernet
 from msinet.models.interactions import MixedInteraction, build_operation
 
-GENOTYPES = [PUBLISHED["MSINet"].letters, "NGAENGAENGAE", "EAGNEAGNEAGN", "A" * 12]
+GENOTYPES = [PUBLISHED["MSINet"].letters, "NGAENGAENGAE", "EAGNEAGNEAGN", *(letter * 12 for letter in LETTERS)]
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def _seed():
 
 
 def one_hot_supernet(letters: str) -> Supernet:
-    """α so large that softmax(α) is exactly one-hot, and γ that are not 0."""
+    """Return a supernet with α so large that softmax(α) is exactly one-hot, and with γ other than 0."""
     supernet = Supernet()
     columns = torch.tensor([LETTERS.index(letter) for letter in letters])
     with torch.no_grad():
@@ -55,11 +55,11 @@ def test_a_one_hot_supernet_is_the_derived_network_bit_for_bit(letters, training
 def test_the_mixture_is_the_weighted_sum_of_all_operations():
     mixed = MixedInteraction(16).double()
     a, b = torch.randn(2, 3, 16, 4, 2, dtype=torch.float64).unbind()
-    weights = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    weights = torch.arange(1, len(OPERATIONS) + 1, dtype=torch.float64) / 10
     with torch.no_grad():
         mixed.cross_attention.gamma.fill_(0.7)
-    operations = {"channel_gate": mixed.channel_gate, "cross_attention": mixed.cross_attention}
-    outputs = [(operations.get(name) or build_operation(name, 16))(a, b) for name in OPERATIONS]
+    with_weights = dict(mixed.named_children())
+    outputs = [(with_weights.get(name) or build_operation(name, 16))(a, b) for name in OPERATIONS]
     actual = mixed(a, b, *weights.unbind())
     for branch in range(2):
         expected = sum(weight * output[branch] for weight, output in zip(weights, outputs, strict=True))
@@ -97,7 +97,7 @@ def test_each_side_has_its_gradient_alone():
 
 def test_alphas_are_parameters_of_their_own():
     supernet = Supernet(num_classes=5)
-    assert supernet.alphas.shape == supernet.state_dict()["alphas"].shape == (12, 4)
+    assert supernet.alphas.shape == supernet.state_dict()["alphas"].shape == (12, len(OPERATIONS))
     assert 5e-4 < supernet.alphas.std() < 2e-3
     trained = {id(p) for p in supernet.parameters() if p.requires_grad}
     assert {id(p) for p in supernet.weight_parameters()} == trained - {id(supernet.alphas)}
@@ -117,7 +117,8 @@ def test_the_skeleton_costs_what_the_method_says():
         supernet(small_images(1, 256, 128))
     counts = {str(operation): count / 2 for operation, count in counter.get_flop_counts()["Global"].items()}
     convolutions, attention = counts["aten.convolution"], counts["aten.bmm"]
-    # The method's 1.330 G counts energy_a and energy_b apart; one is the other's transpose: 3 of 4 products are done.
+    # The 1.330 G of the method count energy_a and energy_b separately. One is the transpose of the other, so only
+    # 3 of 4 products are computed.
     assert round((convolutions + attention * 4 / 3) / 1e9, 3) == 1.330
 
 

@@ -1,4 +1,4 @@
-"""Generated datasets: deterministic, well formed, a re-identification problem and no mere matching of colours."""
+"""Generated datasets: deterministic, well formed, and not solvable by comparing colours only."""
 
 import csv
 import hashlib
@@ -37,7 +37,7 @@ def digest(spec: SyntheticSpec) -> str:
 
 
 def normalised(image: bytes) -> np.ndarray:
-    """A coarse picture without its own mean and contrast in each colour."""
+    """Return a coarse picture, normalised by its mean and deviation in each colour."""
     small = Image.open(io.BytesIO(image)).resize((8, 16), Image.Resampling.BOX)
     pixels = np.asarray(small, dtype=np.float64)
     return ((pixels - pixels.mean((0, 1))) / pixels.std((0, 1))).ravel()
@@ -77,7 +77,7 @@ def test_bytes_do_not_depend_on_the_hash_seed() -> None:
 
 
 def test_an_image_does_not_depend_on_what_else_is_rendered() -> None:
-    """More test identities, cameras or images leave those that were there as they are."""
+    """More test identities, cameras or images do not change the images that exist without them."""
     few = {record.path: image for record, image in rendered(STREET)}
     more_spec = SyntheticSpec("person", "street", train_ids=3, test_ids=5, images_per_camera=3, cameras=5, height=64)
     more = {record.path: image for record, image in rendered(more_spec)}
@@ -97,7 +97,8 @@ def test_counts_and_order() -> None:
     records = [record for record, _ in rendered(STREET)]
     assert STREET.cameras == 4
     assert [record.path for record in records] == sorted({record.path for record in records})
-    # 3 identities × 4 cameras × 2 images; of 4 identities' 8 images, 2 cameras' first are queries.
+    # Training: 3 identities × 4 cameras × 2 images. Test: 4 identities × 8 images, of which the first image of each of
+    # 2 cameras is a query.
     assert Counter(record.subset for record in records) == {"train": 24, "query": 8, "gallery": 24}
     images_of = Counter((record.pid, record.camid) for record in records)
     assert images_of == {(pid, camid): 2 for pid in range(1, 8) for camid in range(1, 5)}
@@ -126,7 +127,7 @@ def test_every_query_has_a_match_under_another_camera(cameras: int, images_per_c
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_identity_persists_across_cameras(category: str) -> None:
-    """Colour-normalised pictures of one identity are nearer to each other than to others', though not by much."""
+    """Colour-normalised pictures of one identity are a little nearer to each other than to those of others."""
     spec = SyntheticSpec(category, CATEGORIES[category][0], train_ids=24, test_ids=1, images_per_camera=1, height=64)
     items = [(record, normalised(image)) for record, image in render(spec) if record.subset == "train"]
     same: list[float] = []
@@ -137,7 +138,8 @@ def test_identity_persists_across_cameras(category: str) -> None:
                 distance = float(np.linalg.norm(first - second))
                 (same if one.pid == other.pid else different).append(distance)
     assert np.mean(same) < 0.97 * np.mean(different)
-    # Were it easy, no network would be needed: many strangers look nearer than the same identity elsewhere.
+    # The problem must not be so easy that no network is needed: many pictures of other identities are nearer than
+    # those of the same identity under another camera.
     assert np.mean(np.array(different) < np.mean(same)) > 0.05
 
 
@@ -153,7 +155,7 @@ def test_a_camera_has_its_own_colours(category: str, domain: str) -> None:
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_domains_can_be_told_apart(category: str) -> None:
-    """The nearest mean of colours and gradients names the domain of unseen identities well above chance."""
+    """The nearest mean of colours and gradients gives the domain of unseen identities far more often than by chance."""
     features, domains, held_out = [], [], []
     for index, domain in enumerate(CATEGORIES[category]):
         spec = SyntheticSpec(category, domain, train_ids=8, test_ids=8, images_per_camera=1, height=64)
@@ -208,7 +210,7 @@ def test_errors(options: dict, message: str) -> None:
 
 # The mean red, green and blue of the first image and of all images, as version 1 renders
 # SyntheticSpec(category, domain, train_ids=2, test_ids=1, images_per_camera=1, height=64).
-# JPEG encoders may differ by a little; whoever changes more raises RENDERER_VERSION and renews these.
+# JPEG encoders may differ a little. After a larger change, raise RENDERER_VERSION and renew these numbers.
 GOLDEN_VERSION = 1
 GOLDEN: dict[str, tuple[list[float], list[float]]] = {
     "street": ([119.31, 117.59, 109.5], [131.42, 121.2, 114.9]),

@@ -1,4 +1,4 @@
-"""Retraining: its loss is the obvious sum, it continues to the same bits, and it learns."""
+"""Retraining: its loss is the obvious sum, it continues bit for bit, and it learns."""
 
 import contextlib
 import copy
@@ -28,7 +28,7 @@ def new_training(tiny: Tiny, recipe: TrainRecipe = RECIPE, network: str = "msine
 
 
 def first_step(training: Training) -> tuple[list[float], Tensor]:
-    """The step's (identity, triplet, alignment, accuracy), and the gradient of the first convolution."""
+    """Return (identity, triplet, alignment, accuracy) of the first step, and the first convolution's gradient."""
     training.model.train()
     losses = training.step(next(training.batches.epoch(0)))
     return losses.tolist(), next(training.model.parameters()).grad
@@ -47,20 +47,20 @@ def stop() -> None:
 
 
 def assert_same_state(first: dict, second: dict) -> None:
-    """Equal to the bit, except for the seconds."""
+    """Assert that two states are equal bit for bit, except for the seconds."""
     torch.testing.assert_close({**first, "seconds": 0}, {**second, "seconds": 0}, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("alignment", ["none", "pos_neg", "activation_distribution"])
 def test_a_training_that_is_interrupted_at_every_step_is_the_same_bit_for_bit(tiny, tmp_path, alignment):
-    """Each step is made by another object, which knows the saved state only."""
+    """Every step is run by a new object, which knows only the saved state."""
     recipe = replace(RECIPE, alignment=alignment)
     straight = new_training(tiny, recipe)
     reports, states = [], []
     for report in train_epochs(straight, lambda: states.append(copy.deepcopy(straight.state_dict()))):
         reports.append(report)
         states.append(copy.deepcopy(straight.state_dict()))
-        straight.model.eval()  # what a listener does to the network must not matter
+        straight.model.eval()  # a change of mode by the caller must not matter
     assert len(states) == sum(report.steps for report in reports) > 2 * len(reports)
     continued = []
     for number, state in enumerate(states):
@@ -199,7 +199,7 @@ def test_the_baselines_are_aligned_too(tiny, network, alignment):
 def test_batches_must_be_the_recipes(tiny):
     batches = tiny.batches("train", replace(RECIPE, num_instances=4))
     model = build_model("msinet", num_classes=8, genotype="MSINet")
-    with pytest.raises(ValueError, match=r"4 identities × 2 images .* the training side's are 2 × 4"):
+    with pytest.raises(ValueError, match=r"4 identities × 2 images .* those of the training side are 2 × 4"):
         Training(model, batches, RECIPE, CPU)
 
 

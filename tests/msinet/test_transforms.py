@@ -17,7 +17,7 @@ ORDERS = ["bcs", "bsc", "cbs", "csb", "sbc", "scb"]
 
 
 def pictures(count: int, size_HW: tuple[int, int] = (32, 16)) -> torch.Tensor:
-    """Smooth and noisy pictures, some very dark or very bright: images_BHWC."""
+    """Return smooth pictures with noise, some very dark or very bright: images_BHWC."""
     H, W = size_HW
     rng = np.random.default_rng(0)
     scale = rng.uniform(0.1, 1.5, (count, 1, 1, 1))
@@ -36,7 +36,7 @@ def augment(images: torch.Tensor, random: np.ndarray, augmentation: Augmentation
 
 
 def slow_pixels(pixels: np.ndarray, row: np.ndarray, augmentation: Augmentation) -> np.ndarray:
-    """Everything before normalisation, on one picture with Pillow: pixels_HWC."""
+    """Do everything before normalisation on one picture with Pillow: pixels_HWC."""
     image = Image.fromarray(pixels)
     if row[0] < augmentation.flip:
         image = ImageOps.mirror(image)
@@ -56,7 +56,7 @@ def slow_pixels(pixels: np.ndarray, row: np.ndarray, augmentation: Augmentation)
 
 
 def slow_augment(pixels: np.ndarray, row: np.ndarray, augmentation: Augmentation) -> np.ndarray:
-    """One picture, step by step: pixels_CHW."""
+    """Augment one picture step by step: pixels_CHW."""
     image = (slow_pixels(pixels, row, augmentation).astype(np.float32) / np.float32(255) - MEAN) / STD
     height, width, _ = image.shape
     if row[7] < augmentation.erasing:
@@ -153,7 +153,7 @@ def test_probabilities_and_ranges_are_kept() -> None:
     result = augment(white, random, replace(PLAIN, erasing=0.5))
     erased = (result != normalise(white)).any(1).float().mean((1, 2))
     assert abs((erased > 0).float().mean() - 0.5) < 0.04
-    assert erased.max() <= 0.45  # 0.4, and rounding to whole pixels
+    assert erased.max() <= 0.45  # 0.4 plus rounding to whole pixels
 
 
 def test_the_preset_values() -> None:
@@ -194,5 +194,5 @@ def test_a_gpu_computes_the_same(augmentation: Augmentation) -> None:
     expected = transforms.augment(images, choices)
     result = transforms.augment(images.cuda(), Choices(*(choice.cuda() for choice in choices))).cpu()
     close = torch.isclose(result, expected, rtol=0, atol=1e-5)
-    assert close.float().mean() > 0.999  # a fused multiply-add may cut a mixed level the other way
+    assert close.float().mean() > 0.999  # a fused multiply-add may truncate a mixed value to the next level
     assert (result - expected).abs().max() < 3 / 255 / 0.22

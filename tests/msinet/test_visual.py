@@ -1,4 +1,4 @@
-"""Pictures: what they show against slow loops, and their pixels where it matters."""
+"""Pictures: their content compared with slow loops, and the pixels that matter."""
 
 from itertools import pairwise
 from xml.etree import ElementTree
@@ -34,7 +34,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def tied_retrieval(seed):
-    """Embeddings of four ±1, whose similarities are halves and so nearly all tied, exactly; some lack a camera."""
+    """Return a retrieval whose embeddings are four numbers ±1, so nearly all similarities are exactly tied.
+
+    Some images have no camera.
+    """
     generator = np.random.default_rng(seed)
     embeddings = [generator.choice([-1.0, 1.0], (size, 4)) for size in (9, 50)]
     pids = [generator.integers(0, 5, size).tolist() for size in (9, 50)]
@@ -43,7 +46,7 @@ def tied_retrieval(seed):
 
 
 def slow_list(query, k, query_embedding, gallery_embedding, query_pids, gallery_pids, query_camids, gallery_camids):
-    """(gallery index, correct, similarity) of the first k, by sorting."""
+    """Return (gallery index, correct, similarity) of the first k images, by sorting."""
     pid, camid = query_pids[query], query_camids[query]
     similarity = [float(query_embedding[query] @ row) / 4 for row in gallery_embedding]
     kept = [
@@ -111,7 +114,7 @@ def plain(color):
 
 
 def field_of(sheet, color):
-    """Where a colour lies: (left, top, right, bottom), the last two beyond it; it fills all of that."""
+    """Return the rectangle that a colour fills: (left, top, right, bottom), right and bottom exclusive."""
     rows, columns = np.nonzero((np.asarray(sheet) == color).all(-1))
     left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     assert len(rows) == (right - left) * (bottom - top)
@@ -189,14 +192,14 @@ def test_pictures_of_a_packed_dataset(tmp_path):
     packed = PackedDataset(tmp_path)
     query = pictures_of(packed, packed.subset("query"))(1)
     assert query.size == (16, 32)
-    # The same picture is the gallery's second.
+    # The gallery's second picture is the same.
     assert query.tobytes() == pictures_of(packed, packed.subset("gallery"))(1).tobytes()
     sheet = draw_ranked_lists(LISTS, pictures_of(packed, packed.subset("query")), pictures_of(packed, [0]))
-    assert sheet.width > 3 * 64  # most of its pictures do not exist
+    assert sheet.width > 3 * 64  # most of its pictures do not exist, but have their places
 
 
 class Peaks(nn.Module):
-    """Gives a hand-made last map."""
+    """A network that returns a hand-made last map."""
 
     def __init__(self, feature_map_BChw):
         super().__init__()
@@ -216,7 +219,7 @@ def test_a_peak_lands_where_it_is():
     assert maps.shape == (3, 64, 32)
     assert maps[0, 16:32, :16].max() == maps[0].max() == 1
     assert maps[0, 24, 7] > 0.9  # the centre of the position
-    # No pixel's centre is that of the position: the nearest lies 1/32 of a position off.
+    # No pixel has its centre at the centre of the position; the nearest one is 1/32 of a position away.
     assert maps[0, 63, 31] == pytest.approx(4 / (9 * 31 / 32))
     assert maps[1].argmax() // 32 in range(32, 48)
     assert maps[1].argmax() % 32 in range(16, 32)
@@ -225,7 +228,7 @@ def test_a_peak_lands_where_it_is():
 
 
 def slow_map(energy, H, W):
-    """Bilinear between the centres of positions, the nearest beyond the outermost; from 0 to 1."""
+    """Interpolate bilinearly between the centres of positions, constant beyond the outermost, scaled to 0..1."""
 
     def at(values, place):
         place = min(max(place, 0), len(values) - 1)
@@ -276,9 +279,9 @@ def test_maps_lie_over_the_pictures():
     left, top, right, bottom = field_of(sheet, (10, 200, 30))
     assert (right - left, bottom - top) == (60, 120)
     shown = overlaid(Image.new("RGB", (60, 120), (10, 200, 30)), maps[0].numpy()).getpixel((0, 0))
-    assert field_of(sheet, shown)[::2] == (left, right)  # below its picture
+    assert field_of(sheet, shown)[::2] == (left, right)  # the map is below its picture
     assert field_of(sheet, shown)[1] > bottom
-    bright = np.asarray(sheet)[field_of(sheet, shown)[1] + 20, right + 6 + 30]  # over the crossed-out field
+    bright = np.asarray(sheet)[field_of(sheet, shown)[1] + 20, right + 6 + 30]  # the map over the crossed-out field
     assert bright.sum() > sum(shown)
 
 

@@ -1,44 +1,12 @@
-"""The real command line in a subprocess: what it prints, and its exit code."""
+"""The real command line runs in a subprocess without Ray: what it prints, and its exit code."""
 
-import os
-import subprocess
-import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-
-ROOT = Path(__file__).parents[2]
-
-
-def msinet(*arguments: str | Path, folder: Path, script: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run `msinet ...` (or `python pipeline/run_grid.py ...`) from `folder`, with a workspace there."""
-    # As a user has it: no word about Ray's authentication, and a home of one's own for its token.
-    plain = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"} | {"HOME": str(folder)}
-    command = [str(ROOT / "pipeline" / "run_grid.py")] if script else ["-c", "from pipeline.cli import main; main()"]
-    return subprocess.run(
-        [sys.executable, *command, *map(str, arguments)],
-        cwd=folder,
-        env={**plain, "MSINET_WORKSPACE": str(folder / "workspace"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-
-
-def write(folder: Path, document: dict[str, Any]) -> Path:
-    path = folder / "experiment.yaml"
-    path.write_text(yaml.safe_dump(document))
-    return path
-
-
-def manifest(folder: Path) -> Path:
-    from msinet.data import synthetic
-
-    synthetic.write(synthetic.SyntheticSpec(train_ids=10, test_ids=4, height=32, cameras=2), folder)
-    return folder
+from support.command_line import environment, kill, manifest, members, msinet, start, write
+from support.mlflow_server import free_port
 
 
 def test_help_names_the_verbs(tmp_path: Path) -> None:
@@ -46,43 +14,6 @@ def test_help_names_the_verbs(tmp_path: Path) -> None:
     assert ended.returncode == 0
     for verb in ("prepare", "plan", "run", "status", "report", "sync", "check", "ui"):
         assert verb in ended.stdout
-
-
-def test_a_grid_from_start_to_end(tiny: dict[str, Any], tmp_path: Path) -> None:
-    tiny["datasets"]["mine"] = {"kind": "manifest", "path": str(manifest(tmp_path / "mine"))}
-    tiny["sources"], tiny["targets"], tiny["splits"] = ["mine"], ["mine", "street"], ["60-80", "50-50"]
-    path = write(tmp_path, tiny)
-
-    before = msinet("plan", path, folder=tmp_path)
-    assert before.returncode == 0
-    assert "pending" in before.stdout
-    assert not (tmp_path / "workspace").exists(), "planning writes nothing"
-
-    prepared = msinet("prepare", path, folder=tmp_path)
-    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
-    assert "2 done" in prepared.stdout.splitlines()[-1]
-    ran = msinet(path, folder=tmp_path, script=True)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "checking the 56 pictures of mine" in prepared.stdout
-    assert "checking" not in ran.stdout, "once, until they change"
-    assert "stages: " in ran.stdout
-    assert "0 failed" in ran.stdout
-    assert "in-domain" in ran.stdout
-    assert "msinet report" in ran.stdout
-
-    again = msinet("run", path, folder=tmp_path)
-    assert again.returncode == 0
-    assert "everything is done already" in again.stdout
-
-    after = msinet("plan", path, folder=tmp_path)
-    assert "to run " not in after.stdout.split("kind")[0]
-    report = msinet("report", path, folder=tmp_path)
-    assert report.returncode == 0
-    assert "mine: mAP / rank-1" in report.stdout
-    assert report.stdout.strip() in ran.stdout, "the run ends with the same table"
-    synced = msinet("sync", path, folder=tmp_path)
-    assert synced.returncode == 0, synced.stderr
-    assert "MLflow shows" in synced.stdout
 
 
 @pytest.mark.parametrize("verb", ["run", "check"])
@@ -145,15 +76,18 @@ def test_check_tells_what_a_dataset_holds(tmp_path: Path) -> None:
     assert "market1501" in wrong.stderr
 
 
-def test_a_stage_that_fails_later_gives_exit_code_1(tiny: dict[str, Any], tmp_path: Path) -> None:
-    tiny["splits"], tiny["genotypes"], tiny["targets"] = [], ["MSINet"], ["street"]
-    tiny["retrain"]["in_domain"]["lr"] = 1e30
-    path = write(tmp_path, tiny)
-    ended = msinet("run", path, folder=tmp_path)
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "FAILED  retrain street MSINet in_domain seed 0: the losses must stay finite" in ended.stdout
-    status = msinet("status", path, folder=tmp_path)
-    assert "failed: retrain street MSINet in_domain seed 0" in status.stdout
-    assert "the losses must stay finite" in status.stdout
-    assert "  traceback:\n    Traceback (most recent call last):" in status.stdout
-    assert "require_finite" in status.stdout
+def test_mlflows_pages_are_on_loopback_only(tmp_path: Path) -> None:
+    port = free_port()
+    arguments = ["ui", "--workspace", str(tmp_path / "workspace"), "--port", str(port)]
+    process = start(arguments, tmp_path, environment(tmp_path), tmp_path / "out.txt")
+    found: set[tuple[str, int]] = set()
+    try:
+        deadline = time.monotonic() + 120
+        while not any(place[1] == port for place in found):
+            assert time.monotonic() < deadline, (tmp_path / "out.txt").read_text()
+            for member in members(process.pid):
+                found |= {(c.laddr.ip, c.laddr.port) for c in member.net_connections("tcp") if c.status == "LISTEN"}
+            time.sleep(0.2)
+        assert {ip for ip, _ in found} == {"127.0.0.1"}
+    finally:
+        kill(process)

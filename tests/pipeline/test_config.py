@@ -92,7 +92,7 @@ def test_all_that_does_not_hold_is_told_at_once(tmp_path: Path, tiny: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"), [("[1, 2]", "mapping"), ("a: [", "does not read"), ("!!python/object:os.system {}", "read")]
+    ("text", "sentence"), [("[1, 2]", "mapping"), ("a: [", "cannot be read"), ("!!python/object:os.system {}", "read")]
 )
 def test_a_file_that_is_no_experiment(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(RequestError, match=sentence):

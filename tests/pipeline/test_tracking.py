@@ -13,9 +13,10 @@ from pipeline.errors import RequestError
 from pipeline.plan.kinds import HISTORY, SPLIT
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
+from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.tracker import Tracker, default_uri, sync
-from pipeline.tracking.view import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG, View
+from pipeline.tracking.view import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG, View, specification
 
 
 class Killed(BaseException):
@@ -241,17 +242,17 @@ def test_a_stage_that_never_ran_holds_up_nothing(finished: tuple[Plan, Workspace
     assert search.key is None
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", planned, workspace)
     tracker._put(lambda: 1 / 0)  # whatever made MLflow miss something
-    tracker.failed(search, {"message": "not run, since `prepare street` failed"})
+    tracker.failed(search, Failure("not run, because `prepare street` failed"))
     assert tracker.close(failed=True) is None
 
 
 def test_an_experiment_is_the_same_wherever_its_data_lie(tiny: dict[str, Any]) -> None:
-    def specification(path: str, name: str = "tiny") -> dict[str, Any]:
+    def specified(path: str, name: str = "tiny") -> dict[str, Any]:
         tiny["datasets"]["street"] = {"kind": "market1501", "path": path}
         return specification(Experiment.model_validate({**tiny, "name": name, "resources": {"max_concurrent": 3}}))
 
-    assert specification("/a") == specification("/b")
-    assert specification("/a") != specification("/a", "other")
+    assert specified("/a") == specified("/b")
+    assert specified("/a") != specified("/a", "other")
 
 
 def test_a_failed_stage_shows_why(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
@@ -260,7 +261,7 @@ def test_a_failed_stage_shows_why(finished: tuple[Plan, Workspace], tmp_path: Pa
     stage = next(planned.of_kind("retrain"))
     tracker = Tracker(uri, planned, workspace)
     tracker.started(stage)
-    tracker.failed(stage, {"message": "the losses must stay finite", "traceback": "Traceback ..."})
+    tracker.failed(stage, Failure("the losses must stay finite", traceback="Traceback ..."))
     assert tracker.close(failed=True) is None
     run = next(run for run in runs(uri, "tiny") if run.data.tags.get(KEY_TAG) == stage.key)
     assert run.info.status == "FAILED"

@@ -1,1 +1,1 @@
-"""What tests share: inputs, services and helpers."""
+"""Inputs, services and helpers that tests share."""

@@ -1,4 +1,4 @@
-"""What tests that kill processes share: a slow grid, a watcher that does the killing, drivers as processes."""
+"""Helpers of the tests that kill processes: a slow grid, a watcher that kills, and drivers as processes."""
 
 import contextlib
 import os
@@ -24,27 +24,32 @@ ROOT = Path(__file__).parents[2]
 
 
 def slow_document(epochs: int = 8) -> dict[str, Any]:
-    """One retraining of many short epochs, whose state is saved after each step: there is time to disturb it."""
+    """Return an experiment of one retraining with many short epochs, long enough to disturb it.
+
+    Its state is saved after each step.
+    """
     document = tiny_document() | {"splits": [], "genotypes": ["MSINet"], "targets": ["street"]}
     document["retrain"]["in_domain"]["epochs"] = epochs
     return document | {"checkpoint_every": 0, "resources": {"lease_seconds": 2}}
 
 
 def weights(planned: Plan, workspace: Workspace) -> bytes:
-    """What the plan's only retraining published."""
+    """Return the weights that the plan's only retraining published."""
     (stage,) = planned.of_kind("retrain")
     assert stage.result is not None
     return (workspace.files(stage.result) / WEIGHTS).read_bytes()
 
 
 def attempts(workspace: Workspace, stage: Stage) -> list[Path]:
-    """The folders of all attempts at a stage."""
+    """Return the folders of all attempts at a stage."""
     assert workspace.root is not None
     return sorted(workspace.root.glob(f"stages/{stage.kind}/{stage.key}/attempts/*"))
 
 
 class Disturber(Watcher):
-    """Remembers what it is told; calls `disturb` with the process that retrains, once, after its first epochs."""
+    """A watcher that records retries and failures. It calls `disturb` once, with the process id of the first retraining
+    that reports epochs.
+    """
 
     def __init__(self, disturb: Callable[[int], object] | None = None) -> None:
         self.disturb = disturb
@@ -64,13 +69,13 @@ class Disturber(Watcher):
 
 
 class Driver:
-    """`python pipeline/run_grid.py` on a workspace, with a Ray of its own.
+    """A process that runs `python pipeline/run_grid.py` on a workspace, with its own Ray.
 
     Args:
         document: The experiment.
-        workspace: Where its results go.
-        folder: Where its file and its output lie.
-        name: Of these two.
+        workspace: The workspace for its results.
+        folder: Folder of the experiment file and of the output file.
+        name: Name of these two files, without their endings.
     """
 
     def __init__(self, document: dict[str, Any], workspace: Workspace, folder: Path, name: str = "driver") -> None:
@@ -90,35 +95,35 @@ class Driver:
 
     @property
     def output(self) -> str:
-        """What it has printed."""
+        """Return what the driver has printed so far."""
         return self.out.read_text()
 
     def table(self) -> str:
-        """The comparison that a run ends with."""
+        """Return the comparison that a run prints at its end."""
         return self.output.partition("\nresults ")[0].rpartition("failed\n")[2]
 
     def ends(self, seconds: float = 200) -> int:
-        """Wait for its exit code."""
+        """Wait for the end of the driver and return its exit code."""
         return self.process.wait(seconds)
 
     def worker(self, name: str) -> int | None:
-        """The process of its Ray that runs a stage whose name begins so."""
+        """Return the id of the Ray process that runs a stage whose name begins with `name`, or None."""
         found = (pid for pid in family(self.process.pid) if command_of(pid).startswith(f"ray::{name}"))
         return next(found, None)
 
     def kill(self) -> None:
-        """SIGKILL to the driver and all of its Ray."""
+        """Send SIGKILL to the driver and to all processes of its Ray."""
         kill_family(self.process.pid)
         self.process.wait(10)
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that it started, directly or not."""
+    """Return the ids of a process and of all processes that it started, directly or not."""
     return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
 def kill_family(pid: int) -> None:
-    """SIGKILL to a process and all that it started."""
+    """Send SIGKILL to a process and to all processes that it started."""
     with contextlib.suppress(psutil.NoSuchProcess):
         for member in family(pid):
             with contextlib.suppress(ProcessLookupError):
@@ -126,15 +131,15 @@ def kill_family(pid: int) -> None:
 
 
 def command_of(pid: int) -> str:
-    """A process's command line; Ray's workers show what they run."""
+    """Return the command line of a process; the command line of a Ray worker names what it runs."""
     try:
         return " ".join(psutil.Process(pid).cmdline())
     except psutil.Error:
-        return ""  # it has ended
+        return ""  # the process has ended
 
 
 def wait_for(found: Callable[[], Any], what: str, seconds: float = 120) -> Any:
-    """The first true value of `found`."""
+    """Wait until `found` returns a true value, and return this value."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := found():

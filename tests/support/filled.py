@@ -1,4 +1,4 @@
-"""Plans with hand-made results: what the paper's tables are drawn from, without running anything."""
+"""Plans with hand-made results, to draw the paper's tables without running anything."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,9 @@ Answer = Callable[[Stage], Result | None]
 
 
 def filled(document: dict[str, Any], answer: Answer) -> Plan:
-    """The plan of an experiment, each stage with the result that `answer` gives it; None for one not done.
+    """Return the plan of an experiment in which each stage has the result that `answer` returns, None if not done.
 
-    A stage has a key as soon as those that it needs have results and nothing is lacking, and a result only then.
+    A stage gets a key and a result only if all stages that it needs have results and it lacks nothing.
     """
     planned = plan(Experiment.model_validate(document))
     for stage in planned.stages.values():
@@ -26,12 +26,12 @@ def filled(document: dict[str, Any], answer: Answer) -> Plan:
 
 
 def scores(rank1: float, mAP: float, rank5: float = 0.9, **more: float) -> Result:
-    """The result of an evaluation, fractions."""
+    """Return the result of an evaluation, with scores as fractions."""
     return {"metrics": {"rank1": rank1, "rank5": rank5, "rank10": 0.95, "mAP": mAP, "mINP": 0.1, **more}}
 
 
 def answer_all(stage: Stage) -> Result:
-    """Every stage is done, and every evaluation alike."""
+    """Return a result for every stage, the same one for every evaluation."""
     if stage.kind == "search":
         return {"genotype": "GGEGAGGNGAEA"}
     if stage.kind == "measure":

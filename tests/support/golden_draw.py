@@ -1,4 +1,4 @@
-"""Golden figures and the inputs they were computed on: a tag decides the numbers, no weights are stored."""
+"""Golden figures, and the inputs on which they were computed. Inputs are drawn from tags, so no weights are stored."""
 
 import json
 import math
@@ -14,18 +14,18 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def draw(tag: str, shape: Sequence[int]) -> np.ndarray:
-    """Standard normal float32 numbers, seeded by the CRC-32 of `tag`."""
+    """Draw standard normal float32 numbers, seeded by the CRC-32 of `tag`."""
     generator = np.random.Generator(np.random.PCG64(zlib.crc32(tag.encode())))
     return generator.standard_normal(tuple(shape)).astype(np.float32)
 
 
 def fill_state(shapes: Mapping[str, Sequence[int]]) -> dict[str, torch.Tensor]:
-    """A network's state dict, float32, each tensor drawn under its own key and scaled by what it is."""
+    """Draw a network's state dict in float32. The key of a tensor is its tag, and its kind decides its scale."""
     return {key: torch.from_numpy(np.asarray(_fill(key, shape))) for key, shape in shapes.items()}
 
 
 def load(name: str) -> Any:
-    """What tests/golden/<name>.json holds."""
+    """Read tests/golden/<name>.json."""
     return json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
 
 

@@ -6,7 +6,11 @@ from support.golden_draw import draw
 
 
 def golden_inputs():
-    """(query, gallery, query_pids, gallery_pids, query_camids, gallery_camids) of tests/golden/retrieval.json."""
+    """Return the inputs of tests/golden/retrieval.json.
+
+    Returns:
+        (query, gallery, query_pids, gallery_pids, query_camids, gallery_camids).
+    """
     generator = np.random.Generator(np.random.PCG64(5))
     query_pids, gallery_pids = generator.integers(0, 12, 40), generator.integers(0, 12, 200)
     query_camids, gallery_camids = generator.integers(0, 4, 40), generator.integers(0, 4, 200)

@@ -1,4 +1,4 @@
-"""A tiny experiment, and its stages run one after another without Ray."""
+"""A tiny experiment, and a way to run its stages one after another without Ray."""
 
 import copy
 from typing import Any
@@ -17,7 +17,7 @@ _SHORT = {"epochs": 2, "batch_size": 8, "num_instances": 2, "warmup_epochs": 0, 
 
 
 def tiny_document() -> dict[str, Any]:
-    """The tiny experiment as its file has it; a copy."""
+    """Return the content of the tiny experiment's file, as a new copy."""
     return copy.deepcopy(
         {
             "name": "tiny",
@@ -33,30 +33,30 @@ def tiny_document() -> dict[str, Any]:
 
 
 def quiet(report: dict[str, Any]) -> None:
-    """Nobody listens."""
+    """Ignore a report."""
 
 
 def task_of(stage: Stage, planned: Plan) -> Task:
-    """The task of a stage whose inputs are done."""
+    """Return the task of a stage whose inputs are done."""
     spec = stage.bind(planned.results())
     assert spec is not None
     return stage_task(stage, spec, planned.results(), planned.experiment)
 
 
 def done(ended: Ended) -> Result:
-    """The result of an attempt that has come to its end."""
+    """Return the result of an attempt that must have ended as done."""
     assert isinstance(ended, Done), ended
     return ended.result
 
 
 def failed(ended: Ended) -> Failure:
-    """The failure of an attempt that has failed."""
+    """Return the failure of an attempt that must have failed."""
     assert isinstance(ended, Failed), ended
     return ended.failure
 
 
 def run_without_ray(document: dict[str, Any], workspace: Workspace) -> Plan:
-    """Run every stage of an experiment here, in order."""
+    """Run every stage of an experiment in this process, in order, and return the plan with the results."""
     planned = plan(Experiment.model_validate(document))
     for stage in [stage for stage in planned.stages.values() if not stage.lacks]:
         ended = execute(workspace.address, task_of(stage, planned), quiet)

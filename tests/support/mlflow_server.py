@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on."""
+    """Return a port on loopback on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -21,12 +21,12 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """An address, at which a server is while it is started.
+    """An MLflow server with a fixed address, at which it answers between `start` and `stop`.
 
     Args:
-        database: Its backend store.
-        artifacts: Where it keeps artifacts: a folder or `s3://…`.
-        folder: For its output.
+        database: Address of the backend store.
+        artifacts: Place of the artifacts: a folder or `s3://…`.
+        folder: Folder of the file with the server's output.
     """
 
     def __init__(self, database: str, artifacts: str, folder: Path) -> None:
@@ -37,7 +37,7 @@ class MlflowServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, seconds: float = 120) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it answers."""
         place = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -56,7 +56,7 @@ class MlflowServer:
         raise AssertionError(self.log.read_text())
 
     def stop(self) -> None:
-        """Kill it, as a machine does that loses power."""
+        """Kill the server at once, as a loss of power would."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)

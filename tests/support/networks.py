@@ -1,4 +1,4 @@
-"""What the tests of the networks share: the golden states and summaries, and small images."""
+"""Helpers of the tests of the networks: golden states and summaries, and small images."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ NORM = "norm "
 
 
 def golden_state(name: str) -> dict[str, Tensor]:
-    """The state dict of a network of networks.json, under its original names."""
+    """Return the state dict of a network of networks.json, with its original names."""
     return fill_state(dict(_shapes(GOLDEN[name]["keys"])))
 
 
@@ -21,7 +21,7 @@ def golden_images(name: str) -> Tensor:
 
 
 def assert_summary(tensor: Tensor, summary: dict) -> None:
-    """The tensor has the summary's shape, mean, L2 norm and first eight values, to 1e-6 relative."""
+    """Assert that a tensor has the summary's shape, mean, L2 norm and first eight values, to 1e-6 relative."""
     values = [tensor.mean(), tensor.norm(), *tensor.flatten()[:8]]
     expected = [summary["mean"], summary["l2"], *summary["first8"]]
     assert list(tensor.shape) == summary["shape"]
@@ -33,7 +33,7 @@ def small_images(batch: int = 4, height: int = 64, width: int = 32) -> Tensor:
 
 
 def assert_every_parameter_learns(model: nn.Module, loss: Tensor) -> None:
-    """The loss gives every trainable parameter a gradient that is finite and not all zero, and frozen ones none."""
+    """Assert that a loss gives a finite gradient, not all zero, to trainable parameters, and none to frozen ones."""
     loss.backward()
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

@@ -1,4 +1,4 @@
-"""Small pictures and trees of files for tests of the data path."""
+"""Small pictures and trees of files for the tests of the data code."""
 
 import io
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from msinet.data.records import Record
 
 
 def jpeg(seed: int, size_HW: tuple[int, int] = (32, 16), mode: str = "RGB") -> bytes:
-    """A smooth random picture as the bytes of a JPEG file."""
+    """Return a smooth random picture as the bytes of a JPEG file."""
     H, W = size_HW
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((W, H), Image.Resampling.BICUBIC).convert(mode)
@@ -21,20 +21,20 @@ def jpeg(seed: int, size_HW: tuple[int, int] = (32, 16), mode: str = "RGB") -> b
 
 
 def truncated_jpeg(seed: int) -> bytes:
-    """A JPEG file that lost its second half."""
+    """Return the bytes of a JPEG file without its second half."""
     data = jpeg(seed, (64, 64))
     return data[: len(data) // 2]
 
 
 def write_tree(root: Path, files: Iterable[str]) -> None:
-    """Different JPEG files at these relative paths."""
+    """Write different JPEG files to these paths below `root`."""
     for seed, name in enumerate(files):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(jpeg(seed))
 
 
 def items(num_ids: int = 4, per_id: int = 3, subset: str = "train") -> list[tuple[Record, bytes]]:
-    """Records of identities 1, 2, … with their pictures, by path."""
+    """Return records of identities 1, 2, … with their pictures, in the order of paths."""
     return [
         (Record(f"{subset}/{pid:04}_c{n + 1}.jpg", pid, n + 1, subset), jpeg(100 * pid + n))
         for pid in range(1, num_ids + 1)

@@ -1,4 +1,4 @@
-"""An S3 service in the test's own process that can be told to misbehave, as fixtures."""
+"""Fixtures of an S3 service in the test's own process, which can produce faults."""
 
 import threading
 import uuid
@@ -12,7 +12,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 from werkzeug.test import run_wsgi_app
 
-# What nothing may ever tell; the service itself accepts any keys.
+# Credentials that must never appear in any output. The service itself accepts any keys.
 ACCESS_KEY, SECRET_KEY, SESSION_TOKEN = "AKIAPLANTEDACCESSKEY", "planted-secret-key", "planted-session-token"
 SECRETS = (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN)
 
@@ -24,10 +24,11 @@ class S3Service:
     """moto's S3, with faults.
 
     Attributes:
-        fault: Called with each request (WSGI's environ, which it may change); what it returns is done to the request:
-            "503 SlowDown" and the like answer it with that error, and it never arrives; "lost" loses the answer to it;
-            "cut" breaks its answer off halfway; None does nothing.
-        requests: How many requests came.
+        fault: Function that is called with each request (WSGI's environ, which it may change) and returns the fault.
+            None: no fault. "503 SlowDown" or another status and code: the request is answered with that error and not
+            processed. "lost": the request is processed, but answered with an error. "cut": only the first half of the
+            answer is sent.
+        requests: Number of requests so far.
     """
 
     def __init__(self) -> None:
@@ -37,7 +38,8 @@ class S3Service:
         self.requests = 0
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # moto looks for an object and writes it in two steps, between which another request could write; S3 could not.
+        # moto looks for an object and writes it in two steps. Another request could write in between, which is not
+        # possible in S3.
         with self.lock:
             self.requests += 1
             todo = self.fault(environ)
@@ -58,15 +60,15 @@ class S3Service:
 
 
 class Quiet(MotoRequestHandler):
-    """Writes no line for each request."""
+    """A request handler that logs nothing."""
 
     def log(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[tuple[S3Service, str]]:
-    """An S3 service and its address, one per test process; other processes of the machine reach it too."""
+    """Start an S3 service for the test process. Other processes of the machine can use its address too."""
     service = S3Service()
     server = make_server("127.0.0.1", 0, service, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -79,7 +81,7 @@ def s3_server() -> Iterator[tuple[S3Service, str]]:
 
 @pytest.fixture
 def s3_service(s3_server: tuple[S3Service, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3Service:
-    """The service without faults, in an AWS environment that knows of nothing else."""
+    """Return the service without faults, and set the AWS environment variables so that only this service is used."""
     service, endpoint = s3_server
     for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
@@ -96,14 +98,14 @@ def s3_service(s3_server: tuple[S3Service, str], tmp_path: Path, monkeypatch: py
 
 @pytest.fixture(scope="session")
 def s3_client(s3_server: tuple[S3Service, str]) -> Any:
-    """A client of the service."""
+    """Return a client of the service."""
     session = boto3.session.Session(ACCESS_KEY, SECRET_KEY, region_name="us-east-1")
     return session.client("s3", endpoint_url=s3_server[1])
 
 
 @pytest.fixture
 def s3_address(s3_service: S3Service, s3_client: Any) -> str:
-    """`s3://bucket/some/prefix` with a bucket of the test's own."""
+    """Return `s3://bucket/some/prefix` with a new bucket for this test."""
     bucket = f"test-{uuid.uuid4().hex}"
     s3_client.create_bucket(Bucket=bucket)
     return f"s3://{bucket}/some/prefix"

@@ -1,4 +1,4 @@
-"""In Ray's workers a step takes a tenth of a second, at least: there is time to disturb it, on any machine."""
+"""Slow steps in Ray's workers, at least a tenth of a second each, to leave time to disturb them on any machine."""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def install() -> None:
-    """Slow the loops of this process."""
+    """Slow down the loops of this process."""
     from msinet.engine import loop
 
     spaced = loop._spaced
@@ -24,4 +24,4 @@ SLOW_STEPS = {
     "worker_process_setup_hook": "support.slow_steps.install",
     "env_vars": {"PYTHONPATH": str(Path(__file__).parents[1])},
 }
-"""For `ray.init(runtime_env=…)`."""
+"""The value for `ray.init(runtime_env=…)`."""

@@ -1,4 +1,4 @@
-"""A tiny generated dataset, as batches and stores: for the tests of search, training and evaluation."""
+"""A tiny generated dataset, as batches and stores, for the tests of search, training and evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from msinet.recipes import BatchRecipe
 
 @dataclass(frozen=True)
 class Tiny:
-    """Pictures of 32×16, four of each identity: eight training identities, four for validation, three for tests."""
+    """Pictures of 32×16, four for each of eight training, four validation and three test identities."""
 
     folder: Path
     packed: PackedDataset
@@ -28,7 +28,7 @@ class Tiny:
         return [self.packed.records[index] for index in self.packed.subset(subset)]
 
     def batches(self, side: str, recipe: BatchRecipe, seed: int = 0) -> TrainBatches:
-        """Batches of a `side`, train or valid: of an epoch three or four, or two."""
+        """Return the batches of a `side`: an epoch has three or four of `train` and two of `valid`."""
         records = identity_split(self.records("train"), 67, 33)[side == "valid"]
         labels = [label_of(records)[record.pid] for record in records]
         sampler = IdentityBatches(labels, recipe.num_ids, recipe.num_instances, seed, side)

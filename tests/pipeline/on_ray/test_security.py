@@ -1,7 +1,6 @@
-"""What no secret may get into, what may listen, and what may not run: the real command line on a workspace on S3."""
+"""What no secret may get into, and what may listen: the real command line on a workspace on S3."""
 
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -14,21 +13,13 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 import yaml
-from support.grids import done, quiet, task_of, tiny_document
-from support.mlflow_server import free_port
+from support.command_line import environment, kill, members, start
+from support.grids import tiny_document
 from support.s3 import ACCESS_KEY, SECRET_KEY, SECRETS, SESSION_TOKEN, S3Service
 
-from msinet.engine.state import load_state
-from pipeline.config.experiment import Experiment
-from pipeline.plan.kinds import WEIGHTS
-from pipeline.plan.stage import Plan
-from pipeline.plan.unfold import plan
-from pipeline.stages.attempt import execute
-from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
+from pipeline.storage.workspace import CHECKPOINT, RESULT
 
-ROOT = Path(__file__).parents[2]
 PASSWORD = "planted-password"
 USER = f"planted-user:{PASSWORD}"
 
@@ -63,20 +54,6 @@ class Ran:
         return f"s3://{self.bucket}/{self.prefix}"
 
 
-def environment(folder: Path, **more: str) -> dict[str, str]:
-    """A user's: no word about Ray's authentication, and a home and a cache of one's own."""
-    plain = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
-    own = {"HOME": str(folder), "MSINET_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    return {**plain, **own, **more}
-
-
-def start(arguments: list[str], folder: Path, env: dict[str, str], out: Path) -> subprocess.Popen[bytes]:
-    """`msinet …` from a folder."""
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments]
-    with out.open("wb") as file:
-        return subprocess.Popen(command, cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT)
-
-
 def watch(process: subprocess.Popen[bytes], ran: Ran, env: dict[str, str]) -> None:
     """Until a process has ended, note where it and what it started listen; ask its Ray with and without its token."""
     while process.poll() is None:
@@ -91,22 +68,6 @@ def watch(process: subprocess.Popen[bytes], ran: Ran, env: dict[str, str]) -> No
                 address = gcs.partition("=")[2]
                 ran.friend, ran.stranger = (ask(address, env, mode) for mode in ("token", "disabled"))
         time.sleep(0.2)
-
-
-def members(pid: int) -> list[psutil.Process]:
-    """A process and all that it started."""
-    try:
-        process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started, if it has not ended."""
-    for member in reversed(members(process.pid)):
-        member.kill()
-    process.wait(10)
 
 
 def ask(address: str, env: dict[str, str], mode: str) -> str:
@@ -199,7 +160,7 @@ def test_a_grid_runs_on_s3_from_start_to_end(ran: Ran, s3_client: Any) -> None:
     assert "0 failed" in ran.outputs["run"]
     assert ran.codes["again"] == ran.codes["run untracked"] == 0
     assert "everything is done already" in ran.outputs["again"]
-    assert "MLflow is behind" not in ran.outputs["run"] + ran.outputs["again"]
+    assert "MLflow lacks results" not in ran.outputs["run"] + ran.outputs["again"]
     assert ran.outputs["report"].strip() in ran.outputs["run"], "the same table from what lies on S3"
     listed = s3_client.list_objects_v2(Bucket=ran.bucket, Prefix=f"{ran.prefix}/")["Contents"]
     results = [entry["Key"] for entry in listed if entry["Key"].endswith(f"/{RESULT}")]
@@ -249,7 +210,7 @@ def test_no_secret_gets_anywhere(ran: Ran, s3_client: Any) -> None:
 
 
 def test_what_goes_wrong_is_one_sentence(ran: Ran) -> None:
-    assert "MLflow is behind" in ran.outputs["run untracked"]
+    assert "MLflow lacks results" in ran.outputs["run untracked"]
     assert "127.0.0.1" in ran.outputs["run untracked"], "which server it was"
     for name in ("sync", "password in the workspace", "password in another URL", "refused"):
         assert ran.codes[name] == 2, ran.outputs[name]
@@ -264,7 +225,7 @@ def test_a_grid_and_a_study_end_although_mlflow_is_away(ran: Ran) -> None:
     ):
         assert ran.codes[name] == 0, ran.outputs[name]
         assert words in ran.outputs[name]
-        assert "MLflow is behind" in ran.outputs[name]
+        assert "MLflow lacks results" in ran.outputs[name]
 
 
 def test_a_study_that_cannot_be_opened_is_told_without_its_address(ran: Ran) -> None:
@@ -296,83 +257,3 @@ def test_a_local_ray_asks_for_its_token(ran: Ran) -> None:
     assert "CLUSTER_METADATA" in ran.friend, ran.friend
     assert "CLUSTER_METADATA" not in ran.stranger
     assert "InvalidAuthToken" in ran.stranger, ran.stranger
-
-
-def test_mlflows_pages_are_on_loopback_only(tmp_path: Path) -> None:
-    port = free_port()
-    arguments = ["ui", "--workspace", str(tmp_path / "workspace"), "--port", str(port)]
-    process = start(arguments, tmp_path, environment(tmp_path), tmp_path / "out.txt")
-    found: set[tuple[str, int]] = set()
-    try:
-        deadline = time.monotonic() + 120
-        while not any(place[1] == port for place in found):
-            assert time.monotonic() < deadline, (tmp_path / "out.txt").read_text()
-            for member in members(process.pid):
-                found |= {(c.laddr.ip, c.laddr.port) for c in member.net_connections("tcp") if c.status == "LISTEN"}
-            time.sleep(0.2)
-        assert {ip for ip, _ in found} == {"127.0.0.1"}
-    finally:
-        kill(process)
-
-
-class Payload:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.marker),)
-
-
-def plant(path: Path, marker: Path, form: str) -> None:
-    """Write a file that runs the payload when it is unpickled without care."""
-    content = {"loop": Payload(marker), "history": []}
-    if form == "torch":
-        torch.save(content, path)
-        torch.load(path, weights_only=False)
-    else:
-        path.write_bytes(pickle.dumps(content))
-        pickle.loads(path.read_bytes())
-    assert marker.is_dir(), "the trap works"
-    marker.rmdir()
-
-
-@pytest.mark.parametrize("form", ["torch", "pickle"])
-def test_weights_that_would_run_code_are_refused(tmp_path: Path, form: str) -> None:
-    weights, marker = tmp_path / "weights.pth", tmp_path / "marker"
-    plant(weights, marker, form)
-    document = tiny_document() | {"splits": [], "genotypes": ["MSINet"], "starts": ["pretrained"]}
-    experiment, out = tmp_path / "experiment.yaml", tmp_path / "out.txt"
-    experiment.write_text(yaml.safe_dump(document))
-    place = ["--workspace", str(tmp_path / "workspace"), "--weights", f"MSINet={weights}"]
-    process = start(["run", str(experiment), *place], tmp_path, environment(tmp_path), out)
-    assert process.wait(200) == 2
-    last = out.read_text().splitlines()[-1]
-    assert last.startswith("error: ")
-    assert "could run code when they are read" in last
-    assert str(weights) in last
-    assert "Traceback" not in out.read_text()
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize("form", ["torch", "pickle"])
-def test_a_saved_state_that_would_run_code_is_passed_over(
-    finished: tuple[Plan, Workspace], workspace: Workspace, tmp_path: Path, form: str
-) -> None:
-    marker = tmp_path / "marker"
-    planned = plan(Experiment.model_validate(tiny_document()))
-    for name in ("prepare street", "search street 60-80 seed 0"):
-        planned.resolve(workspace.result)
-        stage = planned.stages[name]
-        attempt = workspace.begin(stage.kind, str(stage.key))
-        plant(attempt.folder / CHECKPOINT, marker, form)
-        with pytest.raises(ValueError, match="must be whole and hold tensors and plain values only"):
-            load_state(attempt.folder / CHECKPOINT)
-        result = done(execute(workspace.address, task_of(stage, planned), quiet))
-    assert not marker.exists()
-    expected = next(finished[0].of_kind("search")).result
-    assert expected is not None
-    assert result["genotype"] == expected["genotype"], "as from the start"
-    ours, theirs = (place.files(found) / WEIGHTS for place, found in ((workspace, result), (finished[1], expected)))
-    assert ours.read_bytes() == theirs.read_bytes()

@@ -1,0 +1,71 @@
+"""The command line runs in processes of its own, as a user of the repository starts it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """Return a user's environment: no word about Ray's authentication, and a home and a cache of one's own."""
+    plain = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    own = {"HOME": str(folder), "MSINET_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return {**plain, **own, **more}
+
+
+def msinet(*arguments: str | Path, folder: Path, script: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run `msinet ...` (or `python pipeline/run_grid.py ...`) from `folder` to its end, with a workspace there."""
+    command = [str(ROOT / "pipeline" / "run_grid.py")] if script else ["-c", "from pipeline.cli import main; main()"]
+    return subprocess.run(
+        [sys.executable, *command, *map(str, arguments)],
+        cwd=folder,
+        env=environment(folder, MSINET_WORKSPACE=str(folder / "workspace")),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def start(arguments: list[str], folder: Path, env: dict[str, str], out: Path) -> subprocess.Popen[bytes]:
+    """Start `msinet ...` from `folder`; what it prints goes into `out`."""
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments]
+    with out.open("wb") as file:
+        return subprocess.Popen(command, cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT)
+
+
+def members(pid: int) -> list[psutil.Process]:
+    """Return a process and all that it started."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started, if it has not ended."""
+    for member in reversed(members(process.pid)):
+        member.kill()
+    process.wait(10)
+
+
+def write(folder: Path, document: dict[str, Any]) -> Path:
+    """Write an experiment's file into a folder, and return its path."""
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def manifest(folder: Path) -> Path:
+    """Write a small dataset with a manifest into a folder, and return the folder."""
+    from msinet.data import synthetic
+
+    synthetic.write(synthetic.SyntheticSpec(train_ids=10, test_ids=4, height=32, cameras=2), folder)
+    return folder
