@@ -1,8 +1,4 @@
-"""Every key of the files of `clusters/` is known to whoever reads it.
-
-A wrong key is found by Ray's own schema (the launcher's files), by EC2's request shape (machines on AWS) and by tables
-of the keys that are used (machines on Google Cloud, Kubernetes): what is not in a table must be looked up and added.
-"""
+"""Finds keys of the files of `clusters/` that whoever reads them does not know."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +9,8 @@ import jsonschema  # type: ignore[import-untyped]
 
 from support.clusters import MANIFESTS, prepared
 
+# A wrong key is found by Ray's own schema (the launcher's files), by EC2's request shape (machines on AWS) and by these
+# tables of the keys that are used (Google's machines, Kubernetes): what is not in a table must be looked up and added.
 # A table is {key: table}, [table of every item], or the type of a value; `dict` lets any keys through.
 _RESOURCES = {"requests": dict, "limits": dict}
 _CONTAINER = {
