@@ -129,10 +129,8 @@ class S3Store:
             self._client.put_object(**self._at(key), Body=data)
 
     def delete(self, key: str) -> None:
-        with (
-            contextlib.suppress(FileNotFoundError),
-            self._errors_at(key),
-        ):  # unlike S3, some services report a missing key
+        # Unlike S3, some services report a missing key.
+        with contextlib.suppress(FileNotFoundError), self._errors_at(key):
             self._client.delete_object(**self._at(key))
 
     def entries(self, folder: str) -> list[Entry]:
