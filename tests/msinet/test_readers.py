@@ -1,8 +1,6 @@
 import random
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from support.pictures import write_tree
 
@@ -29,12 +27,6 @@ def market(tmp_path: Path) -> Path:
     for subset in ("bounding_box_train", "bounding_box_test"):
         (folder / subset / "Thumbs.db").write_bytes(b"not a picture")
     (folder / "query" / "portrait.jpg").write_bytes(b"")
-    return folder
-
-
-def manifest(folder: Path, text: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / "manifest.csv").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -85,80 +77,6 @@ def test_the_order_of_a_listing_changes_nothing(market: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "iterdir", shuffled)
     assert read("market1501", market) == expected
-
-
-def test_manifest_reads_rows_in_any_order(tmp_path: Path) -> None:
-    folder = manifest(
-        tmp_path / "cars",
-        "subset,path,camera,identity,colour\nquery,b/2.jpg,4,12,red\n\ntrain,./a//1.jpg,,7,\ntrain,a/0.jpg, 3 ,7,\n",
-    )
-    dataset = read("manifest", folder)
-    assert (dataset.name, dataset.root, dataset.expected) == ("cars", folder, None)
-    assert dataset.records == (
-        Record("a/0.jpg", 7, 3, "train"),
-        Record("a/1.jpg", 7, None, "train"),
-        Record("b/2.jpg", 12, 4, "query"),
-    )
-    assert read("manifest", folder / "manifest.csv") == dataset
-
-
-def test_manifest_identities_are_integers_only_where_all_are(tmp_path: Path) -> None:
-    folder = manifest(tmp_path, "path,identity,subset\n1.jpg,0007,train\n2.jpg,bus_1,train\n")
-    assert [record.pid for record in read("manifest", folder).records] == ["0007", "bus_1"]
-
-
-def test_manifest_as_parquet_equals_csv(tmp_path: Path) -> None:
-    csv = manifest(tmp_path / "set", "path,identity,camera,subset\n1.jpg,5,2,train\n2.jpg,6,,gallery\n")
-    parquet = tmp_path / "parquet" / "set"
-    parquet.mkdir(parents=True)
-    columns = {"path": ["1.jpg", "2.jpg"], "identity": [5, 6], "camera": [2.0, float("nan")]}
-    pq.write_table(pa.table({**columns, "subset": ["train", "gallery"]}), parquet / "manifest.parquet")
-    assert read("manifest", parquet).records == read("manifest", csv).records
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ("a.jpg,1,1,test", r"line 3: the subset must be one of train, query, gallery, but got 'test'"),
-        ("a.jpg,1,left,train", r"line 3: the camera must be a whole number or empty, but got 'left'"),
-        ("a.jpg,,1,train", r"line 3: the identity must not be empty"),
-        (",1,1,train", r"line 3: the path must name an image"),
-        ("/a.jpg,1,1,train", r"line 3: the path must be relative to the manifest's folder"),
-        (r"C:\a.jpg,1,1,train", r"line 3: the path must be relative to the manifest's folder"),
-        ("b/../../a.jpg,1,1,train", r"line 3: the path must stay inside the manifest's folder"),
-        (r"..\a.jpg,1,1,train", r"line 3: the path must stay inside the manifest's folder"),
-        ("b/../0.jpg,1,1,train", r"line 3: every path must be listed once, but 0.jpg is also listed at .*line 2"),
-        ("a.jpg,1,train", r"line 3: a row must have 4 cells, but this one has 3"),
-        ('"a.jpg,1,1,train', r"must be a CSV file in UTF-8"),
-    ],
-)
-def test_a_bad_row_is_named_by_its_line(tmp_path: Path, rows: str, message: str) -> None:
-    folder = manifest(tmp_path, f"path,identity,camera,subset\n0.jpg,1,1,train\n{rows}\n")
-    with pytest.raises(DataError, match=message):
-        read("manifest", folder)
-
-
-def test_manifest_without_a_column_or_rows(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="subset is missing; found: path, identity"):
-        read("manifest", manifest(tmp_path, "path,identity\na.jpg,1\n"))
-    with pytest.raises(DataError, match="at least one image"):
-        read("manifest", manifest(tmp_path, "path,identity,subset\n"))
-    with pytest.raises(DataError, match="path, identity, subset is missing; found: none at all"):
-        read("manifest", manifest(tmp_path, ""))
-
-
-def test_manifest_must_be_one_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds neither"):
-        read("manifest", tmp_path)
-    manifest(tmp_path, "path,identity,subset\na.jpg,1,train\n")
-    (tmp_path / "manifest.parquet").write_bytes(b"no parquet")
-    with pytest.raises(DataError, match="holds both"):
-        read("manifest", tmp_path)
-    with pytest.raises(DataError, match="readable Parquet"):
-        read("manifest", tmp_path / "manifest.parquet")
-    (tmp_path / "list.txt").write_text("")
-    with pytest.raises(DataError, match="must end in"):
-        read("manifest", tmp_path / "list.txt")
 
 
 def test_an_unknown_kind_suggests_the_nearest(tmp_path: Path) -> None:
