@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, NamedTuple, Protocol
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, normalize
+
+from msinet.compiled import compiled
 
 Array = np.ndarray
 Labels = Sequence[Any] | Array | Tensor
@@ -254,7 +255,7 @@ def _score_on_cpu(distance_QG: Tensor, codes: _Codes) -> _Scores:
         return _joined(parts)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _score_rows(distance_QG, query_pid_Q, gallery_pid_G, query_cam_Q, gallery_cam_G):
     """Return (average precision, inverse negative penalty, rank of the first match) of some queries."""
     num_queries, num_gallery = distance_QG.shape

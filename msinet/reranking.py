@@ -11,11 +11,11 @@ held as a whole.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from msinet.compiled import compiled
 from msinet.metrics import ordering_key, products, row_blocks, unit_embeddings
 
 Array = np.ndarray
@@ -135,7 +135,7 @@ def _weights(embedding_AD: Tensor, farthest_A: Tensor, start: Array, columns: Ar
     return weights / np.add.reduceat(weights, start[:-1])[rows]
 
 
-@numba.njit(cache=True)
+@compiled
 def _reciprocal(nearest_AN, num_half):
     """Return which images encode each image, as (start of each row, columns).
 
@@ -175,7 +175,7 @@ def _reciprocal(nearest_AN, num_half):
     return start, columns[:size].copy()
 
 
-@numba.njit(cache=True)
+@compiled
 def _average(encoding, nearest_AN):
     """Return for each image the mean of the sparse rows of its nearest images."""
     start, columns, values = encoding
@@ -203,7 +203,7 @@ def _average(encoding, nearest_AN):
     return _Sparse(new_start, new_columns[:size].copy(), new_values[:size].copy())
 
 
-@numba.njit(cache=True)
+@compiled
 def _columns_of(encoding, first_row):
     """Return the transpose of the rows from `first_row` on, as a sparse matrix; `first_row` becomes column 0."""
     start, columns, values = encoding
@@ -225,7 +225,7 @@ def _columns_of(encoding, first_row):
     return _Sparse(column_start, rows, row_values)
 
 
-@numba.njit(cache=True)
+@compiled
 def _mix_jaccard(distance_RG, first, encoding, transpose, lambda_value):
     """Mix the Jaccard distances of the queries from `first` on into their original distances, in place.
 

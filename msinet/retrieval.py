@@ -6,11 +6,11 @@ Shapes: Q queries, G gallery images, D numbers of an embedding, K nearest images
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from msinet.compiled import compiled
 from msinet.metrics import BLOCK, Array, ordering_key, products, unit_embeddings
 
 
@@ -70,7 +70,7 @@ def _update_on_cpu(similarity_QK: Tensor, index_QK: Tensor, block_QB: Tensor, st
         list(pool.map(_insert, *sides, itertools.repeat(start)))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _insert(similarity_QK, index_QK, block_QB, start):
     """Insert the images of a block that are nearer than the last of the nearest so far: most need one comparison."""
     num_queries, num_nearest = similarity_QK.shape

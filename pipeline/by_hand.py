@@ -13,6 +13,7 @@ from pipeline.reports.console import aligned
 from pipeline.results import Done, Failed
 from pipeline.stages.attempt import execute
 from pipeline.stages.task import Task
+from pipeline.storage.open import require_conditions
 from pipeline.storage.workspace import Workspace
 
 COLUMNS = ("mAP", "rank1", "rank5", "rank10", "mINP")
@@ -42,7 +43,8 @@ def evaluate_by_hand(
         rerank: Whether each dataset gets a second row, after k-reciprocal re-ranking.
 
     Raises:
-        RequestError: The weights do not fit the network, or a dataset does not exist or is damaged.
+        RequestError: The weights do not fit the network, a dataset does not exist or is damaged, or the workspace
+            cannot be written to.
     """
     import torch
 
@@ -51,6 +53,7 @@ def evaluate_by_hand(
     from msinet.interop import load_start, read_state_dict
     from msinet.models import build_model
 
+    require_conditions(workspace.store)
     try:
         model = build_model(network, num_classes=0, **options)
         report = load_start(model, read_state_dict(model_file))

@@ -1,5 +1,6 @@
 """The verb `check`: it prints what a dataset or an experiment holds, and what is wrong with it."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,5 +58,6 @@ def _print_check(name: str, data: DiskData, workspace: Workspace | None = None) 
     report = check(dataset)
     print(report.format())
     if workspace and report.fingerprint and not report.problems:
-        workspace.keep_fingerprint(signature(dataset), report.fingerprint)
+        with contextlib.suppress(OSError):  # after all datasets, `open_grid` says so if the workspace is not writable
+            workspace.keep_fingerprint(signature(dataset), report.fingerprint)
     return not report.problems

@@ -26,6 +26,7 @@ ROOMS = {
         "recipes",
         "genotype",
         "files",
+        "compiled",
     ],
     "pipeline": [
         "run_grid",

@@ -5,11 +5,12 @@ Legend: B pictures, H×W pixels, C = 3 channels, N colour operations (3 or none)
 
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from msinet.compiled import compiled
 
 BRIGHTEN, CONTRAST, SATURATE = range(3)  # colour operations
 # Pillow's weights of red, green and blue in grey (ITU-R 601: 0.299, 0.587, 0.114), in units of 1/65536.
@@ -45,7 +46,7 @@ def augment_on_cpu(
     return torch.from_numpy(result_BHWC).permute(0, 3, 1, 2)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _augment(
     normalised_C256, fill_C, result_BHWC, source_BHWC, flipped_B, shift_B2, operations_BN, factors_BN, erased_B4
 ):
@@ -65,7 +66,7 @@ def _augment(
         result_BHWC[b, top:bottom, left:right] = fill_C
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _flip_and_crop(source_HWC, flipped, shift_2, result_HWC):
     """Copy to row y and column x from y and x plus the shift, in the mirrored picture if flipped; black outside."""
     H, W, _ = source_HWC.shape
@@ -84,14 +85,14 @@ def _flip_and_crop(source_HWC, flipped, shift_2, result_HWC):
             target.reshape(-1)[3 * low : 3 * high] = row.reshape(-1)[3 * (low + right) : 3 * (high + right)]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _mix(levels_S, dull, factor):
     """Mix a picture with one grey level. A plain loop over one run of numbers can use vector instructions."""
     for s in range(len(levels_S)):
         levels_S[s] = _mixed(levels_S[s], dull, factor)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _saturate(levels_NC, factor):
     """Mix a picture with its grey version."""
     grey_NC = np.empty_like(levels_NC)
@@ -103,7 +104,7 @@ def _saturate(levels_NC, factor):
         levels_S[s] = _mixed(levels_S[s], grey_S[s], factor)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _mean_grey(levels_NC):
     total = 0
     for n in range(len(levels_NC)):
@@ -111,7 +112,7 @@ def _mean_grey(levels_NC):
     return int(total / len(levels_NC) + 0.5)  # rounded, as Pillow does it
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _normalise(levels_NC, normalised_C256, result_NC):
     red_256, green_256, blue_256 = normalised_C256
     for n in range(len(levels_NC)):
@@ -120,12 +121,12 @@ def _normalise(levels_NC, normalised_C256, result_NC):
         result_NC[n, 2] = blue_256[levels_NC[n, 2]]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _grey(red, green, blue):
     return (RED * np.int32(red) + GREEN * np.int32(green) + BLUE * np.int32(blue) + np.int32(32768)) >> 16
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _mixed(level, dull, factor):
     """Mix two levels in float32 and truncate the result to a whole level, as Pillow does it."""
     dull = np.float32(dull)
