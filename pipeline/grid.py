@@ -47,6 +47,7 @@ def open_grid(
     data: Sequence[str] | None = None,
     weights: Sequence[str] | None = None,
     *,
+    existing: bool = False,
     verify: bool = False,
     say: Callable[[str], None] = print,
 ) -> Grid:
@@ -56,15 +57,18 @@ def open_grid(
         path: The experiment's YAML file.
         workspace: The workspace's address; by default MSINET_WORKSPACE, else a folder in the user's data directory.
         data, weights: `NAME=PATH`, as for `msinet run`.
+        existing: Whether the workspace must exist already, as is necessary for a verb that only reads.
         verify: Whether to check the workspace, the data and the weights, as is necessary before a run. Otherwise no
             picture is read: stages on datasets that were not checked before, or have changed since, stay pending.
         say: Called with a line of text before something that takes time.
 
     Raises:
-        RequestError: The file is wrong. With `verify` also: the workspace cannot be written to, or data or weights are
-            wrong.
+        RequestError: The file is wrong. With `existing` also: there is no workspace. With `verify` also: the workspace
+            cannot be written to, or data or weights are wrong.
     """
     experiment, place = load_experiment(path, data or [], weights or []), open_workspace(workspace)
+    if existing:
+        place.require_existing()
     if not verify:
         planned = plan(experiment, known_fingerprints(experiment, place), place.result)
         planned.find_measurements(place.all_results("measure"))

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.grids import tiny_document
 
+from pipeline.storage.workspace import Workspace
+
 ROOT = Path(__file__).parents[1]
 # From the top down: a room may import from the rooms below it only.
 ROOMS = {
@@ -105,6 +107,7 @@ def test_planning_imports_neither_torch_nor_numba(tmp_path: Path, verb: str):
 
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(tiny_document()))
+    Workspace(tmp_path / "workspace").keep_fingerprint("signature", "fingerprint")  # verbs that only read need one
     arguments = [verb] if verb == "--help" else [verb, str(file), "--workspace", str(tmp_path / "workspace")]
     code = (
         "import sys\n"

@@ -103,7 +103,7 @@ def status(
     from pipeline.grid import open_grid
     from pipeline.reports.console import overview, summary
 
-    grid = open_grid(experiment, workspace, data, weights)
+    grid = open_grid(experiment, workspace, data, weights, existing=True)
     failures = {}
     for stage in grid.plan.stages.values():
         if stage.key and not stage.result and (failure := grid.workspace.last_failure(stage.kind, stage.key)):
@@ -129,7 +129,7 @@ def report(
     from pipeline.grid import open_grid
     from pipeline.reports.console import comparison
 
-    grid = open_grid(experiment, workspace, data, weights)
+    grid = open_grid(experiment, workspace, data, weights, existing=True)
     if out is None:
         print(comparison(grid.plan))
         return

@@ -29,7 +29,7 @@ def sync(
     from pipeline.grid import open_grid, tracking_address
     from pipeline.tracking.tracker import sync as sync_runs
 
-    grid = open_grid(experiment, workspace, data, weights)
+    grid = open_grid(experiment, workspace, data, weights, existing=True)
     uri, planned = tracking_address(tracking_uri, grid.workspace), grid.plan
     if grid.experiment.tune:
         from pipeline.tuning.outer import with_trials
@@ -45,10 +45,13 @@ def ui(
     port: Annotated[int, typer.Option(help="The port on 127.0.0.1.")] = 5000,
 ) -> NoReturn:
     """Serve MLflow's pages. Only this machine can open them, on 127.0.0.1."""
-    from pipeline.grid import tracking_address
+    from pipeline.grid import named_tracking_uri, tracking_address
     from pipeline.storage.workspace import open_workspace
 
-    uri = tracking_address(tracking_uri, open_workspace(workspace))
+    place = open_workspace(workspace)
+    if not named_tracking_uri(tracking_uri):
+        place.require_existing()
+    uri = tracking_address(tracking_uri, place)
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     arguments = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

@@ -145,6 +145,12 @@ class S3Store:
             ]
         return sorted(found, key=lambda entry: entry.key)
 
+    def holds(self, folder: str) -> bool:
+        prefix = self._prefix + (f"{checked(folder)}/" if folder else "")
+        with translated_errors(f"{self.address}/{folder}"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            return any(not item["Key"].endswith("/") for page in pages for item in page.get("Contents", ()))
+
     def upload(self, path: Path, key: str) -> None:
         with self._errors_at(key):
             self._client.upload_file(str(path), **self._at(key), Config=TRANSFER)

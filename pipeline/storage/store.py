@@ -71,6 +71,9 @@ class Store(Protocol):
     def entries(self, folder: str) -> list[Entry]:
         """Return the files below a folder ("" for all) at any depth, sorted by key; none if the folder is missing."""
 
+    def holds(self, folder: str) -> bool:
+        """Return whether there is a file below a folder ("" for all), at any depth. Do not list all files."""
+
     def upload(self, path: Path, key: str) -> None:
         """Copy a local file of any size to a key, and replace the file there, if any."""
 
@@ -136,6 +139,10 @@ class LocalStore:
                     status = os.stat(os.path.join(parent, name))
                     found.append(Entry((key_parent / name).as_posix(), status.st_size, status.st_mtime))
         return sorted(found, key=lambda entry: entry.key)
+
+    def holds(self, folder: str) -> bool:
+        walk = os.walk(self.folder(folder), onerror=_raise_unless_absent)
+        return any(names and Path(parent).relative_to(self.root).parts[:1] != (PARTIAL,) for parent, _, names in walk)
 
     def upload(self, path: Path, key: str) -> None:
         with path.open("rb") as source, written_whole(self._path(key), self.root / PARTIAL) as file:

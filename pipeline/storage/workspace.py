@@ -21,6 +21,7 @@ from typing import Any
 
 import platformdirs
 
+from pipeline.errors import RequestError
 from pipeline.paths import absolute
 from pipeline.results import Failure, Result
 from pipeline.storage.open import open_store
@@ -81,6 +82,23 @@ class Workspace:
         self.address = self.store.address
         self.root = self.store.folder("")
         self.cache = self.root / "cache" if self.root else _machine_cache()
+
+    @property
+    def exists(self) -> bool:
+        """Return whether a run, a check or an outer loop has written anything here."""
+        return any(self.store.holds(folder) for folder in ("stages", "fingerprints", "tune"))
+
+    def require_existing(self) -> None:
+        """Make sure that the workspace exists, for a verb that only reads.
+
+        Raises:
+            RequestError: There is no workspace at the address.
+        """
+        if not self.exists:
+            raise RequestError(
+                f"there must be a workspace at {self.address}, but there is none. Check the address, or make a "
+                "workspace with `run` (--workspace, MSINET_WORKSPACE)."
+            )
 
     def result(self, kind: str, key: str) -> Result | None:
         """Return the published result of a stage, or None while the stage is not done."""

@@ -8,6 +8,8 @@ import pytest
 from support.command_line import environment, kill, manifest, members, msinet, start, write
 from support.mlflow_server import free_port
 
+from pipeline.storage.workspace import Workspace
+
 
 def test_help_names_the_verbs(tmp_path: Path) -> None:
     ended = msinet("--help", folder=tmp_path)
@@ -78,7 +80,9 @@ def test_check_tells_what_a_dataset_holds(tmp_path: Path) -> None:
 
 def test_mlflows_pages_are_on_loopback_only(tmp_path: Path) -> None:
     port = free_port()
-    arguments = ["ui", "--workspace", str(tmp_path / "workspace"), "--port", str(port)]
+    workspace = Workspace(tmp_path / "workspace")
+    workspace.keep_fingerprint("signature", "fingerprint")
+    arguments = ["ui", "--workspace", workspace.address, "--port", str(port)]
     process = start(arguments, tmp_path, environment(tmp_path), tmp_path / "out.txt")
     found: set[tuple[str, int]] = set()
     try:

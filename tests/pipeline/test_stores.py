@@ -27,6 +27,19 @@ def test_nothing_is_there_at_first(store: Store, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("copies/*"))
 
 
+def test_a_store_knows_whether_a_folder_holds_a_file(store: Store) -> None:
+    assert not store.holds("")
+    assert not store.holds("a")
+    store.replace("a/b/c", b"1")
+    assert store.holds("")
+    assert store.holds("a")
+    assert store.holds("a/b")
+    assert not store.holds("a/b/c"), "a file is no folder"
+    assert not store.holds("b")
+    store.delete("a/b/c")
+    assert not store.holds("")
+
+
 def test_an_address_opens_the_same_store(store: Store) -> None:
     store.replace("a", b"1")
     assert open_store(store.address).read("a") == b"1"

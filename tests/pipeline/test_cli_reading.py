@@ -1,0 +1,76 @@
+"""Verbs that only read make no workspace, and say when there is none."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command_line import write
+
+from pipeline.cli import main
+from pipeline.storage.workspace import Workspace
+
+READING = ["status", "report", "sync", "ui"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run `msinet ...` in this process. Return its exit code, its output and its errors."""
+    try:
+        main([*arguments])
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    return code, *capsys.readouterr()
+
+
+def arguments(verb: str, file: Path, address: str) -> list[str]:
+    return [verb, *([] if verb == "ui" else [str(file)]), "--workspace", address]
+
+
+@pytest.mark.parametrize("verb", READING)
+@pytest.mark.parametrize("kind", ["nothing", "a folder without results", "a file"])
+def test_a_wrong_workspace_is_told_and_not_made(
+    tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str, kind: str
+) -> None:
+    file, place = write(tmp_path, tiny), tmp_path / "there" / "workspace"
+    if kind == "a file":
+        place.parent.mkdir()
+        place.write_text("a file")
+    elif kind == "a folder without results":
+        (place / "pictures").mkdir(parents=True)
+        (place / "pictures" / "1.jpg").write_text("no picture")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run(capsys, *arguments(verb, file, str(place)))
+    assert code == 2, out + err
+    assert err.startswith(f"error: there must be a workspace at {place}, but there is none."), err
+    assert "--workspace" in err
+    assert len(err.splitlines()) == 1
+    assert not out
+    assert sorted(tmp_path.rglob("*")) == before, "nothing is made"
+
+
+@pytest.mark.parametrize("verb", READING)
+def test_a_wrong_workspace_on_s3_is_told(
+    tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], s3_address: str, verb: str
+) -> None:
+    code, out, err = run(capsys, *arguments(verb, write(tmp_path, tiny), f"{s3_address}/elsewhere"))
+    assert code == 2, out + err
+    assert err.startswith(f"error: there must be a workspace at {s3_address}/elsewhere, but there is none."), err
+
+
+def test_a_plan_needs_no_workspace_and_makes_none(
+    tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "workspace"
+    code, out, err = run(capsys, "plan", str(write(tmp_path, tiny)), "--workspace", str(place))
+    assert code == 0, err
+    assert "pending" in out
+    assert not place.exists()
+
+
+@pytest.mark.parametrize("verb", ["status", "report"])
+def test_a_workspace_without_a_result_is_read(
+    tiny: dict[str, Any], workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    workspace.keep_fingerprint("signature", "fingerprint")  # as `check` does
+    code, _, err = run(capsys, *arguments(verb, write(tmp_path, tiny), workspace.address))
+    assert code == 0, err
