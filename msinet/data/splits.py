@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from msinet.data.dataset import DataError
+from msinet.data.readers.tables import Columns, Row, parquet_rows
 from msinet.data.records import Record, sorted_pids
 from msinet.data.streams import generator
 
 SIDES = ("train", "valid")
+COLUMNS = Columns(("path", "identity", "side"))
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,8 @@ def load_split(path: Path, records: Sequence[Record]) -> tuple[list[Record], lis
     by_path = {record.path: record for record in records}
     sides: dict[str, list[Record]] = {side: [] for side in SIDES}
     named = set()
-    for number, row in enumerate(_split_rows(path), start=1):
-        record, where = by_path.get(row["path"]), f"{path}, row {number}"
+    for where, row in split_rows(path):
+        record = by_path.get(row["path"])
         if record is None or str(record.pid) != row["identity"]:
             found = "there is no such image" if record is None else f"that image shows {record.pid}"
             raise DataError(
@@ -150,15 +152,13 @@ def load_split(path: Path, records: Sequence[Record]) -> tuple[list[Record], lis
     return train, valid
 
 
-def _split_rows(path: Path) -> list[dict[str, str]]:
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"a split must be a readable Parquet file, but {path} is not: {error}") from error
-    columns = ("path", "identity", "side")
-    if missing := [name for name in columns if name not in table.column_names]:
-        raise DataError(f"a split must have the columns {', '.join(columns)}, but {path} lacks {', '.join(missing)}.")
-    return [{name: str(value) for name, value in row.items()} for row in table.select(columns).to_pylist()]
+def split_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file with a split, and the place of each for messages.
+
+    Raises:
+        DataError: The file is not such a file.
+    """
+    return parquet_rows("a split", path, COLUMNS)
 
 
 def _report(train: Sequence[Record], valid: Sequence[Record], shared: int, single_image: int) -> SplitReport:

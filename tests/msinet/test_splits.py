@@ -190,3 +190,11 @@ def test_a_file_that_is_no_split(tmp_path: Path) -> None:
     pq.write_table(pa.table({"path": ["a"]}), tmp_path / "columns")
     with pytest.raises(DataError, match="lacks identity, side"):
         load_split(tmp_path / "columns", [])
+
+
+def test_a_split_by_another_program_is_read(tmp_path: Path) -> None:
+    """Its texts may be bytes, and its identities may be floating-point numbers."""
+    records = records_of({1: 1, 2: 1})
+    rows = {"Path": [r.path.encode() for r in records], "identity": [1.0, 2.0], "side": [b"train", b"valid"]}
+    pq.write_table(pa.table(rows), tmp_path / "split.parquet")
+    assert load_split(tmp_path / "split.parquet", records) == (records[:1], records[1:])

@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 
 from msinet.data.dataset import DataError, Dataset
-from msinet.data.readers.tables import CAMERA, Row, table_rows
+from msinet.data.readers.tables import Columns, Row, csv_rows, parquet_rows
 from msinet.data.records import SUBSETS, Record
 
 FILES = ("manifest.csv", "manifest.parquet")
+CAMERA = "camera"
+MEANS_CAMERA = re.compile(r"cam(era)?s?[ _-]?(id|ids|no|nr|number|name|label)?")
+COLUMNS = Columns(("path", "identity", "subset"), {CAMERA: MEANS_CAMERA})
 # pandas writes the whole numbers of a column with gaps as 1.0. Three zeros are left: 1.000 may also be a thousand.
 WHOLE = re.compile(r"(-?[0-9]+)(?:[.,](?:0{1,2}|0{4,}))?")
 # Spreadsheets write a long number as 1.23457E+12, so different numbers become equal.
@@ -34,7 +37,8 @@ def read_manifest(root: Path) -> Dataset:
             row's line.
     """
     file = _find_file(root)
-    rows = list(table_rows(file))
+    read_rows = csv_rows if file.suffix.lower() == ".csv" else parquet_rows
+    rows = list(read_rows("a manifest", file, COLUMNS))
     if not rows:
         raise DataError(f"a manifest must list at least one image, but {file} lists none.")
     for row in rows:
