@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from msinet.genotype import Genotype
 from pipeline.config.load import kind_and_path
-from pipeline.config.parts import DiskData
+from pipeline.config.parts import Baseline, DiskData
 from pipeline.errors import RequestError
 from pipeline.plan.kinds import SHARDS
 from pipeline.plan.preflight import checked_fingerprint, read_dataset, require_evaluation
@@ -21,7 +22,7 @@ COLUMNS = ("mAP", "rank1", "rank5", "rank10", "mINP")
 
 def evaluate_by_hand(
     model_file: Path,
-    network: str,
+    network: str | None,
     options: dict[str, Any],
     targets: list[str],
     image_size: tuple[int, int] | None,
@@ -34,17 +35,17 @@ def evaluate_by_hand(
 
     Args:
         model_file: Weights under our own names, the released implementation's, torchvision's or torchreid's.
-        network: A name for `msinet.build_model`.
-        options: Options of that network: `genotype`, or `scales`.
+        network: A name for `msinet.build_model`; by default what the file says, else `msinet`.
+        options: Options of that network: `genotype`, or `scales`; by default what the file says.
         targets: The datasets, each as `KIND=PATH`.
-        image_size: (height, width) in pixels; by default each dataset's own.
+        image_size: (height, width) in pixels; by default what the file says, else each dataset's own.
         workspace: Where the prepared datasets are stored.
         after_neck: Whether embeddings are taken after the necks.
         rerank: Whether each dataset gets a second row, after k-reciprocal re-ranking.
 
     Raises:
-        RequestError: The weights do not fit the network, a dataset does not exist or is damaged, or the workspace
-            cannot be written to.
+        RequestError: The file says that it holds another network, the weights do not fit the network, a dataset does
+            not exist or is damaged, or the workspace cannot be written to.
     """
     import torch
 
@@ -55,10 +56,11 @@ def evaluate_by_hand(
 
     require_conditions(workspace.store)
     try:
+        network, options, image_size = _checked(model_file, network, options, image_size)
         model = build_model(network, num_classes=0, **options)
         report = load_start(model, read_state_dict(model_file))
     except (ValueError, OSError) as error:
-        raise RequestError(f"{error} (MODEL, --network, --genotype)") from error
+        raise RequestError(f"{error} (MODEL, --network, --genotype, --scales, --image-size)") from error
     missing = [name for name in report.left if _is_embedded(name, after_neck)]
     if missing:
         raise RequestError(
@@ -84,6 +86,41 @@ def evaluate_by_hand(
             label = f"{target}{' re-ranked' if reranked else ''}"
             rows.append([label, *(f"{100 * scores[name]:.1f}" for name in COLUMNS)])
     return aligned(rows)
+
+
+def _checked(
+    model_file: Path, network: str | None, options: dict[str, Any], image_size: tuple[int, int] | None
+) -> tuple[str, dict[str, Any], tuple[int, int] | None]:
+    """Return network, options and picture size as the file says, or as given if the file does not say.
+
+    Raises:
+        ValueError: The file says something else than what was given.
+    """
+    from msinet.interop.card import SUPERNET, read_card
+
+    asked = network or "msinet"
+    options = _spelled_alike(options)
+    card = read_card(model_file)
+    if card is None:
+        print(f"{model_file} does not say which network it holds: what was given could not be checked.")
+        return asked, options, image_size
+    if card.network == SUPERNET:
+        raise ValueError(f"{model_file} holds the weights of a search: give those of a retraining.")
+    if network or options:
+        card.require(asked, options or (dict(card.options) if asked == card.network else {}))
+    if image_size not in (None, card.image_size):
+        height, width = card.image_size
+        raise ValueError(f"the weights were trained on pictures of {height}×{width} pixels, but got {image_size}.")
+    return card.network, dict(card.options), card.image_size
+
+
+def _spelled_alike(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a network in the spelling that plans and files of weights use."""
+    if "genotype" in options:
+        return {**options, "genotype": Genotype.parse(options["genotype"]).letters}
+    if "scales" in options:
+        return Baseline.model_validate({"name": "osnet", "scales": options["scales"]}).options
+    return options
 
 
 def _is_embedded(name: str, after_neck: bool) -> bool:

@@ -20,14 +20,20 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
         torch.save(state, file)
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors by name as safetensors, on the CPU; `path` always holds a whole file or none.
+
+    Args:
+        path: Where to write.
+        tensors: By name.
+        metadata: Texts that the file carries, by name.
 
     Raises:
         OSError: The file cannot be written, for example because the disk is full.
     """
     # The library's own `save_file` makes files that other users cannot read, and hides the reason of a failure.
-    data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = safetensors.torch.save(on_cpu, None if metadata is None else dict(metadata))
     with written_whole(path) as file:
         file.write(data)
 

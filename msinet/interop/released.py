@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from msinet.genotype import NUM_SLOTS, Genotype
+from msinet.interop.card import require_card
 from msinet.interop.state_dicts import StateDict, compare, plain_state_dict, read_state_dict
 from msinet.models.msinet import MSINet
 
@@ -59,6 +60,7 @@ def load_released(path_or_state_dict: str | os.PathLike[str] | StateDict, genoty
         released = plain_state_dict(path_or_state_dict)
     else:
         released = read_state_dict(path_or_state_dict)
+        require_card(path_or_state_dict, "msinet", {"genotype": str(_genotype(genotype))})
     state_dict = from_released_names(released)
     classifier = released.get("classifier.weight")
     network = MSINet(genotype, num_classes=0 if classifier is None else len(classifier))
@@ -70,6 +72,10 @@ def load_released(path_or_state_dict: str | os.PathLike[str] | StateDict, genoty
         )
     network.load_state_dict(state_dict, strict=False)  # compared above: only counters may be missing
     return network.eval()
+
+
+def _genotype(given: Genotype | str) -> Genotype:
+    return given if isinstance(given, Genotype) else Genotype.parse(given)
 
 
 def has_released_names(state_dict: StateDict) -> bool:

@@ -40,13 +40,19 @@ def check(
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file with weights: ours, or released ones.")],
     data: Annotated[list[str], typer.Option(help="A target, as KIND=PATH: market1501=/path, manifest=/path.")],
-    network: Annotated[str, typer.Option(help="msinet, resnet50 or osnet.")] = "msinet",
-    genotype: Annotated[str | None, typer.Option(help="For msinet: a published name or twelve letters.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="msinet, resnet50 or osnet [default: what MODEL says, else msinet].")
+    ] = None,
+    genotype: Annotated[
+        str | None,
+        typer.Option(help="For msinet: a published name or twelve letters; needed only if MODEL does not say it."),
+    ] = None,
     scales: Annotated[
         list[int] | None, typer.Option(help="For osnet: its branches (3, 5, 7, 9), all by default.")
     ] = None,
     image_size: Annotated[
-        tuple[int, int] | None, typer.Option(metavar="H W", help="Picture size in pixels [default: the dataset's own].")
+        tuple[int, int] | None,
+        typer.Option(metavar="H W", help="Picture size in pixels [default: what MODEL says, else the dataset's own]."),
     ] = None,
     after_neck: Annotated[bool, typer.Option(help="Take embeddings after the necks.")] = False,
     rerank: Annotated[bool, typer.Option(help="Also print the scores after k-reciprocal re-ranking.")] = False,

@@ -70,11 +70,13 @@ def require_fitting_weights(plan: Plan) -> None:
     if not starts:
         return
     from msinet.interop import load_start, read_state_dict  # imports torch; plans without weights do not need it
+    from msinet.interop.card import require_card
     from msinet.models import build_model
 
     for (weights, network, _), stage in starts.items():
         try:
             model = build_model(network, num_classes=0, **network_options(stage.settings))
+            require_card(weights, network, network_options(stage.settings))
             load_start(model, read_state_dict(Path(weights)))
         except (ValueError, OSError) as error:
             raise RequestError(f"{error} (weights.{stage.labels['origin']}: {weights})") from error

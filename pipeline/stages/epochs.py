@@ -11,6 +11,7 @@ from typing import Any
 from torch import distributed, nn
 
 from msinet.engine.state import load_state, save_state, save_tensors
+from msinet.interop.card import Card
 from msinet.recipes import BatchRecipe
 from pipeline.plan.kinds import HISTORY, WEIGHTS
 from pipeline.results import Report, Result
@@ -99,6 +100,6 @@ def _plain(report: Any) -> Report:
     return values
 
 
-def save_weights(context: Context, model: nn.Module) -> None:
+def save_weights(context: Context, model: nn.Module, card: Card) -> None:
     """Write the weights of a network into the attempt's folder."""
-    save_tensors(context.attempt.folder / WEIGHTS, model.state_dict())
+    save_tensors(context.attempt.folder / WEIGHTS, model.state_dict(), card.to_metadata())

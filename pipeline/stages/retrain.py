@@ -6,6 +6,7 @@ import torch
 
 from msinet.engine.train import Training, train_epochs
 from msinet.interop import load_start, read_state_dict
+from msinet.interop.card import Card, require_card
 from msinet.models import build_model
 from msinet.recipes import TrainRecipe
 from pipeline.plan.stage import network_options
@@ -37,11 +38,13 @@ def run(context: Context) -> Result:
     if "start" in spec:
         weights = Path(context.task.location["weights"])
         require_content(weights, spec["start"])
+        require_card(weights, spec["network"], network_options(spec))
         load_start(model, read_state_dict(weights))
     synchronise(context, model, device)
     training = Training(model, batches, recipe, device, ranks_of(context))
     history = run_epochs(context, training, train_epochs, recipe.epochs)
-    save_weights(context, training.model)
+    card = Card(spec["network"], network_options(spec), batches.num_classes, tuple(spec["image_size"]))
+    save_weights(context, training.model, card)
     return {
         **effort(history, recipe),
         "network": spec["network"],

@@ -7,6 +7,7 @@ import torch
 from msinet.data.records import label_of
 from msinet.data.splits import save_split
 from msinet.engine.search import Search, search_epochs
+from msinet.interop.card import SUPERNET, Card
 from msinet.models.supernet import Supernet
 from msinet.recipes import SearchRecipe
 from pipeline.plan.kinds import GENOTYPE, SPLIT
@@ -47,8 +48,9 @@ def run(context: Context) -> Result:
         ranks_of(context),
     )
     history = run_epochs(context, search, search_epochs, recipe.epochs)
-    save_weights(context, search.supernet)
     genotype = search.supernet.derive()
+    num_classes = len(label) if label else 0
+    save_weights(context, search.supernet, Card(SUPERNET, {}, num_classes, tuple(spec["image_size"])))
     (context.attempt.folder / GENOTYPE).write_text(genotype.to_json(), encoding="utf-8")
     return {
         **effort(history, recipe),
