@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from msinet.data.dataset import FIXED, RANDOM_GALLERY, Counts, DataError, Dataset, decode
+from msinet.data.dataset import FIXED, RANDOM_GALLERY, UNEXPECTED, Counts, DataError, Dataset, decode, described
 from msinet.data.records import SUBSETS, Record
 
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I", "F")
@@ -23,7 +23,7 @@ class CheckReport:
         name, root: Name and folder of the dataset.
         found: The counts that were found, by subset.
         expected: The commonly stated counts, by subset; None for a dataset without such counts.
-        left_out: How many files the reader left out, by reason.
+        left_out: The files that the reader left out, by reason.
         fingerprint: Fingerprint of the whole dataset, or None if an image is not readable.
         modes: How many images are stored in each of Pillow's modes (`RGB`, `L` for grey-scale, `CMYK`, …).
         problems: What must be corrected before the dataset is used, one sentence each.
@@ -36,7 +36,7 @@ class CheckReport:
     root: str
     found: dict[str, Counts]
     expected: dict[str, Counts] | None
-    left_out: dict[str, int]
+    left_out: dict[str, Sequence[str]]
     fingerprint: str | None
     modes: dict[str, int]
     problems: list[str] = field(default_factory=list)
@@ -65,8 +65,7 @@ class CheckReport:
             lines.append("  ".join(cells))
         if self.protocol == RANDOM_GALLERY:
             lines.append("the gallery is drawn at random: one query image of each identity")
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.left_out.items()))
-        lines.append(f"left out: {left_out or 'nothing'}")
+        lines.append(f"left out: {described(self.left_out) or 'nothing'}")
         lines.append(
             f"grey-scale images: {self.num_grey:,}; CMYK images: {self.num_cmyk:,}; "
             f"names ending in .jpg.jpg: {self.num_double_suffix:,}"
@@ -113,8 +112,8 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
         *warnings,
         *_unequal_cameras(evaluated),
     ]
-    if count := dataset.left_out.get("unexpected file name"):
-        warnings.append(f"{count:,} pictures were left out because their names do not follow the layout.")
+    if pictures := {reason: dataset.left_out[reason] for reason in UNEXPECTED if reason in dataset.left_out}:
+        warnings.append(f"these pictures were left out: {described(pictures)}.")
     return CheckReport(
         name=dataset.name,
         root=str(dataset.root),

@@ -1,17 +1,21 @@
 """A dataset on disk, as a reader found it, and the decoding of one picture."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
+from msinet.data.names import printable
 from msinet.data.records import Record
 
 # There are two ways to test. Fixed: the dataset states queries and gallery. Random gallery: all test images are
 # recorded as queries, and one image of each identity is drawn at random for the gallery (`msinet.data.galleries`).
 FIXED, RANDOM_GALLERY = PROTOCOLS = ("fixed", "random_gallery")
+
+# Reasons to leave out pictures that the user may have wanted.
+UNEXPECTED = OWN_NAME, OWN_FOLDER = ("unexpected file name", "in a folder of their own")
 
 
 class DataError(ValueError):
@@ -35,7 +39,7 @@ class Dataset:
         name: Name for messages and tables.
         root: Folder to which the records' paths are relative.
         records: The images, sorted by path; every path occurs once.
-        left_out: How many files were left out, by reason.
+        left_out: The files that were left out, by reason.
         expected: The commonly stated counts, by subset; None for a dataset without such counts.
         protocol: One of `PROTOCOLS`.
 
@@ -46,7 +50,7 @@ class Dataset:
     name: str
     root: Path
     records: tuple[Record, ...]
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     expected: Mapping[str, Counts] | None = None
     protocol: str = FIXED
 
@@ -57,6 +61,12 @@ class Dataset:
             raise ValueError(
                 f"all test images must be queries if the gallery is drawn, but {self.name} has gallery images."
             )
+
+
+def described(left_out: Mapping[str, Sequence[str]]) -> str:
+    """Return how many files were left out for each reason, with an example."""
+    reasons = sorted(left_out.items())
+    return ", ".join(f"{len(files):,} {reason} (such as {printable(files[0])})" for reason, files in reasons)
 
 
 def decode(data: bytes | memoryview, path: str) -> Image.Image:

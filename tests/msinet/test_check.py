@@ -88,12 +88,12 @@ def test_without_cameras_every_gallery_image_of_the_identity_matches(tmp_path: P
 
 def test_counts_stand_beside_the_stated_ones(tmp_path: Path) -> None:
     stated = {"train": Counts(identities=751, images=12_936)}
-    dataset = replace(dataset_of(tmp_path, SOUND), expected=stated, left_out={"junk (identity -1)": 3_819})
+    dataset = replace(dataset_of(tmp_path, SOUND), expected=stated, left_out={"junk (identity -1)": ["-1.jpg"] * 3_819})
     report = check(dataset)
     text = report.format()
     assert "2 (751)" in text
     assert "4 (12,936)" in text
-    assert "left out: 3,819 junk (identity -1)" in text
+    assert "left out: 3,819 junk (identity -1) (such as -1.jpg)" in text
     assert "train has 4 images, but 12,936 are commonly stated." in report.warnings
 
 

@@ -58,7 +58,14 @@ def test_what_no_list_names_is_left_out(tmp_path: Path) -> None:
     with (folder / "list_val.txt").open("a") as stream:  # an empty line, and a training picture a second time
         stream.write("\n" + LISTS["list_train.txt"][0] + "\n")
     dataset = read("msmt17", folder)
-    assert dataset.left_out == {"in no list that is read": 2, "not a picture": 1, "listed again": 1}
+    assert dataset.left_out == {
+        "in no list that is read": [
+            "test/0007/0007_000_01_0303noon_0001_0.jpg",
+            "train/0000/0000_001_01_0303morning_0016_0.jpg",
+        ],
+        "not a picture": ["test/Thumbs.db"],
+        "listed again": ["train/0000/0000_000_01_0303morning_0015_0.jpg"],
+    }
     assert len(dataset.records) == 5
 
 

@@ -35,7 +35,10 @@ def test_veri_is_read(veri: Path) -> None:
         Record("image_train/0001_c001_00016450_0.jpg", 1, 1, "train"),
         Record("image_train/0001_c019_00014200_0.jpg", 1, 19, "train"),
     )
-    assert dataset.left_out == {"unexpected file name": 1, "not a picture": 1}
+    assert dataset.left_out == {
+        "unexpected file name": ["image_test/plate.jpg"],
+        "not a picture": ["image_query/Thumbs.db"],
+    }
     assert dataset.expected is not None
     assert {s: (c.identities, c.images) for s, c in dataset.expected.items()} == {
         "train": (576, 37_746),

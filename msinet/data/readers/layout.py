@@ -2,15 +2,18 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from msinet.data.dataset import DataError
+from msinet.data.dataset import OWN_FOLDER, OWN_NAME, DataError, described
+from msinet.data.names import PICTURES, is_picture, similar_name
 from msinet.data.records import Record
 
-PICTURES = (".jpg", ".jpeg", ".png")
+ENDING = "(?:" + "|".join(map(re.escape, PICTURES)) + ")"  # for patterns of file names
+OTHER_FORMATS = (".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+LeftOut = dict[str, list[str]]  # names of files, by reason
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ def find_folder(root: Path, *layouts: Layout) -> tuple[Layout, Path]:
         key=lambda at: len(at[0].missing(at[1])),
     )
     folders = " or ".join(layout.folder for layout in layouts)
-    hint = _elsewhere(root, layouts) or f"set the dataset's path to the folder {folders} itself or to its parent"
+    hint = _elsewhere(root, layouts) or _spelled(place, best)
+    hint = hint or f"set the dataset's path to the folder {folders} itself or to its parent"
     raise DataError(
         f"a dataset's folder must hold {wanted}, but neither {' nor '.join(map(str, looked_in))} has all of them "
         f"({place} lacks {', '.join(best.missing(place))}); {hint}."
@@ -63,8 +67,10 @@ def find_folder(root: Path, *layouts: Layout) -> tuple[Layout, Path]:
 
 def pictures_by_name(
     folder: Path, subsets: Mapping[str, str], pattern: re.Pattern[str], *, example: str, junk: int | None = None
-) -> tuple[tuple[Record, ...], dict[str, int]]:
+) -> tuple[tuple[Record, ...], LeftOut]:
     """Make records of pictures whose names contain identity and camera.
+
+    If a folder has the same picture with several endings, the one with the first ending of `PICTURES` counts.
 
     Args:
         folder: Folder of the dataset.
@@ -74,29 +80,41 @@ def pictures_by_name(
         junk: Identity of the pictures that are left out.
 
     Returns:
-        The records sorted by path, and how many files were left out, by reason.
+        The records sorted by path, and the files that were left out, by reason.
 
     Raises:
-        DataError: No picture has such a name.
+        DataError: A folder is not readable, or no picture has such a name.
     """
     records: list[Record] = []
-    left_out: Counter[str] = Counter()
+    left_out: LeftOut = {}
     for name, subset in subsets.items():
-        for file in sorted(entry.name for entry in (folder / name).iterdir()):
+        files, below = _entries(folder, name)
+        for path in below:
+            left_out.setdefault(OWN_FOLDER if is_picture(path) else "not a picture", []).append(path)
+        chosen = _by_stem(files)
+        for file in files:
             if not (match := pattern.fullmatch(file)):
-                left_out["unexpected file name" if _is_picture(file) else "not a picture"] += 1
+                is_any_picture = file.lower().endswith((*PICTURES, *OTHER_FORMATS))
+                reason = OWN_NAME if is_any_picture else "not a picture"
+            elif _ending(file) != _ending(chosen[_stem(file)]):
+                reason = "there with another ending too"
             elif (pid := int(match[1])) == junk:
-                left_out[f"junk (identity {junk})"] += 1
+                reason = f"junk (identity {junk})"
             else:
                 records.append(Record(f"{name}/{file}", pid, int(match[2]), subset))
+                continue
+            left_out.setdefault(reason, []).append(f"{name}/{file}")
     if not records:
-        raise DataError(f"a dataset must hold images such as {example}, but {folder} has none.")
-    return tuple(sorted(records, key=_path)), dict(left_out)
+        raise DataError(
+            f"a dataset must hold images such as {example} ({', '.join(PICTURES)}) directly in {', '.join(subsets)}, "
+            f"but {folder} has none; left out: {described(left_out) or 'nothing'}."
+        )
+    return tuple(sorted(records, key=_path)), left_out
 
 
 def pictures_by_list(
     folder: Path, subfolders: Sequence[str], listed: Iterable[tuple[str, Record]]
-) -> tuple[tuple[Record, ...], dict[str, int]]:
+) -> tuple[tuple[Record, ...], LeftOut]:
     """Return the records of listed pictures. A picture that is missing on disk is kept, so that `check` reports it.
 
     Args:
@@ -105,25 +123,36 @@ def pictures_by_list(
         listed: For each line of the lists, its place (for messages) and its record.
 
     Returns:
-        The records sorted by path, and how many files were left out, by reason.
+        The records sorted by path, and the files that were left out, by reason.
 
     Raises:
         DataError: The lists are empty, or list a picture twice with different records.
     """
     first_seen: dict[str, tuple[str, Record]] = {}
-    left_out: Counter[str] = Counter()
+    left_out: LeftOut = {}
     for where, record in listed:
         before, same = first_seen.setdefault(record.path, (where, record))
         if same != record:
             raise DataError(f"{where}: every image must be listed once, but {record.path} is also listed at {before}.")
-        left_out["listed again"] += before != where
+        if before != where:
+            left_out.setdefault("listed again", []).append(record.path)
     if not first_seen:
         raise DataError(f"a dataset's lists must name at least one image, but those in {folder} name none.")
-    for file in (file for name in subfolders for file in _files(folder, name)):
+    for file in sorted(file for name in subfolders for file in _files(folder, name)):
         if file not in first_seen:
-            left_out["in no list that is read" if _is_picture(file) else "not a picture"] += 1
-    records = [record for _, record in first_seen.values()]
-    return tuple(sorted(records, key=_path)), {reason: count for reason, count in left_out.items() if count}
+            left_out.setdefault("in no list that is read" if is_picture(file) else "not a picture", []).append(file)
+    return tuple(sorted((record for _, record in first_seen.values()), key=_path)), left_out
+
+
+def file_names(folder: Path) -> dict[str, str]:
+    """Return the name of each picture in a folder, by its name without the ending.
+
+    If there is one with several endings, that with the first ending of `PICTURES` counts.
+
+    Raises:
+        DataError: The folder is not readable.
+    """
+    return _by_stem(_entries(folder.parent, folder.name)[0])
 
 
 def list_lines(file: Path, pattern: re.Pattern[str], *, example: str) -> Iterator[tuple[str, re.Match[str]]]:
@@ -160,14 +189,44 @@ def _elsewhere(root: Path, layouts: Sequence[Layout]) -> str | None:
     return None
 
 
+def _spelled(folder: Path, layout: Layout) -> str | None:
+    """Return a hint if an entry of the layout that is missing is there under a similar name, otherwise None."""
+    for item in layout.missing(folder):
+        if near := similar_name(folder / os.path.dirname(item), os.path.basename(item)):
+            return f"rename {folder / os.path.dirname(item) / near} to {os.path.basename(item)}"
+    return None
+
+
+def _entries(folder: Path, name: str) -> tuple[list[str], list[str]]:
+    """Return the sorted names of the files in a folder, and the sorted paths of the files in its subfolders."""
+    try:
+        entries = sorted(os.scandir(folder / name), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"a folder must be readable, but {folder / name} is not: {error.strerror}.") from error
+    files = [entry.name for entry in entries if not entry.is_dir()]
+    below = (path for entry in entries if entry.is_dir() for path in _files(folder, f"{name}/{entry.name}"))
+    return files, sorted(below)
+
+
 def _files(folder: Path, name: str) -> Iterator[str]:
     for directory, _, files in os.walk(folder / name):
         prefix = Path(directory).relative_to(folder).as_posix()
         yield from (f"{prefix}/{file}" for file in files)
 
 
-def _is_picture(file: str) -> bool:
-    return file.lower().endswith(PICTURES)
+def _by_stem(files: Iterable[str]) -> dict[str, str]:
+    """Return the picture that counts for each name without ending."""
+    pictures = sorted(filter(is_picture, files))  # .JPG comes before .jpg
+    pictures.sort(key=lambda file: PICTURES.index(_ending(file)), reverse=True)
+    return {_stem(file): file for file in pictures}
+
+
+def _stem(file: str) -> str:
+    return os.path.splitext(file)[0]
+
+
+def _ending(file: str) -> str:
+    return os.path.splitext(file)[1].lower()
 
 
 def _path(record: Record) -> str:

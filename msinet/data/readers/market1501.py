@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from msinet.data.dataset import Counts, Dataset
-from msinet.data.readers.layout import Layout, find_folder, pictures_by_name
+from msinet.data.readers.layout import ENDING, Layout, find_folder, pictures_by_name
 
 SUBSETS = {"bounding_box_test": "gallery", "bounding_box_train": "train", "query": "query"}
 LAYOUT = Layout("Market-1501", "Market-1501-v15.09.15", tuple(SUBSETS))
@@ -18,7 +18,7 @@ EXPECTED = {
     "gallery": Counts(images=15_913, cameras=6),  # without junk, with the distractors (identity 0)
 }
 # A name begins with identity and camera: 0002_c1s1_000451_03.jpg, -1_c1s1_000401_03.jpg; some end in .jpg.jpg.
-FILE_NAME = re.compile(r"(-1|\d+)_c(\d+).*\.jpg", re.IGNORECASE)
+FILE_NAME = re.compile(r"(-1|\d+)_c(\d+).*" + ENDING, re.IGNORECASE)
 JUNK = -1
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from msinet.data.dataset import Counts, Dataset
-from msinet.data.readers.layout import Layout, find_folder, list_lines, pictures_by_list
+from msinet.data.readers.layout import ENDING, Layout, find_folder, list_lines, pictures_by_list
 from msinet.data.records import Record
 
 LISTS = {"list_train.txt": "train", "list_val.txt": "train", "list_query.txt": "query", "list_gallery.txt": "gallery"}
@@ -22,7 +22,7 @@ EXPECTED = {  # the same for both versions; train and val are counted together
     "gallery": Counts(identities=3_060, images=82_161, cameras=15),
 }
 # The path contains identity and camera: 0000/0000_000_01_0303morning_0015_0.jpg 0 (at the end, the identity again)
-LINE = re.compile(r"((?:[\w-]+/)*(\d{4})_\d+_(\d+)_[\w-]+\.jpg)(?:\s+\d+)?", re.IGNORECASE)
+LINE = re.compile(r"((?:[\w-]+/)*(\d{4})_\d+_(\d+)_[\w-]+" + ENDING + r")(?:\s+\d+)?", re.IGNORECASE)
 # Training and test identities are both numbered from 0000. Test identity 0012 becomes 10012 here, so that it differs
 # from training identity 0012.
 TEST_OFFSET = 10_000

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from msinet.data.dataset import RANDOM_GALLERY, Counts, Dataset
-from msinet.data.readers.layout import Layout, find_folder, list_lines, pictures_by_list
+from msinet.data.readers.layout import Layout, file_names, find_folder, list_lines, pictures_by_list
 from msinet.data.records import Record
 
 IMAGES, LISTS = "image", "train_test_split"
@@ -39,6 +39,8 @@ def read_vehicleid(root: Path, num_test_ids: int = 2400) -> Dataset:
 
 
 def _listed(folder: Path, lists: dict[str, str]) -> Iterator[tuple[str, Record]]:
+    files = file_names(folder / IMAGES)
     for name, subset in lists.items():
         for where, line in list_lines(folder / name, LINE, example="0022000 12345"):
-            yield where, Record(f"{IMAGES}/{line[1]}.jpg", int(line[2]), None, subset)
+            file = files.get(line[1], f"{line[1]}.jpg")
+            yield where, Record(f"{IMAGES}/{file}", int(line[2]), None, subset)

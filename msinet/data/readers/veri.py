@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from msinet.data.dataset import Counts, Dataset
-from msinet.data.readers.layout import Layout, find_folder, pictures_by_name
+from msinet.data.readers.layout import ENDING, Layout, find_folder, pictures_by_name
 
 SUBSETS = {"image_query": "query", "image_test": "gallery", "image_train": "train"}
 LAYOUT = Layout("VeRi-776", "VeRi", tuple(SUBSETS))
@@ -18,7 +18,7 @@ EXPECTED = {
     "gallery": Counts(identities=200, images=11_579),
 }
 # A name begins with identity and camera: 0001_c001_00016450_0.jpg
-FILE_NAME = re.compile(r"(\d+)_c(\d+)_.*\.jpg", re.IGNORECASE)
+FILE_NAME = re.compile(r"(\d+)_c(\d+)_.*" + ENDING, re.IGNORECASE)
 
 
 def read_veri(root: Path) -> Dataset:
