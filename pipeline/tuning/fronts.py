@@ -19,6 +19,18 @@ from pipeline.storage.workspace import Workspace
 from pipeline.tuning.studies import FIGURES, OUTCOME, show_values
 from pipeline.tuning.trial import settings
 
+# Settings that would add networks which no trial has trained, or that have no use without such networks.
+OTHER_AXES = (
+    "splits",
+    "split_seed",
+    "search_seeds",
+    "networks",
+    "alignments",
+    "starts",
+    "weights",
+    "tables",
+    "tune",
+)
 BEST = 5  # number of trials that are shown if there is only one objective
 UNITS = {
     "mAP": ("mAP (%)", 100.0, 1),
@@ -145,17 +157,14 @@ def retrainings(front: Sequence[FrozenTrial], experiment: Experiment) -> list[di
 
 def _document(experiment: Experiment, recipe: Any, genotypes: list[str], suffix: str) -> dict[str, Any]:
     source = settings(experiment).source
+    axes = {name: Experiment.model_fields[name].get_default() for name in OTHER_AXES}
     derived = experiment.model_copy(
         update={
+            **axes,
             "name": f"{experiment.name}-front{suffix}",
             "sources": [source],
             "targets": experiment.targets_of(source) or [source],
-            "splits": [],
             "genotypes": genotypes,
-            "networks": [],
-            "weights": {},
-            "starts": ["scratch"],
-            "tune": None,
             "retrain": experiment.retrain.model_copy(update={"in_domain": recipe}),
         }
     )
