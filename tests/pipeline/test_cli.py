@@ -1,5 +1,6 @@
 """The real command line runs in a subprocess without Ray: what it prints, and its exit code."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,21 @@ def test_check_tells_what_a_dataset_holds(tmp_path: Path) -> None:
     wrong = msinet("check", "--data", "markt1501=/x", folder=tmp_path)
     assert wrong.returncode == 2
     assert "market1501" in wrong.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_any_text_is_printed_on_any_terminal(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", f"{encoding}:strict")
+    folder = manifest(tmp_path / "mine")
+    folder = folder.rename(os.fsdecode(bytes(tmp_path) + b"/mine\xb8"))
+    ended = msinet("check", "--data", f"manifest={folder}", folder=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert r"mine\udcb8" in ended.stdout
+    planned = msinet("plan", write(tmp_path, tiny), folder=tmp_path)
+    assert (planned.returncode, planned.stderr) == (0, "")
+    assert "evaluate" in planned.stdout
 
 
 def test_mlflows_pages_are_on_loopback_only(tmp_path: Path) -> None:
