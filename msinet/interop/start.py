@@ -5,9 +5,19 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from msinet.interop.released import from_released_names, has_released_names, visible_letters
-from msinet.interop.state_dicts import StateDict, compare, plain_state_dict
+from msinet.interop.state_dicts import StateDict, common_prefix, compare, plain_state_dict
 from msinet.models.msinet import MSINet
 from msinet.models.resnet import ResNet50
+
+# Names of a ResNet-50 with BNNeck in other projects, and ours.
+STRONG_BASELINE_NAMES = {
+    "base.": "backbone.",
+    "bottleneck.": "neck.",
+    "heads.bottleneck.0.": "neck.",
+    "heads.classifier.": "classifier.",
+    "heads.weight": "classifier.weight",
+}
+STRONG_BASELINES = ("bottleneck.weight", "heads.bottleneck.0.weight")  # tensors that only these projects have
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,18 @@ def _own_names(model: nn.Module, state_dict: StateDict) -> dict[str, Tensor]:
         return from_released_names(state_dict)
     if isinstance(model, ResNet50) and "conv1.weight" in state_dict:  # torchvision's; its fc is ImageNet's classifier
         return {f"backbone.{key}": value for key, value in state_dict.items() if not key.startswith("fc.")}
+    if isinstance(model, ResNet50) and not state_dict.keys().isdisjoint(STRONG_BASELINES):
+        named = {_strong_baseline_name(key): value for key, value in state_dict.items()}
+        return {key: value for key, value in named.items() if not key.startswith("pixel_")}
     return dict(state_dict)
+
+
+def _strong_baseline_name(key: str) -> str:
+    """Return this package's name of a tensor of the strong baseline (Luo et al., CVPRW 2019) or of fast-reid."""
+    for theirs, ours in STRONG_BASELINE_NAMES.items():
+        if key.startswith(theirs):
+            return ours + key.removeprefix(theirs)
+    return key
 
 
 def _is_classifier(key: str) -> bool:
@@ -77,6 +98,8 @@ def _fits(value: Tensor, expected: Tensor | None) -> bool:
 
 
 def _described(model: nn.Module, given: StateDict) -> str:
-    if isinstance(model, MSINet):
+    if isinstance(model, MSINet) and any(key.startswith("backbone.cells.") for key in given):
         return f"genotype {model.genotype}, but their own slots are {visible_letters(given)} (? is N or E)"
-    return f"{type(model).__name__}, but they do not"
+    prefix = common_prefix(given)
+    hint = f"; all their names begin with `{prefix}`" if prefix else ""
+    return f"{type(model).__name__}, but they do not{hint}"

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ _NUMPY_NUMBERS: list[Any] = [
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
 _NAMED_AT_MOST = 4
+# Keys under which training scripts save a state dict.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+_PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -54,19 +58,30 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def plain_state_dict(document: Any) -> dict[str, Tensor]:
-    """Return the tensors by name, without an enclosing {"state_dict": …} and without "module." before their names.
+    """Return the tensors by name, without what encloses them and without the prefixes that wrappers add.
+
+    Checkpoints enclose a state dict under one of `WRAPPERS`, also one in another. `DataParallel` puts `module.` before
+    each name, and `torch.compile` puts `_orig_mod.` there.
 
     Raises:
-        ValueError: `document` is not a mapping from names to tensors.
+        ValueError: `document` is not a mapping from names to tensors; the message names the keys that it has.
     """
-    if isinstance(document, Mapping) and isinstance(document.get("state_dict"), Mapping):
-        document = document["state_dict"]
-    if not isinstance(document, Mapping) or not all(isinstance(value, Tensor) for value in document.values()):
-        raise ValueError(
-            "a checkpoint must map names to tensors, possibly under the key state_dict, but got "
-            f"{type(document).__name__}."
+    inner = document
+    while isinstance(inner, Mapping) and (
+        key := next((k for k in WRAPPERS if isinstance(inner.get(k), Mapping)), None)
+    ):
+        inner = inner[key]
+    if not isinstance(inner, Mapping) or not inner or not all(isinstance(value, Tensor) for value in inner.values()):
+        found = (
+            f"the keys {_shortened([str(key) for key in inner])}"
+            if isinstance(inner, Mapping)
+            else type(inner).__name__
         )
-    return {key.removeprefix("module."): value for key, value in document.items()}
+        raise ValueError(
+            f"a checkpoint must map names to tensors, possibly under one of the keys {', '.join(WRAPPERS)}, but got "
+            f"{found}."
+        )
+    return {_PREFIXES.sub("", str(key)): value for key, value in inner.items()}
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,12 @@ def compare(state_dict: StateDict, expected: StateDict) -> Misfit:
             if key in expected and value.shape != expected[key].shape
         ],
     )
+
+
+def common_prefix(state_dict: StateDict) -> str:
+    """Return the part up to a dot that all names begin with, such as `backbone.`; empty if there is none."""
+    first = {key.partition(".")[0] for key in state_dict}
+    return f"{first.pop()}." if len(first) == 1 else ""
 
 
 def _shortened(keys: Sequence[str]) -> str:

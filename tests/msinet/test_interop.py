@@ -43,6 +43,61 @@ def test_released_files_load_however_they_are_wrapped(released, tmp_path):
     assert states_equal(load_released(str(tmp_path / "b.safetensors"), LETTERS).state_dict(), expected)
 
 
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "net"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
+def test_wrappers_of_training_scripts_are_taken_off(tmp_path, key, prefix):
+    state = {"backbone.weight": torch.ones(2), "modules.weight": torch.zeros(2)}
+    wrapped = {key: {f"{prefix}{name}": value for name, value in state.items()}, "optimizer": {"state": {}}, "epoch": 9}
+    torch.save(wrapped, tmp_path / "checkpoint.pth")
+    assert states_equal(read_state_dict(tmp_path / "checkpoint.pth"), state)
+    torch.save({"model": wrapped}, tmp_path / "nested.pth")
+    assert states_equal(read_state_dict(tmp_path / "nested.pth"), state)
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        ({"weights": {"a": torch.ones(1)}, "optimizer": {}, "iteration": 3}, "the keys weights, optimizer, iteration"),
+        ({}, "the keys"),
+        ([torch.ones(1)], "got list"),
+        ({"model": {}}, "the keys"),
+    ],
+)
+def test_a_checkpoint_that_is_not_understood_is_described(tmp_path, document, found):
+    torch.save(document, tmp_path / "odd.pth")
+    with pytest.raises(ValueError, match=f"state_dict, model_state_dict, model, net, but .*{found}"):
+        read_state_dict(tmp_path / "odd.pth")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "neck", "classifier"),
+    [
+        ("base.", "bottleneck.", "classifier.weight"),
+        ("backbone.", "heads.bottleneck.0.", "heads.weight"),
+        ("backbone.", "heads.bottleneck.0.", "heads.classifier.weight"),
+    ],
+)
+def test_resnets_of_other_baselines_start_ours(backbone, neck, classifier):
+    ours = build_model("resnet50", num_classes=5).state_dict()
+    names = {"backbone.": backbone, "neck.": neck, "classifier.weight": classifier}
+
+    def theirs(key):
+        prefix = next(prefix for prefix in names if key.startswith(prefix))
+        return names[prefix] + key.removeprefix(prefix)
+
+    model = build_model("resnet50", num_classes=5)
+    given = {theirs(key): value for key, value in ours.items()} | {"pixel_mean": torch.zeros(1, 3, 1, 1)}
+    report = load_start(model, given)
+    assert report.left == report.ignored == ()
+    assert states_equal(model.state_dict(), ours)
+
+
+def test_a_common_prefix_that_is_not_understood_is_named():
+    state = {f"encoder.{key}": value for key, value in build_model("resnet50", num_classes=5).state_dict().items()}
+    with pytest.raises(ValueError, match=r"all their names begin with `encoder\.`"):
+        load_start(build_model("resnet50", num_classes=5), state)
+
+
 def test_released_without_classifiers_embeds(released):
     bare = {key: value for key, value in released.items() if "classifier" not in key}
     model = load_released(bare, LETTERS)
