@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args
 Precision = Literal["float32", "bf16"]
 Supervision = Literal["tcm", "softmax"]
 Alignment = Literal["none", "pos", "neg", "pos_neg", "sam_softmax", "consistent_attention", "activation_distribution"]
-# Makes an unknown key in a configuration file an error. Only pydantic reads it; this package does not import pydantic.
-STRICT = {"extra": "forbid"}
+# Makes an unknown key or an infinite number in a configuration file an error. Only pydantic reads it; this package does
+# not import pydantic.
+STRICT = {"extra": "forbid", "allow_inf_nan": False}
 # (height, width) in pixels of the pictures that networks receive, as in the paper.
 PERSON_SIZE, VEHICLE_SIZE = (256, 128), (256, 256)
 

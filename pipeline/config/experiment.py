@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from msinet.genotype import Genotype
 from msinet.recipes import Alignment, SearchRecipe, TrainRecipe
+from pipeline.config.names import Name
 from pipeline.config.parts import (
     Baseline,
     Data,
@@ -65,8 +66,8 @@ class Experiment(Strict):
         tune: Settings of `msinet tune`; no other verb runs trials.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    datasets: dict[str, Data]
+    name: Name
+    datasets: dict[Name, Data]
     sources: list[str] = Field(min_length=1)
     targets: list[str] | dict[str, list[str]]
     image_size: Size | None = None
@@ -128,11 +129,8 @@ class Experiment(Strict):
             self.tune.check(self.sources, self.retrain.in_domain)
         for name in self.sources:
             self.training_size(name)
-        trained = [*self.genotypes, *(network.label for network in self.networks)]
         for name in self.weights:
-            if name not in trained:
-                hint = suggestion(name, trained)
-                raise ValueError(f"`weights` must name entries of `genotypes` or `networks`, but got {name!r}.{hint}")
+            self.require_named_network(name, "weights")
         self._workers_divide_batches()
         for setting in ("targets", "splits"):
             value = getattr(self, setting)
@@ -151,6 +149,17 @@ class Experiment(Strict):
                         f"`workers.{kind}` must divide the number of identities in a batch, {recipe.num_ids} "
                         f"(batch_size / num_instances), but got {workers}."
                     )
+
+    def require_named_network(self, name: str, setting: str) -> None:
+        """Check that a name is an entry of `genotypes` or `networks`.
+
+        Raises:
+            ValueError: It is not. The message says that `setting` is wrong.
+        """
+        known = [*self.genotypes, *(network.label for network in self.networks)]
+        if name not in known:
+            hint = suggestion(name, known)
+            raise ValueError(f"`{setting}` must name entries of `genotypes` or `networks`, but got {name!r}.{hint}")
 
     def targets_of(self, source: str) -> list[str]:
         """Return the datasets on which the networks of one source are evaluated."""

@@ -16,12 +16,14 @@ from pydantic import (
     model_validator,
 )
 
-from msinet.data.readers import READERS, require_kind
+from msinet.data.readers import READERS
 from msinet.data.splits import parse_split
 from msinet.data.synthetic import SyntheticSpec
 from msinet.recipes import PERSON_SIZE, RECIPES, VEHICLE_SIZE, BatchRecipe, Supervision, TrainRecipe
+from pipeline.config.names import require_name
+from pipeline.errors import suggestion
 
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Size = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]  # the last feature map is 16 times smaller
 ALL_SCALES = (3, 5, 7, 9)  # receptive fields of OSNet's branches
 
@@ -29,7 +31,14 @@ ALL_SCALES = (3, 5, 7, 9)  # receptive fields of OSNet's branches
 class Strict(BaseModel):
     """A part of the file. An unknown key is an error, and nothing can change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _is_kind(kind: str) -> str:
+    if kind not in READERS:
+        known = [*READERS, "synthetic"]
+        raise ValueError(f"a dataset must have a known `kind`, but got {kind!r:.100}.{suggestion(kind, known)}")
+    return kind
 
 
 class DiskData(Strict):
@@ -43,7 +52,7 @@ class DiskData(Strict):
             has no default.
     """
 
-    kind: Annotated[str, AfterValidator(require_kind)]
+    kind: Annotated[str, AfterValidator(_is_kind)]
     path: Path | None = None
     image_size: Size | None = None
 
@@ -208,6 +217,8 @@ class SearchSplit(Strict):
             parse_split(self.split)
         elif self.split[0].isdigit():
             raise ValueError(f"the name of a split from a file must not begin with a digit, but got {self.split!r}.")
+        else:
+            require_name(self.split)
         return self
 
     @property

@@ -29,7 +29,7 @@ _COMBINATIONS = 4096  # upper bound on the combinations of a space's choices and
 class Section(BaseModel):
     """A part of the section. An unknown key is an error, and nothing can change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Axis(Section):

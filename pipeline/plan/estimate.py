@@ -5,10 +5,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from msinet.data.dataset import DataError
 from msinet.data.readers import READERS
 from msinet.data.splits import parse_split, split_rows
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData
+from pipeline.errors import RequestError
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan, Stage
 from pipeline.results import Result
@@ -31,9 +33,9 @@ def device_hours(plan: Plan, measured: Mapping[str, Sequence[Result]]) -> str:
         plan: A resolved plan.
         measured: Finished searches and retrainings of the workspace, by kind, the newest first.
     """
-    left = [stage for kind in TRAINED for stage in plan.of_kind(kind) if not stage.result]
+    left = [stage for kind in TRAINED for stage in plan.of_kind(kind) if not (stage.result or stage.lacks)]
     if not left:
-        return "no search or retraining is left"
+        return "no search or retraining is left that could run"
     rates = {stage.name: _rate(stage, measured.get(stage.kind, ())) for stage in left}
     uncounted = sorted({source for s in left if not train_images(plan, source := str(s.labels["source"]))})
     if uncounted:
@@ -83,7 +85,10 @@ def _split_images(stage: Stage, images: int) -> int:
         train, valid = parse_split(split)
         return images * (train - valid + 100) // 200
     file = Path(stage.location["split"])
-    return _images_in(file, file.stat().st_mtime_ns)
+    try:
+        return _images_in(file, file.stat().st_mtime_ns)
+    except (DataError, OSError) as error:
+        raise RequestError(f"{error} (splits)") from None
 
 
 @cache
@@ -105,12 +110,10 @@ def train_images(plan: Plan, name: str) -> int:
 
 
 def _stated_images(experiment: Experiment, name: str) -> int:
-    from msinet.data import synthetic
-
     data: Any = experiment.datasets[name]
     if isinstance(data, DiskData):
         return READERS[data.kind].train_images or 0  # a manifest states none
-    return sum(record.subset == TRAIN for record in synthetic.records(data.spec))
+    return int(data.spec.train_images)
 
 
 def longest_paths(plan: Plan) -> dict[str, float]:
@@ -129,6 +132,6 @@ def longest_paths(plan: Plan) -> dict[str, float]:
 
 
 def _work(plan: Plan, stage: Stage) -> float:
-    if stage.kind not in TRAINED:
-        return 1.0  # such a stage takes minutes, a training takes hours
+    if stage.kind not in TRAINED or stage.lacks:
+        return 1.0  # such a stage takes minutes or does not run; a training takes hours
     return 1.0 + _pixels(plan, stage) * CORE_SECONDS[stage.settings.get("network", stage.kind)]

@@ -1,5 +1,6 @@
 """Checks before anything runs: folders, pictures, splits, batch sizes and weights."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,8 +150,10 @@ def _require_identities(experiment: Experiment, name: str, train_records: list[A
         for entry in experiment.splits_of(name):
             if entry.file is None:
                 sides = identity_split(train_records, *parse_split(entry.split), split_seed=experiment.split_seed)
-            else:
+            elif os.path.isfile(entry.file):
                 sides = load_split(entry.file, train_records)
+            else:
+                continue  # the search lacks its split, and other stages may run
             check_split_sizes(*sides, num_ids=experiment.search.num_ids, dataset_name=name, split=entry.split)
     except ValueError as error:
         raise RequestError(f"{error}") from error

@@ -1,6 +1,7 @@
 """The plan of an experiment, made by combining its axes (sources, splits, seeds, targets and so on) into stages."""
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -117,7 +118,7 @@ class _Builder:
         division: dict[str, Any] = {"split": split, "split_seed": experiment.split_seed}
         lacks = None
         if entry.file is not None:
-            there = entry.file.is_file()
+            there = os.path.isfile(entry.file)
             division = {"split": {"file": self._content(entry.file) if there else None}}
             lacks = None if there else f"needs a split: the file {entry.file} must exist (splits, {split})"
         return self._add(
@@ -206,7 +207,7 @@ class _Builder:
         path = self.experiment.weights.get(origin)
         if path is None:
             return None, f"needs weights: give `weights.{origin}` or --weights {origin}=PATH"
-        if not path.is_file():
+        if not os.path.isfile(path):
             return None, f"needs weights: the file {path} must exist (`weights.{origin}`)"
         return path, None
 

@@ -18,7 +18,7 @@ from msinet.models import build_model
 from pipeline.config.experiment import Experiment
 from pipeline.config.load import load_experiment
 from pipeline.errors import RequestError
-from pipeline.plan.estimate import device_hours
+from pipeline.plan.estimate import device_hours, longest_paths
 from pipeline.plan.kinds import EMBEDDING, PER_QUERY, PICTURES, SPLIT
 from pipeline.plan.preflight import require_fitting_weights
 from pipeline.plan.stage import Plan
@@ -218,6 +218,12 @@ def test_a_split_can_be_used_again(everything: tuple[Plan, Workspace], workspace
 def test_a_split_file_that_is_missing_is_lacking(tmp_path: Path) -> None:
     built = planned(tiny_document(), splits=[{"split": "mine", "file": str(tmp_path / "none.parquet")}])
     assert "none.parquet" in str(next(built.of_kind("search")).lacks)
+    assert device_hours(built, {}) == "no search or retraining is left that could run"
+    assert set(longest_paths(built)) == set(built.stages)
+    (tmp_path / "none.parquet").write_bytes(b"PAR1")
+    for use in (longest_paths, lambda plan: device_hours(plan, {})):
+        with pytest.raises(RequestError, match=r"must be a readable Parquet file, but .*none.parquet is not"):
+            use(planned(tiny_document(), splits=[{"split": "mine", "file": str(tmp_path / "none.parquet")}]))
     with pytest.raises(ValidationError, match="must not begin with a digit"):
         planned(tiny_document(), splits=[{"split": "60-80", "file": "x.parquet"}])
 

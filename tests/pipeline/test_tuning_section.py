@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from support.tuning import RETRAIN, TUNE, document, tuned
 
 from pipeline.cli import main
-from pipeline.config.load import describe_errors, load_experiment
+from pipeline.config.describe import describe_errors
+from pipeline.config.experiment import Experiment
+from pipeline.config.load import load_experiment
 from pipeline.errors import RequestError
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import Workspace
@@ -48,9 +50,10 @@ from pipeline.tuning.studies import open_storage
     ],
 )
 def test_a_wrong_section_is_told(tiny: dict[str, Any], change: dict[str, Any], sentence: str) -> None:
+    wrong = document(tiny, **change)
     with pytest.raises(ValidationError) as error:
-        tuned(tiny, **change)
-    assert sentence in "\n".join(describe_errors(error.value))
+        Experiment.model_validate(wrong)
+    assert sentence in "\n".join(describe_errors(error.value, wrong))
 
 
 def test_an_experiment_may_be_nothing_but_an_outer_loop(tiny: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ A new layout needs one file and one entry of `READERS`.
 """
 
 import difflib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -73,6 +74,6 @@ def read(kind: str, root: str | Path) -> Dataset:
     """
     reader = READERS[require_kind(kind)]
     root = Path(root).expanduser()
-    if not root.exists():
+    if not os.path.exists(root):  # False also for a path that no file can have
         raise DataError(f"a dataset's path must exist, but {root} does not.")
     return reader.read(root)

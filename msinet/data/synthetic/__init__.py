@@ -26,6 +26,8 @@ __all__ = ["CATEGORIES", "RENDERER_VERSION", "SyntheticSpec", "records", "render
 # Raise this number when the pixels of any specification change: it is part of the key of everything made from them.
 RENDERER_VERSION = 1
 
+MAX_IMAGES, MAX_HEIGHT = 1_000_000, 4096
+
 CATEGORIES: dict[str, tuple[str, ...]] = {category: tuple(domains) for category, domains in DOMAINS.items()}
 
 
@@ -69,11 +71,24 @@ class SyntheticSpec:
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 raise ValueError(f"`{name}` must be at least {minimum}, but got {name}={getattr(self, name)}.")
+        if self.height > MAX_HEIGHT:
+            raise ValueError(f"`height` must be at most {MAX_HEIGHT}, but got height={self.height}.")
         if self.cameras < 2:
             raise ValueError(
                 f"`cameras` must be at least 2, because a query needs a match under another camera (or 0 for the "
                 f"domain's own number), but got cameras={self.cameras}."
             )
+        images = (self.train_ids + self.test_ids) * self.cameras * self.images_per_camera
+        if images > MAX_IMAGES:
+            raise ValueError(
+                f"a generated dataset must have at most {MAX_IMAGES} images, but `train_ids`, `test_ids`, `cameras` "
+                f"and `images_per_camera` ask for {images}."
+            )
+
+    @property
+    def train_images(self) -> int:
+        """Return the number of images of the training identities."""
+        return self.train_ids * self.cameras * self.images_per_camera
 
     @property
     def width(self) -> int:
