@@ -1,6 +1,7 @@
 """The manifests for Kubernetes, the image and the demo for GPUs fit the page and each other."""
 
 import re
+from typing import Any
 
 import ray
 import yaml
@@ -24,7 +25,7 @@ def test_one_ray_everywhere() -> None:
     for text in texts:
         assert set(re.findall(r"msinet:[\w.-]+", text)) == {tag}
     dockerfile = texts[2]
-    assert re.search(r"^FROM python:3\.1[1-9]-slim-\w+$", dockerfile, re.MULTILINE)
+    assert re.search(r"^ARG PYTHON_IMAGE\nFROM \$\{PYTHON_IMAGE\}$", dockerfile, re.MULTILINE), "by digest, no default"
     assert "--constraint constraints.txt" in dockerfile
     assert dockerfile.splitlines()[-1] == "USER msinet"
     for path in re.findall(r"^COPY (.+) \S+$", dockerfile, re.MULTILINE):
@@ -49,7 +50,8 @@ def test_a_run_on_kubernetes_is_what_the_page_says() -> None:
         assert resources["limits"].get("nvidia.com/gpu") == gpus
         assert template["spec"]["securityContext"]["runAsNonRoot"]
         assert not container["securityContext"]["allowPrivilegeEscalation"]
-        (volume,) = template["spec"]["volumes"]
+        volume, *scratch = template["spec"]["volumes"]
+        assert all(item["emptyDir"] == {} for item in scratch)
         assert claims[volume["persistentVolumeClaim"]["claimName"]]["accessModes"] == ["ReadWriteMany"]
     environment = {
         item["name"]: item["value"] for item in cluster["headGroupSpec"]["template"]["spec"]["containers"][0]["env"]
@@ -65,6 +67,45 @@ def test_a_run_on_kubernetes_is_what_the_page_says() -> None:
     (server,) = [item for item in load("kuberay_base.yaml") if item["kind"] == "Deployment"]
     allowed = server["spec"]["template"]["spec"]["containers"][0]["args"][0]
     assert allowed.startswith(f"--allowed-hosts={host}:{port},")
+
+
+def pods() -> list[dict[str, Any]]:
+    """Every pod that the manifests start."""
+    (job,), base = load("kuberay.yaml"), load("kuberay_base.yaml")
+    cluster = job["spec"]["rayClusterSpec"]
+    templates = [cluster["headGroupSpec"]["template"], *(group["template"] for group in cluster["workerGroupSpecs"])]
+    templates += [item["spec"]["template"] for item in base if item["kind"] == "Deployment"]
+    return [template["spec"] for template in templates]
+
+
+def test_every_container_is_confined() -> None:
+    assert len(pods()) == 3
+    for pod in pods():
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+            assert {"/tmp", "/home/msinet"} <= set(mounts.values()), "Ray and MLflow write there"
+            assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_images_are_fixed_by_commands_of_the_page() -> None:
+    """No file names an image that may be another one tomorrow: the page's commands fill in what they find."""
+    for name in LAUNCHERS:
+        text = (CLUSTERS / name).read_text(encoding="utf-8")
+        assert "latest" not in text
+        assert "/family/" not in text
+    machines = load("aws.yaml")["metadata"]["node"], load("gcp.yaml")["metadata"]["node"]
+    assert machines[0]["ImageId"] == "AMI_ID"
+    assert machines[1]["disks"][0]["initializeParams"]["sourceImage"].endswith("/images/IMAGE_NAME")
+    assert "s/AMI_ID/$AMI/" in section("AWS")
+    assert "s/IMAGE_NAME/$IMAGE/" in section("Google Cloud")
+    (image,) = {container["image"] for pod in pods() for container in pod["containers"]}
+    assert f"s|{image}|$IMAGE|" in section("Kubernetes")
+    assert "RepoDigests" in section("Kubernetes")
 
 
 def test_the_gpu_demo_is_the_demo_and_fits_a_worker() -> None:

@@ -51,7 +51,7 @@ def test_amazons_policies_are_narrow(name: str) -> None:
             assert all(action.startswith("ec2:Describe") for action in statement["Action"])
             assert condition == {"aws:RequestedRegion": region}
             continue
-        assert all(re.match(rf"arn:aws:(ec2|ssm):{region}:|arn:aws:iam::", arn) for arn in statement["Resource"])
+        assert all(re.match(rf"arn:aws:ec2:{region}:|arn:aws:iam::", arn) for arn in statement["Resource"])
         instances = any(arn.endswith(":instance/*") for arn in statement["Resource"])
         if "ec2:RunInstances" in statement["Action"] and instances:
             expected = {"aws:RequestTag/ray-cluster-name": cluster, "ec2:InstanceType": machine["InstanceType"]}
@@ -64,10 +64,6 @@ def test_amazons_policies_are_narrow(name: str) -> None:
             role = with_role_of_workers()["available_node_types"][launches]["node_config"]["IamInstanceProfile"]["Name"]
             assert statement["Resource"] == [f"arn:aws:iam::*:role/{role}"]
             assert condition == {"iam:PassedToService": "ec2.amazonaws.com"}
-        elif "ssm:GetParameters" in statement["Action"]:
-            parameter = machine["ImageId"].removeprefix("resolve:ssm:")
-            (arn,) = statement["Resource"]
-            assert f"arn:aws:ssm:{region}::parameter{parameter}".startswith(arn.removesuffix("*"))
     (trust,) = policy("aws-head-trust.json")
     assert trust["Principal"] == {"Service": "ec2.amazonaws.com"}
     assert trust["Action"] == "sts:AssumeRole"
@@ -225,11 +221,11 @@ def test_what_ray_asks_of_aws_is_what_the_policies_grant(
     assert [path.name for path in (tmp_path / ".ssh").iterdir()] == ["msinet.pem"]
     head = one_life("head")
     asked = {f"ec2:{operation}" for operation, _ in amazon.take()}
-    assert asked | {"iam:PassRole", "ssm:GetParameters"} == granted(policy("aws-launcher.json"))
+    assert asked | {"iam:PassRole"} == granted(policy("aws-launcher.json"))
 
     worker = one_life("gpu")
     asked = {f"ec2:{operation}" for operation, _ in amazon.take()}
-    assert asked | {"iam:PassRole", "ssm:GetParameters"} == granted(policy("aws-head.json"))
+    assert asked | {"iam:PassRole"} == granted(policy("aws-head.json"))
     assert head["IamInstanceProfile"] == {"Name": "msinet-head"}
     assert worker.get("IamInstanceProfile") == ({"Name": "msinet-worker"} if bucket else None)
     for request in (head, worker):

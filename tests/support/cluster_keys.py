@@ -13,6 +13,11 @@ from support.clusters import MANIFESTS, prepared
 # tables of the keys that are used (Google's machines, Kubernetes): what is not in a table must be looked up and added.
 # A table is {key: table}, [table of every item], or the type of a value; `dict` lets any keys through.
 _RESOURCES = {"requests": dict, "limits": dict}
+_CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": bool,
+    "readOnlyRootFilesystem": bool,
+    "capabilities": {"drop": [str]},
+}
 _CONTAINER = {
     "name": str,
     "image": str,
@@ -22,7 +27,7 @@ _CONTAINER = {
     "ports": [{"containerPort": int, "name": str}],
     "readinessProbe": {"httpGet": {"path": str, "port": str}},
     "resources": _RESOURCES,
-    "securityContext": {"allowPrivilegeEscalation": bool, "capabilities": {"drop": [str]}},
+    "securityContext": _CONTAINER_SECURITY,
     "volumeMounts": [{"name": str, "mountPath": str}],
 }
 _POD_TEMPLATE = {
@@ -31,10 +36,16 @@ _POD_TEMPLATE = {
         "automountServiceAccountToken": bool,
         "enableServiceLinks": bool,
         "nodeSelector": dict,
-        "securityContext": {"runAsNonRoot": bool, "runAsUser": int, "runAsGroup": int, "fsGroup": int},
+        "securityContext": {
+            "runAsNonRoot": bool,
+            "runAsUser": int,
+            "runAsGroup": int,
+            "fsGroup": int,
+            "seccompProfile": {"type": str},
+        },
         "tolerations": [{"key": str, "operator": str, "effect": str}],
         "containers": [_CONTAINER],
-        "volumes": [{"name": str, "persistentVolumeClaim": {"claimName": str}}],
+        "volumes": [{"name": str, "persistentVolumeClaim": {"claimName": str}, "emptyDir": dict}],
     },
 }
 _METADATA = {"name": str, "labels": dict}
@@ -53,7 +64,12 @@ KUBERNETES: dict[str, Any] = {
                 "rayVersion": str,
                 "authOptions": {"mode": str},
                 "enableInTreeAutoscaling": bool,
-                "autoscalerOptions": {"version": str, "idleTimeoutSeconds": int, "resources": _RESOURCES},
+                "autoscalerOptions": {
+                    "version": str,
+                    "idleTimeoutSeconds": int,
+                    "resources": _RESOURCES,
+                    "securityContext": _CONTAINER_SECURITY,
+                },
                 "headGroupSpec": {"serviceType": str, "rayStartParams": dict, "template": _POD_TEMPLATE},
                 "workerGroupSpecs": [
                     {
