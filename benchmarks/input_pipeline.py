@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from msinet.data.loaders import TrainBatches
 from msinet.data.packed import ImageStore, PackedDataset, write_shards
+from msinet.data.pictures import FORMATS
 from msinet.data.records import Record
 from msinet.data.samplers import IdentityBatches
 from msinet.data.transforms import (
@@ -64,7 +65,7 @@ class Pictures(Dataset[Tensor]):
 
     def __getitem__(self, sample: int) -> Tensor:
         row, augmentation, (height, width) = self.random[sample], self.augmentation, self.size_HW
-        with Image.open(self.paths[sample]) as file:
+        with Image.open(self.paths[sample], formats=FORMATS) as file:
             image = file.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
         if row[FLIP] < augmentation.flip:
             image = ImageOps.mirror(image)

@@ -3,16 +3,27 @@
 import hashlib
 import json
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from msinet.data.dataset import FIXED, RANDOM_GALLERY, UNEXPECTED, Counts, DataError, Dataset, decode, described
+from msinet.data.dataset import FIXED, RANDOM_GALLERY, UNEXPECTED, Counts, DataError, Dataset, described
+from msinet.data.findings import (
+    LISTED,
+    copies,
+    differences,
+    lonely_identities,
+    shared_identities,
+    undrawable_queries,
+    unequal_cameras,
+    unmatched_queries,
+    unusual_pictures,
+)
+from msinet.data.pictures import Kind, decode, kind_of, read_picture
 from msinet.data.records import SUBSETS, Record
 
-GREY_MODES = ("1", "L", "LA", "La", "I;16", "I", "F")
-LISTED = 20  # entries of one kind that the printed report shows at most
+GREY_MODES = ("1", "L", "LA", "I;16", "I")
 
 
 @dataclass(frozen=True)
@@ -93,36 +104,40 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
     Returns:
         The report. Problems of the data are listed there and raise no error.
     """
-    problems, modes, hashes = _decode_all(dataset, progress)
+    inspected = _inspect_all(dataset, progress)
+    readable = [(record, found) for record, found in inspected if not isinstance(found, DataError)]
+    unreadable = [str(found) for _, found in inspected if isinstance(found, DataError)]
     by_subset = {s: [record for record in dataset.records if record.subset == s] for s in SUBSETS}
     found = {subset: _count(records) for subset, records in by_subset.items()}
     evaluated = by_subset["query"] + by_subset["gallery"]
     drawn = dataset.protocol == RANDOM_GALLERY
-    match_problems, warnings = (
-        _undrawable_queries(by_subset["query"])
-        if drawn
-        else _unmatched_queries(by_subset["query"], by_subset["gallery"])
+    match_problems, match_warnings = (
+        undrawable_queries(by_subset["query"]) if drawn else unmatched_queries(by_subset["query"], by_subset["gallery"])
     )
+    picture_problems, picture_warnings = unusual_pictures([(record, kind) for record, (kind, _) in readable])
     wanted = [subset for subset in SUBSETS if not (drawn and subset == "gallery")]
     warnings = [
-        *_shared_identities(by_subset["train"], evaluated),
-        *_differences(found, dataset.expected or {}),
+        *shared_identities(by_subset["train"], evaluated),
+        *differences(found, dataset.expected or {}),
         *(f"the dataset has no {subset} images." for subset in wanted if not by_subset[subset]),
-        *_lonely_identities(by_subset["train"]),
-        *warnings,
-        *_unequal_cameras(evaluated),
+        *lonely_identities(by_subset["train"]),
+        *match_warnings,
+        *unequal_cameras(evaluated),
+        *copies([(record, content) for record, (_, content) in readable], drawn=drawn),
+        *picture_warnings,
     ]
     if pictures := {reason: dataset.left_out[reason] for reason in UNEXPECTED if reason in dataset.left_out}:
         warnings.append(f"these pictures were left out: {described(pictures)}.")
+    hashes = ((record, content) for record, (_, content) in readable)
     return CheckReport(
         name=dataset.name,
         root=str(dataset.root),
         found=found,
         expected=dict(dataset.expected) if dataset.expected else None,
         left_out=dict(dataset.left_out),
-        fingerprint=None if problems else fingerprint(zip(dataset.records, hashes, strict=True)),
-        modes=dict(sorted(modes.items())),
-        problems=problems + match_problems,
+        fingerprint=None if unreadable else fingerprint(hashes),
+        modes=dict(sorted(Counter(kind.mode for _, (kind, _) in readable).items())),
+        problems=unreadable + picture_problems + match_problems,
         warnings=warnings,
         num_double_suffix=sum(record.path.lower().endswith(".jpg.jpg") for record in dataset.records),
         protocol=dataset.protocol,
@@ -151,34 +166,26 @@ def content_hash(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _decode_all(
+def _inspect_all(
     dataset: Dataset, progress: Callable[[int, int], None] | None
-) -> tuple[list[str], Counter[str], list[str]]:
-    """Return the problems of single files, the number of images of each mode, and the readable files' hashes."""
+) -> list[tuple[Record, tuple[Kind, str] | DataError]]:
+    """Return each record with the kind and the content hash of its picture, or with what is wrong with its file."""
 
-    def mode_and_hash(record: Record) -> tuple[str, str] | DataError:
+    def inspect(record: Record) -> tuple[Kind, str] | DataError:
         try:
-            data = (dataset.root / record.path).read_bytes()
-            return decode(data, record.path).mode, content_hash(data)
+            data = read_picture(dataset.root, record.path)
+            return kind_of(decode(data, record.path)), content_hash(data)
         except DataError as error:
             return error
-        except OSError as error:
-            return DataError(f"an image must be readable, but {record.path} is not: {error.strerror or error}.")
 
-    problems: list[str] = []
-    modes: Counter[str] = Counter()
-    hashes: list[str] = []
+    inspected = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, found in enumerate(pool.map(mode_and_hash, dataset.records), start=1):
-            if isinstance(found, DataError):
-                problems.append(str(found))
-            else:
-                mode, content = found
-                modes[mode] += 1
-                hashes.append(content)
+        found = pool.map(inspect, dataset.records)
+        for item in zip(dataset.records, found, strict=True):
+            inspected.append(item)
             if progress:
-                progress(done, len(dataset.records))
-    return problems, modes, hashes
+                progress(len(inspected), len(dataset.records))
+    return inspected
 
 
 def _count(records: Sequence[Record]) -> Counts:
@@ -187,76 +194,6 @@ def _count(records: Sequence[Record]) -> Counts:
         images=len(records),
         cameras=len({record.camid for record in records} - {None}),
     )
-
-
-def _shared_identities(train: Sequence[Record], evaluated: Sequence[Record]) -> list[str]:
-    shared = {record.pid for record in train} & {record.pid for record in evaluated}
-    if not shared:
-        return []
-    names = _names(map(str, shared))
-    return [f"{len(shared):,} identities are both trained on and tested on: {names}."]
-
-
-def _lonely_identities(train: Sequence[Record]) -> list[str]:
-    lonely = _with_one_image(train)
-    if not lonely:
-        return []
-    return [f"{len(lonely):,} training identities have one image only: {_names(map(str, lonely))}."]
-
-
-def _undrawable_queries(query: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """Return problems and warnings for a gallery that is drawn: an identity with one image has no query."""
-    lonely = _with_one_image(query)
-    if not lonely:
-        return [], []
-    if len(lonely) == len(query):
-        return ["at least one test identity must have two images, but none has."], []
-    names = _names(map(str, lonely))
-    return [], [
-        f"{len(lonely):,} test identities have one image only, which is in every gallery and never a query: {names}."
-    ]
-
-
-def _with_one_image(records: Sequence[Record]) -> list[int | str]:
-    return [pid for pid, count in Counter(record.pid for record in records).items() if count == 1]
-
-
-def _unmatched_queries(query: Sequence[Record], gallery: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """Return problems and warnings about queries without a match.
-
-    A match is a gallery image of the same identity that has another camera or no camera.
-    """
-    cameras = defaultdict(set)
-    for record in gallery:
-        cameras[record.pid].add(record.camid)
-    unmatched = [record.path for record in query if not cameras[record.pid] - ({record.camid} - {None})]
-    if not unmatched:
-        return [], []
-    if len(unmatched) == len(query):
-        return ["at least one query must have a match under another camera, but none has."], []
-    text = f"{len(unmatched):,} queries have no match under another camera and are skipped: {_names(unmatched)}."
-    return [], [text]
-
-
-def _unequal_cameras(evaluated: Sequence[Record]) -> list[str]:
-    without = sum(record.camid is None for record in evaluated)
-    if without in (0, len(evaluated)):
-        return []
-    return [f"{without:,} of {len(evaluated):,} query and gallery images have no camera, but the others have one."]
-
-
-def _differences(found: Mapping[str, Counts], expected: Mapping[str, Counts]) -> list[str]:
-    return [
-        f"{subset} has {getattr(found[subset], name):,} {name}, but {getattr(stated, name):,} are commonly stated."
-        for subset, stated in expected.items()
-        for name in ("identities", "images", "cameras")
-        if getattr(stated, name) not in (None, getattr(found[subset], name))
-    ]
-
-
-def _names(names: Iterable[str]) -> str:
-    names = sorted(names)
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")
 
 
 def _listing(title: str, lines: Sequence[str]) -> list[str]:

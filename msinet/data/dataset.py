@@ -1,11 +1,8 @@
-"""A dataset on disk, as a reader found it, and the decoding of one picture."""
+"""A dataset on disk, as a reader found it."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from PIL import Image
 
 from msinet.data.names import printable
 from msinet.data.records import Record
@@ -67,17 +64,3 @@ def described(left_out: Mapping[str, Sequence[str]]) -> str:
     """Return how many files were left out for each reason, with an example."""
     reasons = sorted(left_out.items())
     return ", ".join(f"{len(files):,} {reason} (such as {printable(files[0])})" for reason, files in reasons)
-
-
-def decode(data: bytes | memoryview, path: str) -> Image.Image:
-    """Decode a whole picture in its stored mode; its EXIF orientation is ignored.
-
-    Raises:
-        DataError: The data are not a picture, or the picture is truncated; the message names `path`.
-    """
-    try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except Exception as error:  # Pillow's plugins raise many kinds of exceptions
-        raise DataError(f"an image must decode completely, but {path} does not: {error}.") from error
-    return image

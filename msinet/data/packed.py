@@ -22,7 +22,9 @@ from PIL import Image
 from torch import Tensor
 
 from msinet.data.check import content_hash, fingerprint
-from msinet.data.dataset import DataError, Dataset, decode
+from msinet.data.dataset import DataError, Dataset
+from msinet.data.names import printable
+from msinet.data.pictures import as_rgb, decode, read_picture
 from msinet.data.records import Record
 from msinet.files import written_whole
 
@@ -38,7 +40,7 @@ SCHEMA = pa.schema(
 )
 ROWS_PER_BATCH = 256  # rows that are in memory at a time while a shard is written
 # Raise this number when the result of `decode_rgb` changes, so that existing stores are built anew.
-RESIZE_VERSION = 1
+RESIZE_VERSION = 2
 
 
 def gather_source(dataset: Dataset) -> Iterator[tuple[Record, bytes]]:
@@ -47,16 +49,12 @@ def gather_source(dataset: Dataset) -> Iterator[tuple[Record, bytes]]:
     Raises:
         DataError: Files are missing (checked before the first file is read) or cannot be read.
     """
-    missing = [record.path for record in dataset.records if not (dataset.root / record.path).is_file()]
+    missing = [record.path for record in dataset.records if not os.path.exists(dataset.root / record.path)]
     if missing:
-        named = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        named = ", ".join(map(printable, missing[:5])) + (" …" if len(missing) > 5 else "")
         raise DataError(f"every image must be there, but {len(missing):,} are missing in {dataset.root}: {named}")
     for record in dataset.records:
-        try:
-            data = (dataset.root / record.path).read_bytes()
-        except OSError as error:
-            raise DataError(f"an image must be readable, but {dataset.root / record.path} is not: {error}.") from error
-        yield record, data
+        yield record, read_picture(dataset.root, record.path)
 
 
 def write_shards(items: Iterable[tuple[Record, bytes]], folder: Path, *, rows_per_shard: int = 4096) -> dict[str, Any]:
@@ -162,15 +160,14 @@ class PackedDataset:
 def decode_rgb(data: bytes | memoryview, path: str, size_HW: tuple[int, int]) -> NDArray[np.uint8]:
     """Decode and resize a picture: pixels_HW3.
 
-    The fully decoded picture is converted to RGB and resized with Pillow's bilinear filter; its EXIF orientation is
-    ignored.
+    The fully decoded picture is converted by `as_rgb` and resized with Pillow's bilinear filter; its EXIF orientation
+    is ignored.
 
     Raises:
         DataError: The picture does not decode completely; the message names `path`.
     """
     H, W = size_HW
-    image = decode(data, path).convert("RGB")
-    return np.asarray(image.resize((W, H), Image.Resampling.BILINEAR))
+    return np.asarray(as_rgb(decode(data, path)).resize((W, H), Image.Resampling.BILINEAR))
 
 
 class ImageStore:

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from torch import Tensor
 
-from msinet.data.dataset import decode
 from msinet.data.packed import PackedDataset
+from msinet.data.pictures import as_rgb, decode
 from msinet.metrics import Array, Labels, RankingResult, _codes, ordering_key, unit_embeddings
 from msinet.visual.sheet import GREY, LABEL_SIZE, MARGIN, PALE, WHITE, Color, beside, framed, scaled, stacked, text
 
@@ -123,7 +123,7 @@ def pictures_of(packed: PackedDataset, indices: ArrayLike) -> PictureOf:
 
     def picture(position: int) -> Image.Image:
         index = chosen[position]
-        return decode(packed.bytes(index), packed.records[index].path)
+        return as_rgb(decode(packed.bytes(index), packed.records[index].path))
 
     return picture
 

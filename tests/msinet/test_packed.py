@@ -86,6 +86,9 @@ def test_source_files_are_gathered_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "train/0002_c1.jpg").unlink()
     with pytest.raises(DataError, match=r"1 are missing in .*: train/0002_c1.jpg"):
         next(gather_source(dataset))
+    os.mkfifo(tmp_path / "train/0002_c1.jpg")
+    with pytest.raises(DataError, match=r"must be a regular file, but train/0002_c1.jpg is another kind of file"):
+        list(gather_source(dataset))
 
 
 def test_pixels_equal_pillow_picture_by_picture(shards: PackedDataset, tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """The verbs `check` and `evaluate`, in this process: what they print about data, and what they refuse."""
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.command_line import manifest, write
 
 from msinet import build_model
 from pipeline.by_hand import evaluate_by_hand
-from pipeline.checking import check_experiment
+from pipeline.checking import check_data, check_experiment
 from pipeline.errors import RequestError
 from pipeline.storage.workspace import Workspace
 
@@ -51,3 +55,34 @@ def test_a_check_prints_its_findings_also_if_the_workspace_cannot_be_written_to(
 def test_an_evaluation_needs_a_workspace_that_can_be_written_to(tmp_path: Path, unwritable: str) -> None:
     with pytest.raises(RequestError, match=r"workspace must be writable, but .* \(--workspace\)"):
         evaluated(tmp_path, manifest(tmp_path / "mine"), unwritable)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["pipe", "device", "EPS", "TIFF"])
+def test_a_file_that_is_no_picture_is_named_by_every_verb(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = manifest(tmp_path / "mine")
+    victim = sorted(data.glob("query/*.jpg"))[0]
+    picture = Image.open(victim).copy()
+    victim.unlink()
+    if kind == "pipe":
+        os.mkfifo(victim)
+    elif kind == "device":
+        victim.symlink_to("/dev/zero")
+    else:
+        picture.save(victim, kind)
+    sentence = f"an image must be .*{victim.name} is (another kind of file|damaged or of another kind)"
+    assert not check_data(f"manifest={data}")
+    assert re.search(sentence, capsys.readouterr().out)
+    with pytest.raises(RequestError, match=sentence):
+        evaluated(tmp_path, data, str(tmp_path / "workspace"))
+
+
+def test_16_bit_pictures_of_a_camera_with_12_bits_end_before_anything_runs(tmp_path: Path) -> None:
+    data = manifest(tmp_path / "mine")
+    for path in data.glob("*/*.jpg"):
+        levels_HW = np.asarray(Image.open(path).convert("L")).astype(np.uint16)
+        Image.fromarray(levels_HW * 16).save(path, "PNG")
+    with pytest.raises(RequestError, match="must have at least 32 levels in their upper 8 bits"):
+        evaluated(tmp_path, data, str(tmp_path / "workspace"))

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,14 +11,19 @@ from PIL import Image
 from msinet.data.records import Record
 
 
+def encoded(image: Image.Image, format_name: str, **options: Any) -> bytes:
+    """Return a picture as the bytes of a file in a format."""
+    file = io.BytesIO()
+    image.save(file, format_name, **options)
+    return file.getvalue()
+
+
 def jpeg(seed: int, size_HW: tuple[int, int] = (32, 16), mode: str = "RGB") -> bytes:
     """Return a smooth random picture as the bytes of a JPEG file."""
     H, W = size_HW
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((W, H), Image.Resampling.BICUBIC).convert(mode)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=90)
-    return file.getvalue()
+    return encoded(image, "JPEG", quality=90)
 
 
 def truncated_jpeg(seed: int) -> bytes:
