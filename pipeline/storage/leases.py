@@ -5,16 +5,22 @@ publish counts. Each lease is a file of its own, `leases/<n>.json`, and the leas
 driver takes a stage over by creating the file with the next number; if several drivers try, one of them succeeds. A
 former holder that still renews its old file changes nothing. The age of a lease is judged by the wall clocks of the
 machines, which a cluster keeps close. A wrong judgement costs double work.
+
+Other files may lie among the leases, such as the `.nfs…` of a file system or the `…_$folder$` of a console. A file that
+does not hold a lease counts as none.
 """
 
 import contextlib
 import json
+import math
+import re
 import threading
 import time
 from types import TracebackType
 
 from pipeline.storage.store import Store
 
+NAME = re.compile(r"([1-9][0-9]{0,99})\.json")  # name of a lease's file
 
 class Lease:
     """A lease that is held until the end of a `with` block.
@@ -49,7 +55,7 @@ class Lease:
     def _write(self, until: float) -> None:
         # The store may answer again before the lease runs out. Until then nobody can publish a result either.
         with contextlib.suppress(OSError):
-            self._store.replace(self._key, _content(self._holder, until))
+            self._store.replace(self._key, _content(self._holder, until, self._seconds))
 
 
 def take(store: Store, place: str, holder: str, seconds: float) -> Lease | None:
@@ -67,7 +73,7 @@ def take(store: Store, place: str, holder: str, seconds: float) -> Lease | None:
     number, found = _newest(store, place)
     if found is not None and found != holder:
         return None
-    mine = _content(holder, time.time() + seconds)
+    mine = _content(holder, time.time() + seconds, seconds)
     return (
         Lease(store, place, number + 1, holder, seconds) if store.create(f"{place}/{number + 1}.json", mine) else None
     )
@@ -79,14 +85,23 @@ def holder_of(store: Store, place: str) -> str | None:
 
 
 def _newest(store: Store, place: str) -> tuple[int, str | None]:
-    numbers = [int(entry.key.rpartition("/")[2].removesuffix(".json")) for entry in store.entries(place)]
-    number = max(numbers, default=0)
-    data = store.read(f"{place}/{number}.json") if number else None
-    if data is None:
-        return number, None
-    content = json.loads(data)
-    return number, content["holder"] if content["until"] > time.time() else None
+    names = [entry.key.removeprefix(f"{place}/") for entry in store.entries(place)]
+    number = max((int(found[1]) for name in names if (found := NAME.fullmatch(name))), default=0)
+    return number, _holder(store.read(f"{place}/{number}.json")) if number else None
 
 
-def _content(holder: str, until: float) -> bytes:
-    return json.dumps({"holder": holder, "until": until}).encode()
+def _holder(data: bytes | None) -> str | None:
+    """Return who holds a lease with this content now. Nobody holds a lease that has run out or is damaged."""
+    try:
+        content = json.loads(data or b"")
+        holder, left, seconds = content["holder"], content["until"] - time.time(), content["seconds"]
+        # A lease is renewed to end `seconds` later. If it ends far later, the holder's clock is wrong by more than
+        # `seconds`, and the lease would last as long as the clock is ahead.
+        valid = isinstance(holder, str) and math.isfinite(seconds) and 0 < left <= 2 * seconds
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    return holder if valid else None
+
+
+def _content(holder: str, until: float, seconds: float) -> bytes:
+    return json.dumps({"holder": holder, "until": until, "seconds": seconds}).encode()

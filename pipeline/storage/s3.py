@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from boto3.exceptions import S3UploadFailedError
+from boto3.exceptions import Boto3Error, S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from boto3.session import Session
 from botocore.config import Config
@@ -23,7 +23,9 @@ from botocore.exceptions import (
     ReadTimeoutError,
     ResponseStreamingError,
 )
-from s3transfer.exceptions import RetriesExceededError
+from botocore.parsers import ResponseParserError
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
+from urllib3.exceptions import HTTPError
 
 from msinet.files import written_whole
 from pipeline.errors import RequestError
@@ -42,6 +44,9 @@ TRANSFER = TransferConfig(
 )
 
 ABSENT = ("NoSuchKey", "404")
+# An answer that breaks off. botocore repeats a request, but not the reading of its answer.
+BROKEN = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, HTTPError)
+FAILED = (BotoCoreError, ClientError, ResponseParserError, Boto3Error, RetriesExceededError, S3DownloadFailedError)
 
 DENIED = "access was denied (AWS credentials)"
 REFUSED = "the credentials were refused (AWS credentials)"
@@ -101,8 +106,7 @@ class S3Store:
     def read(self, key: str) -> bytes | None:
         with contextlib.suppress(FileNotFoundError), self._errors_at(key):
             for _ in range(TRIES - 1):
-                # botocore retries a request, but not an answer that breaks off.
-                with contextlib.suppress(IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                with contextlib.suppress(*BROKEN):
                     return self._get(key).read()
             return self._get(key).read()
         return None
@@ -141,7 +145,7 @@ class S3Store:
                 Entry(item["Key"].removeprefix(self._prefix), item["Size"], item["LastModified"].timestamp())
                 for page in pages
                 for item in page.get("Contents", ())
-                if not item["Key"].endswith("/")  # consoles make such a key for an empty folder
+                if _is_key(item["Key"].removeprefix(self._prefix))
             ]
         return sorted(found, key=lambda entry: entry.key)
 
@@ -156,11 +160,25 @@ class S3Store:
             self._client.upload_file(str(path), **self._at(key), Config=TRANSFER)
 
     def download(self, key: str, path: Path) -> None:
-        with self._errors_at(key), written_whole(path) as file:
-            self._client.download_fileobj(**self._at(key), Fileobj=file, Config=TRANSFER)
+        with self._errors_at(key):
+            for _ in range(TRIES - 1):
+                with contextlib.suppress(S3DownloadFailedError):  # the file was replaced between two of its parts
+                    self._download(key, path)
+                    return
+            self._download(key, path)
 
     def folder(self, folder: str) -> None:
         return None
+
+    def expect(self, key: str) -> None:
+        return None
+
+    def require(self) -> None:
+        return None
+
+    def _download(self, key: str, path: Path) -> None:
+        with written_whole(path) as file:
+            self._client.download_fileobj(**self._at(key), Fileobj=file, Config=TRANSFER)
 
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + checked(key)}
@@ -192,12 +210,27 @@ def new_client() -> Any:
     )
     try:
         # botocore itself reads AWS_DEFAULT_REGION only.
-        return Session().client("s3", region_name=os.environ.get("AWS_REGION") or None, config=config)
+        client = Session().client("s3", region_name=os.environ.get("AWS_REGION") or None, config=config)
     except ValueError:
         raise RequestError(
             "the endpoint of S3 must be a URL such as https://host:9000 and its region a name such as us-east-1, "
             "but one of them is not (AWS_ENDPOINT_URL, AWS_REGION)."
         ) from None
+    # botocore asks for a bucket's region after a redirection that does not name it, and again after that answer's own
+    # redirection, without end. Nothing else uses this operation.
+    client.meta.events.register("before-call.s3.HeadBucket", _refuse)
+    return client
+
+
+def _refuse(**request: Any) -> None:
+    raise ClientError({"ResponseMetadata": {"HTTPHeaders": {}}}, "HeadBucket")
+
+
+def _is_key(key: str) -> bool:
+    """Return whether a store could have written a key. Consoles make keys such as `folder/`."""
+    with contextlib.suppress(ValueError):
+        return bool(checked(key))
+    return False
 
 
 @contextlib.contextmanager
@@ -208,7 +241,7 @@ def translated_errors(place: str) -> Iterator[None]:
     """
     try:
         yield
-    except (BotoCoreError, ClientError, RetriesExceededError, S3UploadFailedError) as error:
+    except (*FAILED, HTTPError) as error:
         code = _code(error)
         if code in ABSENT:
             raise FileNotFoundError(f"nothing is at {place}") from None

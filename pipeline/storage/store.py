@@ -2,11 +2,15 @@
 
 A workspace keeps its files in a folder that every node sees, or under a prefix of an S3 bucket. A key is a relative
 path with slashes, such as `stages/search/<key>/result.json`. A file appears at its key in one step, after its last
-byte has been written: a writer that dies leaves nothing at the key."""
+byte has been written: a writer that dies leaves nothing at the key. What is not a regular file, such as a FIFO or a
+device, counts as absent, because reading it might never end.
+"""
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +19,10 @@ from msinet.files import written_whole
 from pipeline.errors import RequestError
 
 PARTIAL = ".partial"  # folder of a LocalStore for files that are not complete yet; no key starts with it
+
+
+# Errors of a path at which there is no file: a part of it is missing, is no folder, or is a link to itself.
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class UnreadableError(RequestError, OSError):
@@ -90,6 +98,15 @@ class Store(Protocol):
         The folder need not exist.
         """
 
+    def expect(self, key: str) -> None:
+        """From now on, raise OSError wherever the file at a key is not there, because the store has then vanished."""
+
+    def require(self) -> None:
+        """Raise OSError if the expected file is not there. Every method that misses or writes a file does this first.
+
+        A folder vanishes when its file system is no longer mounted. A bucket that has vanished answers with an error.
+        """
+
 
 class LocalStore:
     """A folder on a file system that has hard links and that every node sees.
@@ -101,17 +118,21 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
         self.address = str(self.root)
+        self._expected: Path | None = None
 
     def __repr__(self) -> str:
         return f"LocalStore({self.address!r})"
 
     def read(self, key: str) -> bytes | None:
-        try:
-            return self._path(key).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            return None
+        path = self._path(key)
+        if _is_file(path):
+            with contextlib.suppress(FileNotFoundError):  # deleted just now
+                return path.read_bytes()
+        self.require()
+        return None
 
     def create(self, key: str, data: bytes) -> bool:
+        self.require()
         try:
             # Making a hard link fails if the name exists, so check and creation are one step, also between nodes.
             with written_whole(self._path(key), self.root / PARTIAL, place=os.link) as file:
@@ -121,12 +142,15 @@ class LocalStore:
         return True
 
     def replace(self, key: str, data: bytes) -> None:
+        self.require()
         with written_whole(self._path(key), self.root / PARTIAL) as file:
             file.write(data)
 
     def delete(self, key: str) -> None:
+        path = self._path(key)
+        self.require()
         with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            self._path(key).unlink()
+            path.unlink()
 
     def entries(self, folder: str) -> list[Entry]:
         found = []
@@ -135,9 +159,9 @@ class LocalStore:
             if key_parent.parts[:1] == (PARTIAL,):
                 continue
             for name in names:
-                with contextlib.suppress(FileNotFoundError):  # deleted just now
-                    status = os.stat(os.path.join(parent, name))
+                if status := _status(os.path.join(parent, name)):
                     found.append(Entry((key_parent / name).as_posix(), status.st_size, status.st_mtime))
+        self.require()
         return sorted(found, key=lambda entry: entry.key)
 
     def holds(self, folder: str) -> bool:
@@ -145,15 +169,29 @@ class LocalStore:
         return any(names and Path(parent).relative_to(self.root).parts[:1] != (PARTIAL,) for parent, _, names in walk)
 
     def upload(self, path: Path, key: str) -> None:
+        self.require()
         with path.open("rb") as source, written_whole(self._path(key), self.root / PARTIAL) as file:
             shutil.copyfileobj(source, file, 2**20)
 
     def download(self, key: str, path: Path) -> None:
-        with self._path(key).open("rb") as source, written_whole(path) as file:
-            shutil.copyfileobj(source, file, 2**20)
+        source = self._path(key)
+        if not _is_file(source):
+            self.require()
+            raise FileNotFoundError(f"nothing is at {source}")
+        with source.open("rb") as opened, written_whole(path) as file:
+            shutil.copyfileobj(opened, file, 2**20)
 
     def folder(self, folder: str) -> Path:
         return self._path(folder) if folder else self.root
+
+    def expect(self, key: str) -> None:
+        self._expected = self._path(key)
+
+    def require(self) -> None:
+        if self._expected is not None and not _is_file(self._expected):
+            raise OSError(
+                f"the folder {self.root} must contain {self._expected.name}, but does not; it may not be mounted"
+            )
 
     def _path(self, key: str) -> Path:
         return self.root / checked(key)
@@ -171,6 +209,19 @@ def checked(key: str) -> str:
     return key
 
 
+def _is_file(path: Path) -> bool:
+    return _status(path) is not None
+
+
+def _status(path: str | Path) -> os.stat_result | None:
+    """Return the status of a regular file, or None if there is none at a path."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return _raise_unless_absent(error)
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
 def _raise_unless_absent(error: OSError) -> None:
-    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+    if error.errno not in ABSENT:
         raise error

@@ -45,6 +45,7 @@ def test_a_service_that_refuses_to_write_is_refused(s3_store: Store, s3_service:
         ("403 InvalidAccessKeyId", r"the credentials were refused \(AWS credentials\)"),
         ("403 SignatureDoesNotMatch", r"the credentials were refused \(AWS credentials\)"),
         ("400 AuthorizationHeaderMalformed", r"another region \(AWS_REGION\)"),
+        ("301 PermanentRedirect", r"another region \(AWS_REGION\)"),
     ],
 )
 def test_opening_tells_what_is_wrong(
@@ -61,6 +62,16 @@ def test_opening_tells_what_is_wrong(
     told = pickle.loads(pickle.dumps(caught.value))
     assert isinstance(told, OSError), "a stage on another node that is told so is tried again"
     assert str(told) == str(caught.value)
+
+
+@pytest.mark.parametrize("status", ["301 PermanentRedirect", "307 TemporaryRedirect", "302 Found"])
+def test_a_redirection_without_a_region_is_not_followed_for_ever(
+    s3_address: str, s3_service: S3Service, status: str
+) -> None:
+    s3_service.fault = lambda environ: status
+    with pytest.raises(RequestError, match="must be readable"):
+        open_store(s3_address)
+    assert s3_service.requests < 10
 
 
 def test_opening_without_a_bucket(s3_service: S3Service) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.s3 import SECRETS, Environ, S3Service
 from support.stores import LARGE, assert_no_secret, first, keys, method
+from werkzeug.test import Client
 
 from pipeline.storage.open import open_store
 from pipeline.storage.store import Store
@@ -22,7 +23,8 @@ def test_a_bucket_is_not_a_folder(s3_store: Store) -> None:
 
 def test_a_prefix_keeps_to_itself(s3_store: Store, s3_client: Any) -> None:
     bucket = s3_store.address.split("/")[2]
-    for key in ("some/prefix2/a", "some/a", "b", "some/prefix/folder/"):  # the last as consoles make folders
+    # Consoles make keys such as the fifth for folders. No store could read the sixth and the seventh.
+    for key in ("some/prefix2/a", "some/a", "b", "some/prefix/folder/", "some/prefix/folder//a", "some/prefix/../a"):
         s3_client.put_object(Bucket=bucket, Key=key, Body=b"1")
     assert s3_store.entries("") == s3_store.entries("folder") == []
     s3_store.replace("a", b"2")
@@ -137,6 +139,40 @@ def test_answers_that_break_off(
     with contextlib.nullcontext() if whole else pytest.raises(OSError, match=r"IncompleteRead|ResponseStreaming"):
         s3_store.download("a", tmp_path / "copies" / "a")
     assert [path.read_bytes() for path in tmp_path.glob("copies/*")] == ([data] if whole else [])
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_file_that_is_replaced_while_it_is_downloaded(
+    s3_store: Store, s3_service: S3Service, no_waiting: None, large: Path, tmp_path: Path, times: int
+) -> None:
+    s3_store.upload(large, "a")
+    path, newer = f"/{s3_store.address.removeprefix('s3://')}/a", [os.urandom(LARGE) for _ in range(2)]
+    replaced: list[bytes] = []
+
+    def replace_between_parts(environ: Environ) -> None:
+        later_part = method("GET")(environ) and not environ.get("HTTP_RANGE", "bytes=0").startswith("bytes=0")
+        if later_part and len(replaced) < times:
+            replaced.append(newer[len(replaced) % 2])
+            # This request does not take the lock of the service, which the outer request holds.
+            base, headers = f"http://{environ['HTTP_HOST']}", {"Authorization": environ["HTTP_AUTHORIZATION"]}
+            answer = Client(s3_service.application).put(path, base, data=replaced[-1], headers=headers)
+            assert answer.status_code == 200
+
+    s3_service.fault = replace_between_parts
+    copy = tmp_path / "copies" / "a"
+    if times == 1:
+        s3_store.download("a", copy)
+        assert copy.read_bytes() == replaced[-1], "whole, and the newer one"
+    else:
+        with pytest.raises(OSError, match=r"a failed: S3DownloadFailedError"):
+            s3_store.download("a", copy)
+        assert not list(tmp_path.glob("copies/*"))
+
+
+def test_an_answer_of_something_else_than_s3_is_an_error(s3_store: Store, s3_service: S3Service) -> None:
+    s3_service.fault = lambda environ: "200 <a page of a proxy"  # it is not valid XML
+    with pytest.raises(OSError, match=s3_store.address):
+        s3_store.entries("")
 
 
 def test_an_upload_to_s3_that_fails_midway_leaves_nothing(
