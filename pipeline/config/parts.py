@@ -252,7 +252,8 @@ class Resources(Strict):
     Attributes:
         prepare, search, retrain, evaluate, measure, picture: Share of one stage of that kind.
         max_concurrent: Upper bound on the stages that run at the same time; by default only the cluster limits them.
-        lease_seconds: Seconds without a sign of life after which a driver takes over a stage from another driver.
+        lease_seconds: Seconds without a sign of life after which a driver takes over a stage from another driver, at
+            most a day.
     """
 
     prepare: Share = Share(gpus=0)
@@ -262,7 +263,7 @@ class Resources(Strict):
     measure: Share = Share()
     picture: Share = Share()
     max_concurrent: int | None = Field(default=None, ge=1)
-    lease_seconds: float = Field(default=60, gt=0)
+    lease_seconds: float = Field(default=60, gt=0, le=86_400)
 
 
 class Workers(Strict):

@@ -22,6 +22,7 @@ from pipeline.storage.store import Store
 
 NAME = re.compile(r"([1-9][0-9]{0,99})\.json")  # name of a lease's file
 
+
 class Lease:
     """A lease that is held until the end of a `with` block.
 

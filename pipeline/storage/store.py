@@ -218,7 +218,8 @@ def _status(path: str | Path) -> os.stat_result | None:
     try:
         status = os.stat(path)
     except OSError as error:
-        return _raise_unless_absent(error)
+        _raise_unless_absent(error)
+        return None
     return status if stat.S_ISREG(status.st_mode) else None
 
 

@@ -90,7 +90,8 @@ def test_a_lease_is_read_as_it_is_written_here(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [".nfs00000000012c0be100000001", "_$folder$", "1.json_$folder$", "old/7.json", "07.json", "-1.json", "x.json"]
+    "name",
+    [".nfs00000000012c0be100000001", "_$folder$", "1.json_$folder$", "old/7.json", "07.json", "-1.json", "x.json"],
 )
 @pytest.mark.parametrize("content", [b"", lease_of()])
 def test_files_that_are_no_leases_are_passed_over(store: Store, name: str, content: bytes) -> None:
