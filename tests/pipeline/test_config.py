@@ -97,7 +97,7 @@ def test_overrides_leave_the_rest_of_a_recipe(tmp_path: Path, tiny: dict[str, An
         ("networks", [{"name": "osnet", "scale": [3]}], "`networks.0.scale`. Did you mean `scales`?"),
         ("resources.search.gpus", "all", "`resources.search.gpus` must be a number or 'auto', but got 'all'."),
         ("resources.lease_seconds", float("inf"), "`resources.lease_seconds` must be a finite number, but got inf."),
-        ("resources.lease_seconds", 1e12, "`resources.lease_seconds` must be at most 86400, but got"),
+        ("resources.lease_seconds", 1e12, "`resources.lease_seconds` must be at most 86400.0, but got"),
         ("checkpoint_every", float("inf"), "`checkpoint_every` must be a finite number"),
         ("resources.search.gpus", float("inf"), "`resources.search.gpus` must be a finite number"),
         ("search.lr", float("inf"), "`search.lr` must be a finite number, but got inf."),
