@@ -1,6 +1,5 @@
 """The verb `check`: it prints what a dataset or an experiment holds, and what is wrong with it."""
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,6 +57,5 @@ def _print_check(name: str, data: DiskData, workspace: Workspace | None = None) 
     report = check(dataset)
     print(report.format())
     if workspace and report.fingerprint and not report.problems:
-        with contextlib.suppress(OSError):  # after all datasets, `open_grid` says so if the workspace is not writable
-            workspace.keep_fingerprint(signature(dataset), report.fingerprint)
+        workspace.keep_fingerprint(signature(dataset), report.fingerprint)
     return not report.problems

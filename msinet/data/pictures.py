@@ -1,7 +1,10 @@
 """Single pictures: their files, their decoding, and what is unusual about them."""
 
+import contextlib
 import io
+import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,19 +29,34 @@ def read_picture(root: Path, path: str) -> bytes:
     Raises:
         DataError: It is not a readable, regular file of at most `LARGEST` bytes. The message names `path`.
     """
-    name = printable(path)
+    status = status_of(root, path)
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe could wait for ever, and reading a device could have no end
+        raise DataError(f"an image must be a regular file, but {printable(path)} is another kind of file.")
+    if status.st_size > LARGEST:
+        size = f"{status.st_size:,}"
+        raise DataError(f"an image's file must have at most {LARGEST:,} bytes, but {printable(path)} has {size}.")
+    with _named_errors(root, path):
+        return (root / path).read_bytes()
+
+
+def status_of(root: Path, path: str) -> os.stat_result:
+    """Return the size, times and kind of a picture's file, without reading it.
+
+    Raises:
+        DataError: There is no such file, or it cannot be reached. The message names `path`.
+    """
+    with _named_errors(root, path):
+        return (root / path).stat()
+
+
+@contextlib.contextmanager
+def _named_errors(root: Path, path: str) -> Iterator[None]:
     try:
-        status = (root / path).stat()
-        if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
-            return (root / path).read_bytes()
+        yield
     except (OSError, ValueError) as error:  # ValueError: the path has a character that no path can have
         reason = getattr(error, "strerror", None) or error
         advice = hint(root, path) if isinstance(error, FileNotFoundError) else ""
-        raise DataError(f"an image must be readable, but {name} is not: {reason}.{advice}") from error
-    if stat.S_ISREG(status.st_mode):
-        raise DataError(f"an image's file must have at most {LARGEST:,} bytes, but {name} has {status.st_size:,}.")
-    # Reading a pipe could wait for ever, and reading a device could have no end.
-    raise DataError(f"an image must be a regular file, but {name} is another kind of file.")
+        raise DataError(f"an image must be readable, but {printable(path)} is not: {reason}.{advice}") from error
 
 
 def decode(data: bytes | memoryview, path: str) -> Image.Image:

@@ -22,7 +22,7 @@ def known_fingerprints(experiment: Experiment, workspace: Workspace) -> dict[str
     for name, data in disk_data(experiment).items():
         try:
             fingerprint = workspace.fingerprint(signature(read_dataset(name, data)))
-        except (RequestError, FileNotFoundError):
+        except (RequestError, DataError):
             continue  # the dataset is not on this machine, so its stages stay pending
         if fingerprint:
             known[name] = fingerprint
@@ -104,10 +104,16 @@ def read_dataset(name: str, data: DiskData) -> Dataset:
 
 
 def signature(dataset: Dataset) -> str:
-    """Return a hash that changes with every file that is added, removed, renamed or written. No file is read."""
+    """Return a hash that changes with every file that is added, removed, renamed or written. No file is read.
+
+    Raises:
+        DataError: A picture does not exist or cannot be reached.
+    """
+    from msinet.data.pictures import status_of
+
     rows: list[Any] = []
     for record in dataset.records:
-        status = (Path(dataset.root) / record.path).stat()
+        status = status_of(dataset.root, record.path)
         rows.append([record.path, str(record.pid), record.camid, record.subset, status.st_size, status.st_mtime_ns])
     return content_hash(rows)
 
@@ -124,10 +130,8 @@ def checked_fingerprint(
 
     try:
         found = signature(dataset)
-    except FileNotFoundError as error:
-        raise RequestError(
-            f"every picture of a dataset must exist, but {error.filename} does not ({setting})."
-        ) from None
+    except DataError as error:
+        raise RequestError(f"{error} ({setting})") from None
     known = workspace.fingerprint(found)
     if known:
         return known

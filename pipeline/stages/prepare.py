@@ -5,6 +5,7 @@ from msinet.data.dataset import FIXED
 from msinet.data.packed import gather_source, write_shards
 from msinet.data.readers import read
 from pipeline.plan.kinds import SHARDS
+from pipeline.plan.preflight import signature
 from pipeline.results import Result
 from pipeline.stages.task import Context
 
@@ -21,9 +22,10 @@ def run(context: Context) -> Result:
         found = read(kind, context.task.location["path"])
         items, protocol = gather_source(found), found.protocol
     summary = {**write_shards(items, context.attempt.folder / SHARDS), "protocol": protocol}
-    expected = dataset.get("fingerprint", summary["fingerprint"])
-    if summary["fingerprint"] != expected:
+    if summary["fingerprint"] != dataset.get("fingerprint", summary["fingerprint"]):
+        context.workspace.forget_fingerprint(signature(found))
         raise ValueError(
-            f"a dataset must not change while it is prepared, but {context.task.location['path']} did: run again."
+            f"a dataset must not change after its check, but {context.task.location['path']} did: run again, which "
+            "checks it again."
         )
     return summary

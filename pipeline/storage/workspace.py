@@ -12,6 +12,7 @@ machine and then uploads them.
 import contextlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from pipeline.storage.open import open_store
 from pipeline.storage.store import Entry
 
 RESULT, FAILURE, CHECKPOINT = "result.json", "failure.json", "checkpoint.pt"
+FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -216,12 +218,20 @@ class Workspace:
 
     def fingerprint(self, signature: str) -> str | None:
         """Return the fingerprint that is kept for a disk dataset with this signature, or None if none is kept."""
-        found = self.store.read(f"fingerprints/{signature}")
-        return found.decode() if found else None
+        found = (self.store.read(f"fingerprints/{signature}") or b"").decode(errors="replace")
+        return found if FINGERPRINT.fullmatch(found) else None  # a damaged file counts as none
 
     def keep_fingerprint(self, signature: str, fingerprint: str) -> None:
-        """Keep the fingerprint of a checked dataset under the dataset's signature."""
-        self.store.replace(f"fingerprints/{signature}", fingerprint.encode())
+        """Keep the fingerprint of a checked dataset under the dataset's signature.
+
+        If it cannot be written, nothing is lost: the dataset is checked again next time.
+        """
+        with contextlib.suppress(OSError):
+            self.store.replace(f"fingerprints/{signature}", fingerprint.encode())
+
+    def forget_fingerprint(self, signature: str) -> None:
+        """Delete the fingerprint of a dataset that has changed, although its signature has not."""
+        self.store.delete(f"fingerprints/{signature}")
 
     def _clean_up(self, attempt: Attempt) -> None:
         """Delete the saved states of a stage that is done, and the attempt's own copy on this machine."""

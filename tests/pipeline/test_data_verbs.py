@@ -1,5 +1,6 @@
 """The verbs `check` and `evaluate`, in this process: what they print about data, and what they refuse."""
 
+import io
 import os
 import re
 from pathlib import Path
@@ -12,9 +13,12 @@ from PIL import Image
 from support.command_line import manifest, write
 
 from msinet import build_model
+from msinet.data import Dataset, Record
+from msinet.data.readers import read
 from pipeline.by_hand import evaluate_by_hand
 from pipeline.checking import check_data, check_experiment
 from pipeline.errors import RequestError
+from pipeline.plan.preflight import checked_fingerprint, signature
 from pipeline.storage.workspace import Workspace
 
 
@@ -86,3 +90,35 @@ def test_16_bit_pictures_of_a_camera_with_12_bits_end_before_anything_runs(tmp_p
         Image.fromarray(levels_HW * 16).save(path, "PNG")
     with pytest.raises(RequestError, match="must have at least 32 levels in their upper 8 bits"):
         evaluated(tmp_path, data, str(tmp_path / "workspace"))
+
+
+def changed_in_secret(path: Path) -> None:
+    """Write another picture to a file, and give the file its former size and times."""
+    before = path.stat()
+    other = io.BytesIO()
+    Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(other, "JPEG", quality=20)
+    assert len(other.getvalue()) < before.st_size
+    path.write_bytes(other.getvalue().ljust(before.st_size, b"\0"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("fault", ["changed picture", "another fingerprint"])
+def test_after_a_change_that_no_time_shows_the_told_remedy_helps(tmp_path: Path, fault: str) -> None:
+    data, place = manifest(tmp_path / "mine"), str(tmp_path / "workspace")
+    workspace, dataset = Workspace(place), read("manifest", data)
+    checked_fingerprint("mine", dataset, workspace, lambda line: None, "--data")
+    if fault == "changed picture":
+        changed_in_secret(data / dataset.records[0].path)
+    else:
+        workspace.keep_fingerprint(signature(dataset), "ab" * 32)
+    with pytest.raises(RequestError, match=r"must not change after its check, but .* did: run again"):
+        evaluated(tmp_path, data, place)
+    assert "manifest=" in evaluated(tmp_path, data, place)
+
+
+def test_a_picture_that_no_system_can_name_is_a_wrong_request(tmp_path: Path) -> None:
+    for name, reason in (("none.jpg", "No such file"), ("a" * 300, "File name too long"), ("a\0b", "embedded null")):
+        dataset = Dataset("mine", tmp_path, (Record(name, 1, 1, "query"),))
+        with pytest.raises(RequestError, match=rf"must be readable, but .* is not: {reason}.* \(--data\)"):
+            checked_fingerprint("mine", dataset, Workspace(tmp_path), lambda line: None, "--data")

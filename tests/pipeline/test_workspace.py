@@ -143,9 +143,21 @@ def test_the_newest_failure_is_the_last(workspace: Workspace) -> None:
 
 def test_fingerprints_are_remembered(workspace: Workspace) -> None:
     assert workspace.fingerprint("signature") is None
-    workspace.keep_fingerprint("signature", "abc")
-    workspace.keep_fingerprint("signature", "abc")
-    assert workspace.fingerprint("signature") == "abc"
+    for kept in ("ab" * 32, "ab" * 32, "cd" * 32):
+        workspace.keep_fingerprint("signature", kept)
+        assert workspace.fingerprint("signature") == kept
+    assert workspace.fingerprint("another") is None
+    for _ in range(2):
+        workspace.forget_fingerprint("signature")
+        assert workspace.fingerprint("signature") is None
+
+
+@pytest.mark.parametrize("damaged", [b"", b"ab" * 31, b"ab" * 32 + b"\n", b"\xff\xfe" * 32, b"\0" * 64, b"AB" * 32])
+def test_a_damaged_fingerprint_counts_as_none(workspace: Workspace, damaged: bytes) -> None:
+    workspace.store.replace("fingerprints/signature", damaged)
+    assert workspace.fingerprint("signature") is None
+    workspace.keep_fingerprint("signature", "ab" * 32)
+    assert workspace.fingerprint("signature") == "ab" * 32
 
 
 def test_where_the_workspace_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
