@@ -112,14 +112,14 @@ def evaluate_ranking(
     Args:
         query_embedding, gallery_embedding: (Q, D) and (G, D), L2-normalised here.
         query_pids, gallery_pids: Identities, integers or strings.
-        query_camids, gallery_camids: Cameras, integers or strings; None for an image without a camera, or for
-            a side without cameras.
+        query_camids, gallery_camids: Cameras, integers or strings; None for an image without a camera. Both or
+            neither of the two must be given.
         remove_same_camera: Whether images of a query's own identity and camera are removed from its gallery.
             An image without a camera is never removed.
         max_rank: Number of ranks that the result's `cmc` covers.
 
     Raises:
-        ValueError: Shapes do not fit, a number is not finite, or no query has a match.
+        ValueError: Shapes do not fit, a number is not finite, only one side has cameras, or no query has a match.
     """
     query_QD, gallery_GD = unit_embeddings(query_embedding, gallery_embedding)
     codes = _codes(
@@ -342,7 +342,13 @@ def _codes(
     remove_same_camera: bool,
 ) -> _Codes:
     sizes = (num_queries, num_gallery)
-    if query_camids is None or gallery_camids is None or not remove_same_camera:
+    if remove_same_camera and (query_camids is None) != (gallery_camids is None):
+        given = "gallery_camids" if query_camids is None else "query_camids"
+        raise ValueError(
+            f"`query_camids` and `gallery_camids` must be given together, but got only `{given}`: give both, or set "
+            "`remove_same_camera=False`."
+        )
+    if query_camids is None or not remove_same_camera:
         query_camids, gallery_camids = [None] * num_queries, [None] * num_gallery
     return _Codes(
         *_shared_codes("pids", query_pids, gallery_pids, sizes, optional=False),

@@ -138,6 +138,20 @@ def test_tensors_of_any_precision_and_names_as_identities(dtype):
     assert result.mAP == expected.mAP
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_cameras_of_one_side_alone_are_refused(side):
+    names = ("query_camids", "gallery_camids")
+    one_side = {names[side]: [1, 2, 3]}
+    message = rf"`query_camids` and `gallery_camids` must be given together, but got only `{names[side]}`"
+    points, pids = np.eye(3), [1, 2, 3]
+    with pytest.raises(ValueError, match=message):
+        evaluate_ranking(points, points, pids, pids, **one_side)
+    with pytest.raises(ValueError, match=message):
+        evaluate_distance(points, pids, pids, **one_side)
+    assert evaluate_ranking(points, points, pids, pids, **one_side, remove_same_camera=False).mAP == 1
+    assert evaluate_ranking(points, points, pids, pids).mAP == 1
+
+
 def test_errors():
     points = np.eye(3, 4)
 
