@@ -11,7 +11,7 @@ from pipeline.plan.kinds import SHARDS
 from pipeline.plan.preflight import checked_fingerprint, read_dataset, require_evaluation
 from pipeline.plan.stage import content_key
 from pipeline.reports.console import aligned
-from pipeline.results import Done, Failed
+from pipeline.results import Done, Failed, scored_queries
 from pipeline.stages.attempt import execute
 from pipeline.stages.task import Task
 from pipeline.storage.open import require_conditions
@@ -67,7 +67,7 @@ def evaluate_by_hand(
             f"MODEL must hold all weights that an embedding needs, but {model_file} lacks {', '.join(missing[:5])}."
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = [["target", *COLUMNS]]
+    rows = [["target", *COLUMNS, "queries"]]
     for target in targets:
         data, prepared = _prepare(target, workspace)
         size = image_size or data.training_size
@@ -84,7 +84,8 @@ def evaluate_by_hand(
         for reranked in [False, True] if rerank else [False]:
             scores, _ = rank_records(records, embedding_ND, prepared["protocol"], rerank=reranked)
             label = f"{target}{' re-ranked' if reranked else ''}"
-            rows.append([label, *(f"{100 * scores[name]:.1f}" for name in COLUMNS)])
+            queries = scored_queries(scores).removesuffix(" queries") or "all"
+            rows.append([label, *(f"{100 * scores[name]:.1f}" for name in COLUMNS), queries])
     return aligned(rows)
 
 

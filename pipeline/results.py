@@ -1,5 +1,6 @@
 """The data that stages return: results, reports of epochs, and how an attempt at a stage ended."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -7,6 +8,12 @@ from typing import Any, Literal
 Result = dict[str, Any]
 # The numbers of one epoch.
 Report = dict[str, Any]
+
+
+def scored_queries(metrics: Mapping[str, float]) -> str:
+    """Return `1 of 12 queries` if the scores leave out queries because they have no match, otherwise an empty text."""
+    asked, scored = metrics.get("num_queries", 0), metrics.get("num_valid_queries", 0)
+    return f"{scored:,.0f} of {asked:,.0f} queries" if scored < asked else ""
 
 
 @dataclass(frozen=True)

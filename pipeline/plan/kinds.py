@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.results import scored_queries
+
 SHARDS, WEIGHTS, HISTORY = "shards", "weights.safetensors", "history.jsonl"
 GENOTYPE, SPLIT = "genotype.json", "split.parquet"
 PER_QUERY, EMBEDDING = "per_query.parquet", "embedding.safetensors"
@@ -50,7 +52,8 @@ def _key(result: Mapping[str, Any]) -> Any:
 
 def _scores(result: Mapping[str, Any]) -> str:
     metrics = result["metrics"]
-    return f": mAP {100 * metrics['mAP']:.1f} %, rank-1 {100 * metrics['rank1']:.1f} %"
+    part = f" ({queries})" if (queries := scored_queries(metrics)) else ""
+    return f": mAP {100 * metrics['mAP']:.1f} %, rank-1 {100 * metrics['rank1']:.1f} %{part}"
 
 
 KINDS: dict[str, Kind] = {

@@ -38,6 +38,7 @@ class Cell:
         note: The command that fills the cell, or what must be given first, with one sentence on each line.
         spread: Spread of a single measured value, if it has one.
         spread_of: What `spread` is: `draws` (deviation over VehicleID's galleries) or `IQR` (interquartile range).
+        queries: How many of the queries the scores are of, such as `1 of 12 queries`; empty if they are of all.
     """
 
     paper: float | None = None
@@ -47,6 +48,7 @@ class Cell:
     note: str = ""
     spread: float | None = None
     spread_of: Literal["", "draws", "IQR"] = ""
+    queries: str = ""
 
     @property
     def mean(self) -> float | None:
@@ -142,10 +144,11 @@ def deviation_text(cell: Cell, column: Column) -> str:
     return f", IQR {text}" if cell.spread_of == "IQR" else f" ± {text} draws"
 
 
-def seeds_text(cell: Cell) -> str:
-    """Return how many of the seeds are done; empty if none or all are."""
+def part_text(cell: Cell) -> str:
+    """Return of how many seeds and of how many queries the figure is; empty if it is of all, or if there is none."""
     done = len(cell.measured)
-    return f"{done} of {cell.planned} seeds" if 0 < done < cell.planned else ""
+    seeds = f"{done} of {cell.planned} seeds" if 0 < done < cell.planned else ""
+    return ", ".join(filter(None, [seeds, cell.queries]))
 
 
 def paper_text(cell: Cell, column: Column) -> str:
@@ -181,6 +184,10 @@ def footnotes(table: Table) -> tuple[list[str], dict[str, int]]:
     numbers = [cell for cell in cells if isinstance(cell, Cell)]
     if any(len(cell.measured) > 1 for cell in numbers):
         notes.append("±: standard deviation over seeds.")
+    if any(cell.queries for cell in numbers):
+        notes.append(
+            "If a cell says of how many queries it is, the others have no match in the gallery and are left out."
+        )
     shown = {cell.spread_of for cell in numbers if len(cell.measured) == 1}
     notes += [text for spread, text in SPREADS.items() if spread in shown]
     for status, text in (("to run", "to run: use `{}`."), ("pending", "pending: needs an earlier stage; use `{}`.")):

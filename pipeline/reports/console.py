@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 
 from pipeline.plan.stage import Plan, Stage
+from pipeline.results import scored_queries
 
 
 def comparison(plan: Plan) -> str:
     """Return a table of networks × targets with mAP and rank-1 in percent, from the published evaluations.
 
     There is a row for each source and genotype or network. `found by` gives the splits and seeds of the searches that
-    derived the genotype. A cell marked * is in-domain. For several retraining seeds a cell shows mean and deviation.
+    derived the genotype. A cell marked * is in-domain. For several retraining seeds a cell shows mean and deviation. If
+    queries were skipped because they have no match, it also shows how many were scored.
     """
     experiment = plan.experiment
     targets = experiment.all_targets
@@ -46,7 +48,8 @@ def _cell(in_domain: bool, stages: Sequence[Stage]) -> str:
     if not by_key:
         return "-"
     text = " / ".join(_percent([metrics[name] for metrics in by_key.values()]) for name in ("mAP", "rank1"))
-    return text + (" *" if in_domain else "")
+    parts = dict.fromkeys(filter(None, map(scored_queries, by_key.values())))
+    return text + "".join(f" ({part})" for part in parts) + (" *" if in_domain else "")
 
 
 def _percent(values: Sequence[float]) -> str:

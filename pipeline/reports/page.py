@@ -24,7 +24,7 @@ from pipeline.reports.cells import (
     mean_text,
     metric_text,
     paper_text,
-    seeds_text,
+    part_text,
 )
 
 
@@ -117,8 +117,8 @@ def _number(cell: Cell, column: Column, markers: str) -> str:
     if not has_figures(cell):
         return ""
     mean = mean_text(cell, column)
-    deviation, seeds = (
-        f"<small>{text}</small>" if text else "" for text in (deviation_text(cell, column), seeds_text(cell))
+    deviation, part = (
+        f"<small>{text}</small>" if text else "" for text in (deviation_text(cell, column), part_text(cell))
     )
     main = f"<b>{mean}</b>{deviation}{markers}" if mean else _state(cell.status, markers)
     below = [f"<small>{_hidden('published ')}{paper}</small>" if (paper := paper_text(cell, column)) else ""]
@@ -126,7 +126,7 @@ def _number(cell: Cell, column: Column, markers: str) -> str:
         sign = column.better * (cell.difference or 0) if float(difference.replace("−", "-")) else 0
         kind = "better" if sign > 0 else "worse" if sign < 0 else "even"
         below[0] += f' <small class="{kind}">{_hidden("difference ")}{difference}</small>'
-    below.append(f'<i class="to-run">{seeds}</i>' if seeds else "")
+    below.append(f'<i class="to-run">{part}</i>' if part else "")
     return main + "".join(f"<div>{line}</div>" for line in below if line)
 
 

@@ -18,8 +18,8 @@ from pipeline.reports.cells import (
     mean_text,
     metric_text,
     paper_text,
+    part_text,
     row_name,
-    seeds_text,
 )
 
 CSV_HEADER = [
@@ -74,8 +74,8 @@ def _cell_text(cell: Cell | Letters, column: Column, missing: dict[str, int]) ->
         return f"{main} ({told})" if cell.paper and told else main
     measured = mean_text(cell, column) + deviation_text(cell, column) or state
     compared = ", ".join(filter(None, [paper_text(cell, column), difference_text(cell, column)]))
-    seeds = seeds_text(cell)
-    return f"{measured}{markers}" + (f" ({compared})" if compared else "") + (f" [{seeds}]" if seeds else "")
+    part = part_text(cell)
+    return f"{measured}{markers}" + (f" ({compared})" if compared else "") + (f" [{part}]" if part else "")
 
 
 def _markdown_row(cells: Iterable[str]) -> str:
@@ -120,6 +120,8 @@ def _csv_figures(cell: Cell | Letters) -> list[str | int | float | None]:
 
 
 def _csv_state(cell: Cell | Letters) -> list[str]:
-    spread = f"deviation: {cell.spread_of}" if isinstance(cell, Cell) and len(cell.measured) == 1 else ""
-    told = spread if spread.removeprefix("deviation: ") else ""
-    return [cell.status, "; ".join(filter(None, [*cell.note.splitlines(), told]))]
+    told = cell.note.splitlines()
+    if isinstance(cell, Cell):
+        told.append(f"deviation: {cell.spread_of}" if cell.spread_of and len(cell.measured) == 1 else "")
+        told.append(cell.queries)
+    return [cell.status, "; ".join(filter(None, told))]

@@ -47,6 +47,7 @@ from pipeline.reports.published import (
     published_splits,
     published_supervised,
 )
+from pipeline.results import scored_queries
 
 TITLES = {
     7: "Genotypes",
@@ -298,6 +299,7 @@ class _Builder:
             len(chosen),
             spread=over_draws[0] if len(over_draws) == 1 else None,
             spread_of="draws" if len(over_draws) == 1 else "",
+            queries=", ".join(dict.fromkeys(filter(None, map(scored_queries, metrics)))),
             **self._state(chosen),
         )
 
