@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from msinet.data.dataset import TARGET
 from msinet.genotype import Genotype
 from pipeline.config.load import kind_and_path
 from pipeline.config.parts import Baseline, DiskData
 from pipeline.errors import RequestError
 from pipeline.plan.kinds import SHARDS
-from pipeline.plan.preflight import checked_fingerprint, read_dataset, require_evaluation
+from pipeline.plan.preflight import checked_fingerprint, read_dataset, require_pictures
 from pipeline.plan.stage import content_key
 from pipeline.reports.console import aligned
 from pipeline.results import Done, Failed, scored_queries
@@ -137,8 +138,9 @@ def _prepare(target: str, workspace: Workspace) -> tuple[DiskData, dict[str, Any
     location = {"path": str(Path(path).expanduser().absolute())}
     data = DiskData.model_validate({"kind": kind, **location})
     dataset = read_dataset(target, data)
-    require_evaluation(target, dataset)
-    spec = {"dataset": {"kind": kind, "fingerprint": checked_fingerprint(target, dataset, workspace, print, "--data")}}
+    require_pictures(TARGET, target, dataset)
+    fingerprint = checked_fingerprint(target, dataset, workspace, print, "--data", [TARGET])
+    spec = {"dataset": {"kind": kind, "fingerprint": fingerprint}}
     ended = execute(
         workspace.address, Task("prepare", content_key("prepare", spec), spec, location=location), lambda report: None
     )

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from msinet.data.dataset import ROLES
 from pipeline.config.load import kind_and_path, load_experiment
 from pipeline.config.parts import DiskData
 from pipeline.grid import open_grid
-from pipeline.plan.preflight import disk_data, read_dataset, signature
+from pipeline.plan.preflight import disk_data, read_dataset, roles_of, signature
 from pipeline.reports.console import summary
 from pipeline.storage.workspace import Workspace, open_workspace
 
@@ -21,7 +22,7 @@ def check_data(item: str) -> bool:
         RequestError: The item has another form, or the dataset does not exist.
     """
     kind, path = kind_and_path(item)
-    return _print_check(kind, DiskData.model_validate({"kind": kind, "path": path}))
+    return _print_check(kind, DiskData.model_validate({"kind": kind, "path": path}), ROLES)
 
 
 def check_experiment(
@@ -41,7 +42,9 @@ def check_experiment(
         RequestError: The experiment cannot run for another reason.
     """
     experiment, place = load_experiment(path, data or [], weights or []), open_workspace(workspace)
-    sound = [_print_check(name, data, place) for name, data in disk_data(experiment).items()]
+    sound = [
+        _print_check(name, data, roles_of(experiment, name), place) for name, data in disk_data(experiment).items()
+    ]
     if not all(sound):
         return False
     grid = open_grid(path, workspace, data, weights, verify=True)
@@ -50,11 +53,11 @@ def check_experiment(
     return True
 
 
-def _print_check(name: str, data: DiskData, workspace: Workspace | None = None) -> bool:
+def _print_check(name: str, data: DiskData, roles: Sequence[str], workspace: Workspace | None = None) -> bool:
     from msinet.data.check import check
 
     dataset = read_dataset(name, data)
-    report = check(dataset)
+    report = check(dataset, roles=roles)
     print(report.format())
     if workspace and report.fingerprint and not report.problems:
         workspace.keep_fingerprint(signature(dataset), report.fingerprint)

@@ -4,20 +4,19 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from msinet.data.dataset import FIXED, RANDOM_GALLERY, UNEXPECTED, Counts, DataError, Dataset, described
+from msinet.data.dataset import FIXED, RANDOM_GALLERY, ROLES, TARGET, UNEXPECTED, Counts, DataError, Dataset, described
 from msinet.data.findings import (
     LISTED,
     copies,
     differences,
     lonely_identities,
+    match_findings,
     shared_identities,
-    undrawable_queries,
     unequal_cameras,
-    unmatched_queries,
     unusual_pictures,
 )
 from msinet.data.pictures import Kind, decode, kind_of, read_picture
@@ -94,11 +93,15 @@ class CheckReport:
         return cell("identities"), cell("images"), cell("cameras")
 
 
-def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = None) -> CheckReport:
+def check(
+    dataset: Dataset, *, roles: Collection[str] = ROLES, progress: Callable[[int, int], None] | None = None
+) -> CheckReport:
     """Decode every image of `dataset` and look for everything that would harm a training or an evaluation.
 
     Args:
         dataset: The dataset, as a reader returned it.
+        roles: Those of `ROLES` that the dataset has. Every file must be readable, but only what these roles use is
+            checked further: the training images of a source, the queries and the gallery of a target.
         progress: Function called after each image with (images done, total number of images).
 
     Returns:
@@ -107,23 +110,22 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
     inspected = _inspect_all(dataset, progress)
     readable = [(record, found) for record, found in inspected if not isinstance(found, DataError)]
     unreadable = [str(found) for _, found in inspected if isinstance(found, DataError)]
-    by_subset = {s: [record for record in dataset.records if record.subset == s] for s in SUBSETS}
-    found = {subset: _count(records) for subset, records in by_subset.items()}
-    evaluated = by_subset["query"] + by_subset["gallery"]
+    found = {subset: _count([record for record in dataset.records if record.subset == subset]) for subset in SUBSETS}
     drawn = dataset.protocol == RANDOM_GALLERY
-    match_problems, match_warnings = (
-        undrawable_queries(by_subset["query"]) if drawn else unmatched_queries(by_subset["query"], by_subset["gallery"])
+    used = [subset for role in ROLES if role in roles for subset in dataset.subsets_of(role)]
+    train, query, gallery = (
+        [record for record in dataset.records if record.subset == subset and subset in used] for subset in SUBSETS
     )
+    match_problems, match_warnings = match_findings(dataset) if TARGET in roles else ([], [])
     picture_problems, picture_warnings = unusual_pictures([(record, kind) for record, (kind, _) in readable])
-    wanted = [subset for subset in SUBSETS if not (drawn and subset == "gallery")]
     warnings = [
-        *shared_identities(by_subset["train"], evaluated),
+        *shared_identities(train, query + gallery),
         *differences(found, dataset.expected or {}),
-        *(f"the dataset has no {subset} images." for subset in wanted if not by_subset[subset]),
-        *lonely_identities(by_subset["train"]),
+        *(f"the dataset has no {subset} images." for subset in used if not found[subset].images),
+        *lonely_identities(train),
         *match_warnings,
-        *unequal_cameras(evaluated),
-        *copies([(record, content) for record, (_, content) in readable], drawn=drawn),
+        *unequal_cameras(query + gallery),
+        *copies([(r, content) for r, (_, content) in readable if r.subset in used], drawn=drawn),
         *picture_warnings,
     ]
     if pictures := {reason: dataset.left_out[reason] for reason in UNEXPECTED if reason in dataset.left_out}:

@@ -11,6 +11,9 @@ from msinet.data.records import Record
 # recorded as queries, and one image of each identity is drawn at random for the gallery (`msinet.data.galleries`).
 FIXED, RANDOM_GALLERY = PROTOCOLS = ("fixed", "random_gallery")
 
+# What an experiment does with a dataset: it trains on a source, and tests on a target.
+ROLES = SOURCE, TARGET = ("source", "target")
+
 # Reasons to leave out pictures that the user may have wanted.
 UNEXPECTED = OWN_NAME, OWN_FOLDER = ("unexpected file name", "in a folder of their own")
 
@@ -58,6 +61,12 @@ class Dataset:
             raise ValueError(
                 f"all test images must be queries if the gallery is drawn, but {self.name} has gallery images."
             )
+
+    def subsets_of(self, role: str) -> tuple[str, ...]:
+        """Return the subsets that are used if the dataset has a role of `ROLES`."""
+        if role == SOURCE:
+            return ("train",)
+        return ("query",) if self.protocol == RANDOM_GALLERY else ("query", "gallery")
 
 
 def described(left_out: Mapping[str, Sequence[str]]) -> str:

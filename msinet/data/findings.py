@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from msinet.data.dataset import Counts
+from msinet.data.dataset import RANDOM_GALLERY, Counts, Dataset
 from msinet.data.names import printable
 from msinet.data.pictures import Kind
 from msinet.data.records import Record
@@ -29,7 +29,13 @@ def lonely_identities(train: Sequence[Record]) -> list[str]:
     return [f"{len(lonely):,} training identities have one image only: {_names(map(str, lonely))}."]
 
 
-def undrawable_queries(query: Sequence[Record]) -> tuple[list[str], list[str]]:
+def match_findings(dataset: Dataset) -> tuple[list[str], list[str]]:
+    """Return problems and warnings about queries without a match."""
+    query, gallery = ([r for r in dataset.records if r.subset == subset] for subset in ("query", "gallery"))
+    return _undrawable(query) if dataset.protocol == RANDOM_GALLERY else _unmatched(query, gallery)
+
+
+def _undrawable(query: Sequence[Record]) -> tuple[list[str], list[str]]:
     """Return problems and warnings for a gallery that is drawn: an identity with one image has no query."""
     lonely = _with_one_image(query)
     if not lonely:
@@ -46,7 +52,7 @@ def _with_one_image(records: Sequence[Record]) -> list[int | str]:
     return [pid for pid, count in Counter(record.pid for record in records).items() if count == 1]
 
 
-def unmatched_queries(query: Sequence[Record], gallery: Sequence[Record]) -> tuple[list[str], list[str]]:
+def _unmatched(query: Sequence[Record], gallery: Sequence[Record]) -> tuple[list[str], list[str]]:
     """Return problems and warnings about queries without a match.
 
     A match is a gallery image of the same identity that has another camera or no camera.
@@ -58,7 +64,9 @@ def unmatched_queries(query: Sequence[Record], gallery: Sequence[Record]) -> tup
     if not unmatched:
         return [], []
     if len(unmatched) == len(query):
-        return ["at least one query must have a match under another camera, but none has."], []
+        one_camera = len({record.camid for record in (*query, *gallery)}) == 1
+        advice = ": if there is one camera only, leave the column `camera` of a manifest empty" if one_camera else ""
+        return [f"at least one query must have a match under another camera, but none has{advice}."], []
     text = f"{len(unmatched):,} queries have no match under another camera and are skipped: {_names(unmatched)}."
     return [], [text]
 

@@ -1,5 +1,6 @@
 """Names of files: how they are printed, and where a missing file may be instead."""
 
+import contextlib
 import itertools
 import os
 import unicodedata
@@ -57,7 +58,8 @@ def _starts(root: Path, path: str) -> Iterator[tuple[Path, str]]:
     yield root.parent, path
     if "/" in path:
         yield root, path.partition("/")[2]
-    yield from ((folder, path) for folder in _folders(root, os.stat(root).st_mtime_ns))
+    with contextlib.suppress(OSError):  # the root itself may be missing
+        yield from ((folder, path) for folder in _folders(root, os.stat(root).st_mtime_ns))
 
 
 def _similar(start: Path, path: str) -> Path | None:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from msinet.data.dataset import DataError
-from msinet.data.names import hint, printable
+from msinet.data.names import hint, is_unicode, printable
 
 # Pillow knows more formats. Some of them are dangerous in files from others: for EPS it starts the program Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
@@ -43,8 +43,11 @@ def status_of(root: Path, path: str) -> os.stat_result:
     """Return the size, times and kind of a picture's file, without reading it.
 
     Raises:
-        DataError: There is no such file, or it cannot be reached. The message names `path`.
+        DataError: There is no such file, it cannot be reached, or its name is not UTF-8. The message names `path`.
     """
+    if not is_unicode(path):  # nothing that stores texts, such as Arrow, takes other names
+        name = printable(path)
+        raise DataError(f"an image's name must be UTF-8, but {name} is not: rename it (for example with convmv).")
     with _named_errors(root, path):
         return (root / path).stat()
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from msinet.data.dataset import RANDOM_GALLERY, DataError, Dataset
+from msinet.data.dataset import ROLES, SOURCE, TARGET, DataError, Dataset
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, SyntheticData
 from pipeline.errors import RequestError
@@ -50,10 +50,11 @@ def preflight(experiment: Experiment, workspace: Workspace, say: Callable[[str],
         if isinstance(data, SyntheticData):
             _require_identities(experiment, name, _generated_train_records(data))
             continue
-        dataset = read_dataset(name, data)
+        dataset, roles = read_dataset(name, data), roles_of(experiment, name)
+        for role in roles:
+            require_pictures(role, name, dataset)
         _require_identities(experiment, name, [r for r in dataset.records if r.subset == "train"])
-        _require_subsets(experiment, name, dataset)
-        fingerprints[name] = checked_fingerprint(name, dataset, workspace, say, f"datasets.{name}.path")
+        fingerprints[name] = checked_fingerprint(name, dataset, workspace, say, f"datasets.{name}.path", roles)
     return fingerprints
 
 
@@ -119,9 +120,14 @@ def signature(dataset: Dataset) -> str:
 
 
 def checked_fingerprint(
-    name: str, dataset: Dataset, workspace: Workspace, say: Callable[[str], None], setting: str
+    name: str,
+    dataset: Dataset,
+    workspace: Workspace,
+    say: Callable[[str], None],
+    setting: str,
+    roles: Sequence[str] = ROLES,
 ) -> str:
-    """Return the fingerprint of a dataset, and check every picture unless that was done before.
+    """Return the fingerprint of a dataset with these roles, and check every picture unless that was done before.
 
     Raises:
         RequestError: A picture is missing or damaged, or the dataset has another problem.
@@ -136,7 +142,7 @@ def checked_fingerprint(
     if known:
         return known
     say(f"checking the {len(dataset.records)} pictures of {name}, only once unless they change")
-    report = check(dataset)
+    report = check(dataset, roles=roles)
     if report.fingerprint is None or report.problems:
         shown = "\n".join(f"  {problem}" for problem in report.problems[:20])
         raise RequestError(f"the dataset {name} must have no problems ({setting}), but has these:\n{shown}")
@@ -184,26 +190,27 @@ def _generated_train_records(data: SyntheticData) -> list[Any]:
     return [record for record in synthetic.records(data.spec) if record.subset == "train"]
 
 
-def _require_subsets(experiment: Experiment, name: str, dataset: Dataset) -> None:
-    if name in experiment.all_targets:
-        require_evaluation(name, dataset)
-    if name in experiment.sources:
-        _require(("train",), name, dataset)
+def roles_of(experiment: Experiment, name: str) -> list[str]:
+    """Return what an experiment does with a dataset: the names of its roles."""
+    named = {SOURCE: experiment.sources, TARGET: experiment.all_targets}
+    return [role for role, names in named.items() if name in names]
 
 
-def require_evaluation(name: str, dataset: Dataset) -> None:
-    """Check that a dataset has the pictures that an evaluation needs.
+def require_pictures(role: str, name: str, dataset: Dataset) -> None:
+    """Check that a dataset has the pictures that its role needs, and as a target also a query with a match.
 
     Raises:
-        RequestError: Queries or gallery pictures are missing.
+        RequestError: Pictures of a subset are missing, or no query has a match.
     """
-    _require(("query",) if dataset.protocol == RANDOM_GALLERY else ("query", "gallery"), name, dataset)
+    from msinet.data.findings import match_findings
 
-
-def _require(needed: Sequence[str], name: str, dataset: Dataset) -> None:
+    needed = dataset.subsets_of(role)
     missing = [subset for subset in needed if all(record.subset != subset for record in dataset.records)]
     if missing:
         raise RequestError(
             f"{name!r} must have pictures for {' and '.join(needed)}, but has none for {' and '.join(missing)} "
             "(check its path, and whether it should be a source or target)."
         )
+    problems = match_findings(dataset)[0] if role == TARGET else []
+    if problems:
+        raise RequestError(f"{name!r} cannot be a target: {problems[0]}")

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -6,9 +7,10 @@ from pathlib import Path
 import pytest
 from support.pictures import items, jpeg, truncated_jpeg
 
-from msinet.data import Dataset, Record
+from msinet.data import DataError, Dataset, Record
 from msinet.data.check import check, content_hash, fingerprint
 from msinet.data.dataset import Counts
+from msinet.data.packed import gather_source
 
 
 def dataset_of(root: Path, rows: list[tuple[int | str, int | None, str]]) -> Dataset:
@@ -75,7 +77,41 @@ def test_lonely_identities_and_unmatched_queries_are_warnings(tmp_path: Path) ->
 
 def test_without_any_match_nothing_can_be_evaluated(tmp_path: Path) -> None:
     report = check(dataset_of(tmp_path, [(1, 1, "train"), (1, 2, "train"), (6, 1, "query"), (6, 1, "gallery")]))
-    assert report.problems == ["at least one query must have a match under another camera, but none has."]
+    assert report.problems == [
+        "at least one query must have a match under another camera, but none has: "
+        "if there is one camera only, leave the column `camera` of a manifest empty."
+    ]
+    assert check(dataset_of(tmp_path, [(6, 1, "query"), (7, 2, "gallery")])).problems == [
+        "at least one query must have a match under another camera, but none has."
+    ]
+
+
+def test_only_what_a_role_uses_is_judged(tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, [(1, 1, "train"), (2, 1, "train"), (2, 1, "query"), (2, 1, "gallery")])
+    (tmp_path / "02.jpg").write_bytes((tmp_path / "01.jpg").read_bytes())
+    source, target = check(dataset, roles=["source"]), check(dataset, roles=["target"])
+    assert (source.problems, source.warnings) == ([], ["2 training identities have one image only: 1, 2."])
+    assert (len(target.problems), target.warnings) == (1, [])
+    assert len(check(dataset).warnings) == 3, "an identity and a picture are both trained on and tested on"
+    assert source.fingerprint == target.fingerprint == check(dataset).fingerprint is not None
+    (tmp_path / "03.jpg").unlink()
+    assert "03.jpg is not: No such file" in check(dataset, roles=["source"]).problems[0]
+    train, query = replace(dataset, records=dataset.records[:2]), replace(dataset, records=dataset.records[2:3])
+    assert check(train, roles=["source"]).warnings == source.warnings
+    assert check(query, roles=["target"]).warnings == ["the dataset has no gallery images."]
+
+
+def test_a_name_that_is_not_utf8_is_a_problem(tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, SOUND)
+    name = os.fsdecode("0\u526f\u672c.jpg".encode("gbk"))
+    (tmp_path / "00.jpg").rename(tmp_path / name)
+    renamed = replace(dataset, records=(replace(dataset.records[0], path=name), *dataset.records[1:]))
+    report = check(renamed)
+    assert report.fingerprint is None
+    sentence = r"an image's name must be UTF-8, but 0\xb8\xb1\xb1\xbe.jpg is not: rename it (for example with convmv)."
+    assert report.problems == [sentence]
+    with pytest.raises(DataError, match="an image's name must be UTF-8"):
+        list(gather_source(renamed))
 
 
 def test_without_cameras_every_gallery_image_of_the_identity_matches(tmp_path: Path) -> None:
