@@ -101,7 +101,7 @@ def test_a_stage_that_fails_fails_alone(tiny: dict[str, Any], prepared: Workspac
     assert {name.split()[1] for name in outcome.names(SKIPPED)} == {"damaged"}
     assert all(outcome.states[s.name] == DONE for s in planned.stages.values() if s.labels.get("source") == "street")
     assert "must be there" in listener.lost["prepare damaged"]
-    assert "since `prepare damaged` failed" in listener.lost["search damaged 60-80 seed 0"]
+    assert "because `prepare damaged` failed" in listener.lost["search damaged 60-80 seed 0"]
     key = planned.stages["prepare damaged"].key
     assert prepared.last_failure("prepare", str(key)) is not None
 
