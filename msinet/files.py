@@ -1,4 +1,4 @@
-"""Files that are either complete or absent."""
+"""Files that are written whole, and that can be read."""
 
 import contextlib
 import os
@@ -6,6 +6,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+
+def require_regular(path: Path) -> None:
+    """Make sure that what lies at a path is a regular file: reading a pipe could wait for ever.
+
+    Raises:
+        ValueError: Something else lies there.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} must be a regular file, but it is something else.")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from msinet.data.transforms import MEAN, STD
+from msinet.files import require_regular
 
 NAME = "msinet"  # of the metadata
 SUPERNET = "supernet"  # the network of a search's weights, which no embedding can be taken from
@@ -76,12 +77,13 @@ def read_card(path: str | os.PathLike[str]) -> Card | None:
     """Return the card of a file of weights, None if it has none, as files of other projects and older versions do.
 
     Raises:
-        ValueError: The file has a card that cannot be read.
+        ValueError: The file has a card that cannot be read, or is not a regular file.
         OSError: The file cannot be read.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         return None
+    require_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from msinet.files import require_regular
+
 StateDict = Mapping[str, Tensor]
 
 # Checkpoints often contain a score, which is a numpy number. These names allow numpy numbers and nothing else.
@@ -41,6 +43,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         ValueError: The file holds objects other than tensors, containers and numbers, or cannot be read.
     """
     path = Path(path)
+    require_regular(path)
     if path.suffix == ".safetensors":
         try:
             return plain_state_dict(load_file(path))

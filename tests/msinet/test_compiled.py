@@ -79,3 +79,9 @@ def test_a_damaged_cache_is_written_anew(installed: Path, tmp_path: Path) -> Non
 def test_a_full_disk_costs_only_the_cache(installed: Path, tmp_path: Path) -> None:
     ranked(installed, "full", NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert not any(path.suffix == ".nbc" for path in contents(tmp_path / "cache"))
+
+
+def test_numba_is_used_in_one_place() -> None:
+    package = Path(msinet.__file__).parent
+    users = [path.name for path in package.rglob("*.py") if "import numba" in path.read_text(encoding="utf-8")]
+    assert users == ["compiled.py"]

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from support.networks import GOLDEN, assert_summary, golden_images, golden_state, small_images
 
-from msinet.interop import load_released, load_start, read_state_dict
+from msinet.interop import load_released, load_start, read_card, read_state_dict
 from msinet.models import build_model
 
 LETTERS = GOLDEN["msinet"]["genotype"]
@@ -141,6 +141,18 @@ def test_damaged_files_are_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match=name):
         read_state_dict(tmp_path / name)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["pipe.pth", "pipe.safetensors", "folder.pth", "folder.safetensors"])
+@pytest.mark.parametrize("read", [read_state_dict, read_card])
+def test_only_regular_files_are_read(tmp_path, name, read):
+    (os.mkfifo if "pipe" in name else os.mkdir)(tmp_path / name)
+    if read is read_card and not name.endswith(".safetensors"):
+        assert read(tmp_path / name) is None  # without opening it
+        return
+    with pytest.raises(ValueError, match=f"{name} must be a regular file"):
+        read(tmp_path / name)
 
 
 def test_a_checkpoint_must_map_names_to_tensors(tmp_path):
