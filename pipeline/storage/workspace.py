@@ -3,6 +3,7 @@
     stages/<kind>/<key>/attempts/<id>/   files of one attempt, in its own folder, so that two writers never mix
     stages/<kind>/<key>/leases/<n>.json  who works at the stage (`pipeline.storage.leases`)
     stages/<kind>/<key>/result.json      names the attempt that counts; written last, whole, and only if absent
+    workspace.txt                        the marker of a workspace, which is written once
 
 A stage without `result.json` is not done, even if other files are there. Published files are never overwritten. The
 workspace lies in a store (`pipeline.storage.store`). If the store is not a folder, an attempt writes its files to this
@@ -10,26 +11,28 @@ machine and then uploads them.
 """
 
 import contextlib
-import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
 from pipeline.errors import RequestError
 from pipeline.paths import absolute
 from pipeline.results import Failure, Result
+from pipeline.storage.disk import sync, write_through
+from pipeline.storage.documents import encoded, read_failure, read_result
 from pipeline.storage.open import open_store
 from pipeline.storage.store import Entry
 
 RESULT, FAILURE, CHECKPOINT = "result.json", "failure.json", "checkpoint.pt"
 FINGERPRINT = re.compile("[0-9a-f]{64}")
+MARKER = "workspace.txt"
+MARK = b"This is a workspace of msinet. Do not delete this file: a run that does not find it waits until it is back.\n"
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ class Workspace:
     """A workspace in a store that every node reaches.
 
     Args:
-        address: A folder, which the first write makes, or `s3://bucket/prefix`.
+        address: A folder or `s3://bucket/prefix`.
+        made: Whether somebody has made the workspace before. If its marker is missing now, it has vanished: its file
+            system may not be mounted. Reading and writing then raise OSError, and nothing is written.
 
     Attributes:
         store: Store that holds the workspace.
@@ -79,8 +84,10 @@ class Workspace:
         UnreadableError: The store at the address cannot be read.
     """
 
-    def __init__(self, address: str | Path) -> None:
+    def __init__(self, address: str | Path, *, made: bool = False) -> None:
         self.store = open_store(address)
+        if made:
+            self.store.expect(MARKER)
         self.address = self.store.address
         self.root = self.store.folder("")
         self.cache = self.root / "cache" if self.root else _machine_cache()
@@ -88,7 +95,12 @@ class Workspace:
     @property
     def exists(self) -> bool:
         """Return whether a run, a check or an outer loop has written anything here."""
-        return any(self.store.holds(folder) for folder in ("stages", "fingerprints", "tune"))
+        return bool(self.store.read(MARKER)) or any(map(self.store.holds, ("stages", "fingerprints", "tune")))
+
+    def make(self) -> None:
+        """Write the marker, unless it is there. From now on a missing marker means that the workspace has vanished."""
+        self.store.create(MARKER, MARK)
+        self.store.expect(MARKER)
 
     def require_existing(self) -> None:
         """Make sure that the workspace exists, for a verb that only reads.
@@ -104,13 +116,14 @@ class Workspace:
 
     def result(self, kind: str, key: str) -> Result | None:
         """Return the published result of a stage, or None while the stage is not done."""
-        result: Result | None = _parsed(self.store.read(f"{stage_place(kind, key)}/{RESULT}"))
-        return result
+        place = f"{stage_place(kind, key)}/{RESULT}"
+        return read_result(self.store.read(place), f"{self.address}/{place}", kind, key)
 
     def all_results(self, kind: str) -> list[Result]:
         """Return every published result of a kind, the newest first."""
-        places = [entry.key for entry in self.store.entries(f"stages/{kind}") if entry.key.endswith(f"/{RESULT}")]
-        found = [result for place in places if (result := _parsed(self.store.read(place)))]
+        parts = [entry.key.split("/") for entry in self.store.entries(f"stages/{kind}")]
+        keys = [part[2] for part in parts if len(part) == 4 and part[3] == RESULT]
+        found = [result for key in keys if (result := self.result(kind, key))]
         return sorted(found, key=lambda result: result["started"], reverse=True)
 
     def files(self, result: Result) -> Path:
@@ -141,43 +154,61 @@ class Workspace:
         attempt_id = uuid.uuid4().hex[:12]
         place = f"{stage_place(kind, key)}/attempts/{attempt_id}"
         folder = self.store.folder(place) or self.cache / "attempts" / attempt_id
+        self.store.require()
         folder.mkdir(parents=True)
         return Attempt(kind, key, attempt_id, folder)
 
-    def publish(self, attempt: Attempt, result: Result) -> Result:
+    def publish(self, attempt: Attempt, result: Result, files: Collection[str] = ()) -> Result:
         """Make an attempt the stage's result, unless another was first.
+
+        Args:
+            attempt: Attempt that has written its files.
+            result: Values of the result.
+            files: Names of the files without which there is no result.
 
         Returns:
             The result that counts from now on: this one, or the one published before.
+
+        Raises:
+            OSError: A file is missing or empty, for example because somebody has deleted the cache of this machine.
         """
         if self.root is None:
             for path in sorted(attempt.folder.rglob("*")):
                 if path.is_file() and path.name != CHECKPOINT:
                     self.store.upload(path, f"{attempt.place}/{path.relative_to(attempt.folder).as_posix()}")
         else:
-            _write_through(attempt.folder, self.root)
+            write_through(attempt.folder, self.root)
+        sizes = {entry.key.removeprefix(f"{attempt.place}/"): entry.size for entry in self.store.entries(attempt.place)}
+        if lacking := [name for name in files if not sizes.get(name)]:
+            raise OSError(
+                f"a result must have all of its files, but {', '.join(lacking[:5])} of {attempt.folder} are gone: was "
+                "this folder deleted or emptied?"
+            )
         full = {**result, "kind": attempt.kind, "key": attempt.key, "attempt": attempt.id}
-        self.store.create(f"{stage_place(attempt.kind, attempt.key)}/{RESULT}", _encoded(full))
+        place = f"{stage_place(attempt.kind, attempt.key)}/{RESULT}"
+        created = self.store.create(place, encoded(full))
+        if not created and self.result(attempt.kind, attempt.key) is None:
+            self.store.replace(place, encoded(full))  # the file that was there holds no result
         if self.root is not None:
             # The result must be on the disk before the states are deleted.
-            _sync(self.root / stage_place(attempt.kind, attempt.key))
-        self._clean_up(attempt)
+            sync(self.root / stage_place(attempt.kind, attempt.key))
         published = self.result(attempt.kind, attempt.key)
-        assert published is not None
+        if published is None:
+            raise OSError(f"a result must stay where it was written, but {self.address}/{place} holds none.")
+        self._clean_up(attempt)
         return published
 
     def record_failure(self, attempt: Attempt, failure: Failure) -> None:
         """Write down what went wrong in an attempt."""
-        self.store.replace(f"{attempt.place}/{FAILURE}", _encoded(failure.to_json()))
+        self.store.replace(f"{attempt.place}/{FAILURE}", encoded(failure.to_json()))
         if self.root is None:
             shutil.rmtree(attempt.folder, ignore_errors=True)
 
     def last_failure(self, kind: str, key: str) -> Failure | None:
         """Return the newest failure of a stage, or None if it never failed. Skip files that hold no failure."""
-        for entry in self._of_attempts(kind, key, FAILURE):
-            with contextlib.suppress(ValueError):
-                return Failure.from_json(_parsed(self.store.read(entry.key)))
-        return None
+        entries = self._of_attempts(kind, key, FAILURE)
+        read = (read_failure(self.store.read(entry.key), f"{self.address}/{entry.key}") for entry in entries)
+        return next(filter(None, read), None)
 
     def save_checkpoint(self, attempt: Attempt, write: Callable[[Path], None]) -> None:
         """Save the state of an attempt.
@@ -187,6 +218,7 @@ class Workspace:
             write: Function that writes the state to a given path, whole or not at all.
         """
         path = attempt.folder / CHECKPOINT
+        self.store.require()
         write(path)
         if self.root is None:
             self.store.upload(path, f"{attempt.place}/{CHECKPOINT}")
@@ -247,40 +279,13 @@ class Workspace:
         return sorted(chosen, key=lambda entry: entry.modified, reverse=True)
 
     def _copied(self, place: str) -> Path:
-        copy = self.cache / place
-        if not copy.is_dir():
-            partial = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}.partial")
-            for entry in self.store.entries(place):
-                self.store.download(entry.key, partial / entry.key.removeprefix(f"{place}/"))
-            try:
-                partial.rename(copy)
-            except OSError:  # another process of this machine was faster
-                shutil.rmtree(partial)
-        return copy
-
-
-def _write_through(folder: Path, root: Path) -> None:
-    """Force all files below a folder, and their names from `root` down, to the disk: they survive a power failure."""
-    above = [parent for parent in folder.parents if parent.is_relative_to(root)]
-    for path in [*folder.rglob("*"), folder, *above]:
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    """Force the content of a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _encoded(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, indent=1, sort_keys=True).encode()
-
-
-def _parsed(data: bytes | None) -> Any:
-    return None if data is None else json.loads(data)
+        """Copy the files below a place that this machine does not have, or no longer has; return their folder."""
+        copies = self.cache / place
+        for entry in self.store.entries(place):
+            copy = copies / entry.key.removeprefix(f"{place}/")
+            if not (copy.is_file() and copy.stat().st_size == entry.size):
+                self.store.download(entry.key, copy)
+        return copies
 
 
 def _machine_cache() -> Path:
