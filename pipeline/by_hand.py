@@ -56,6 +56,7 @@ def evaluate_by_hand(
     from msinet.models import build_model
 
     require_conditions(workspace.store)
+    workspace.make()
     try:
         network, options, image_size = _checked(model_file, network, options, image_size)
         model = build_model(network, num_classes=0, **options)

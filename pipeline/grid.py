@@ -74,6 +74,7 @@ def open_grid(
         planned.find_measurements(place.all_results("measure"))
         return Grid(experiment, place, planned)
     require_conditions(place.store)
+    place.make()
     say(f"experiment {experiment.name} ({path}), workspace {place.address}")
     planned = plan(experiment, preflight(experiment, place, say), place.result)
     require_fitting_weights(planned)

@@ -45,9 +45,11 @@ class Failure:
         Raises:
             ValueError: The values have another shape.
         """
-        if not isinstance(values, dict) or not isinstance(values.get("message"), str):
-            raise ValueError(f"a failure must be a mapping with a message, but got {values!r}.")
-        return cls(**{name: value for name, value in values.items() if name in cls.__dataclass_fields__})
+        known = values if isinstance(values, dict) else {}
+        texts = [known.get("message"), known.get("traceback", ""), known.get("log", "")]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"a failure must be a mapping with a message, but got {values!r:.100}.")
+        return cls(**{name: value for name, value in known.items() if name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)

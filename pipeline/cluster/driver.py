@@ -65,6 +65,7 @@ def run_plan(plan: Plan, workspace: Workspace, watchers: Sequence[Watcher], run:
         RequestError: The workspace has not answered for an hour in which no stage ran.
         ClusterLost: Ray has died on this machine.
     """
+    workspace.make()  # workers never make a workspace: to them, a missing one has vanished
     return _Driver(plan, workspace, watchers, run).run()
 
 

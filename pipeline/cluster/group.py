@@ -64,7 +64,8 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
     if ended is not None:
         return ended
     published = workspace.result(task.kind, task.key)
-    assert published is not None
+    if published is None:
+        return Failed(Failure("the workers have ended, but their result is not in the workspace", retry="again"))
     return Done(published)
 
 
@@ -124,7 +125,7 @@ def _work(config: dict[str, Any]) -> None:
     distributed.all_gather_object(nodes, ray.get_runtime_context().get_node_id())
     notice = Notice({config["node"], *nodes})
     # Train runs this in a thread, where SIGTERM does not arrive.
-    ended = run_attempt(Workspace(config["address"]), config["task"], report, notice, ranks=ranks)
+    ended = run_attempt(Workspace(config["address"], made=True), config["task"], report, notice, ranks=ranks)
     if isinstance(ended, Failed) and ("gloo" in ended.failure.traceback or "NCCL" in ended.failure.traceback):
         # Another rank has died. This one knows it only from its broken connection.
         ended = Failed(replace(ended.failure, retry="again"))

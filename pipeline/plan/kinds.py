@@ -22,6 +22,14 @@ def _no_outcome(result: Mapping[str, Any]) -> str:
     return ""
 
 
+def _no_files(result: Mapping[str, Any]) -> tuple[str, ...]:
+    return ()
+
+
+def _always(*names: str) -> Callable[[Mapping[str, Any]], tuple[str, ...]]:
+    return lambda result: names
+
+
 @dataclass(frozen=True)
 class Kind:
     """What the pipeline must know about all stages of one kind.
@@ -30,6 +38,7 @@ class Kind:
         schema: A number in every key. Raise it when a change of the code gives the same specification another result.
         contribution: What the result adds to the specification of a stage that needs it, by the role in which that
             stage needs it.
+        files: Function from a result to the names of its files. Without all of them the stage is not done.
         artifacts: Files of a result that its run in MLflow shows. Other files stay in the workspace.
         trains: Whether a stage trains for epochs. Plans estimate how long such stages take.
         scored: Whether the result's `metrics` are figures of a network, which MLflow shows.
@@ -39,11 +48,20 @@ class Kind:
 
     schema: int
     contribution: Mapping[str, Contribution] = field(default_factory=dict)
+    files: Callable[[Mapping[str, Any]], tuple[str, ...]] = _no_files
     artifacts: tuple[str, ...] = ()
     trains: bool = False
     scored: bool = False
     alone: bool = False
     outcome: Callable[[Mapping[str, Any]], str] = _no_outcome
+
+
+def _shards(result: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{SHARDS}/shard-{number:05}.arrow" for number in range(result["shards"]))
+
+
+def _scored_files(result: Mapping[str, Any]) -> tuple[str, ...]:
+    return (PER_QUERY,) if "hold_out" in result["spec"] else (PER_QUERY, EMBEDDING)
 
 
 def _key(result: Mapping[str, Any]) -> Any:
@@ -63,24 +81,33 @@ KINDS: dict[str, Kind] = {
             "source_data": lambda result: result["train_fingerprint"],  # a training does not depend on test images
             "target_data": lambda result: {"fingerprint": result["fingerprint"], "protocol": result["protocol"]},
         },
+        files=_shards,
     ),
     "search": Kind(
         schema=4,
         contribution={"genotype": lambda result: result["genotype"]},
+        files=_always(GENOTYPE, HISTORY, SPLIT, WEIGHTS),
         artifacts=(GENOTYPE, HISTORY, SPLIT),
         trains=True,
         outcome=lambda result: f": {result['genotype']}",
     ),
-    "retrain": Kind(schema=4, contribution={"model": _key, "other_model": _key}, artifacts=(HISTORY,), trains=True),
+    "retrain": Kind(
+        schema=4,
+        contribution={"model": _key, "other_model": _key},
+        files=_always(HISTORY, WEIGHTS),
+        artifacts=(HISTORY,),
+        trains=True,
+    ),
     "evaluate": Kind(
         schema=4,
         contribution={"evaluation": _key, "other_evaluation": _key},
+        files=_scored_files,
         artifacts=(PER_QUERY,),
         scored=True,
         outcome=_scores,
     ),
     "measure": Kind(schema=2, scored=True, alone=True),  # other stages would disturb its times
-    "picture": Kind(schema=2, artifacts=PICTURES),
+    "picture": Kind(schema=2, files=_always(*PICTURES), artifacts=PICTURES),
 }
 
 # The contributions by role alone: each role belongs to one kind only.

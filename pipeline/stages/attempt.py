@@ -17,8 +17,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pipeline.plan.kinds import KINDS
 from pipeline.results import Done, Ended, Failed, Failure, Held, Report, Result, Stopped
 from pipeline.stages.task import AfterEpoch, Context, StopRequested, Task
+from pipeline.stages.whole import require_whole
 from pipeline.storage import leases
 from pipeline.storage.workspace import Workspace, stage_place
 
@@ -43,7 +45,7 @@ def execute(
     """Run a stage under a lease and publish its result. An error is recorded and returned, not raised.
 
     Args:
-        address: Address of the workspace.
+        address: Address of the workspace, which must be made already.
         task: What to do.
         report: Called with each epoch's report.
         holder: Who asks for the stage and holds its lease meanwhile; the same for all attempts of one driver.
@@ -55,7 +57,7 @@ def execute(
     Returns:
         How the attempt ended.
     """
-    workspace = Workspace(address)
+    workspace = Workspace(address, made=True)
     published = workspace.result(task.kind, task.key)
     if published is not None:
         return Done(published)
@@ -97,7 +99,9 @@ def run_attempt(
             shutil.rmtree(attempt.folder)
             return Done(part)
         result = {**part, "spec": task.spec, "started": started, "seconds": time.time() - started}
-        return Done(workspace.publish(attempt, result))
+        files = KINDS[task.kind].files(result)
+        require_whole(attempt.folder, files)
+        return Done(workspace.publish(attempt, result, files))
     except StopRequested:
         return Stopped()
     except Exception as error:

@@ -70,7 +70,7 @@ def run_epochs(
             context.after_epoch(context, loop, save)
         after_step()
     text = "".join(json.dumps(line) + "\n" for line in history)
-    (context.attempt.folder / HISTORY).write_text(text, encoding="utf-8")
+    (context.out / HISTORY).write_text(text, encoding="utf-8")
     return history
 
 
@@ -102,4 +102,4 @@ def _plain(report: Any) -> Report:
 
 def save_weights(context: Context, model: nn.Module, card: Card) -> None:
     """Write the weights of a network into the attempt's folder."""
-    save_tensors(context.attempt.folder / WEIGHTS, model.state_dict(), card.to_metadata())
+    save_tensors(context.out / WEIGHTS, model.state_dict(), card.to_metadata())

@@ -27,7 +27,7 @@ def run(context: Context) -> Result:
     model = trained_network(context, "model")
     if "hold_out" in spec:
         scores, per_query = evaluate_held_out(context, model)
-        _save_per_query(context.attempt.folder / PER_QUERY, per_query)
+        _save_per_query(context.out / PER_QUERY, per_query)
         return {"network": trained["network"], **trained["options"], "metrics": scores}
     packed = packed_dataset(context, "target_data")
     records = [*records_of(packed, "query"), *records_of(packed, "gallery")]
@@ -38,8 +38,8 @@ def run(context: Context) -> Result:
     if spec["rerank"]:
         reranked, _ = rank_records(records, embedding_ND, protocol, rerank=True)
         scores |= {f"reranked_{name}": value for name, value in reranked.items()}
-    _save_per_query(context.attempt.folder / PER_QUERY, per_query)
-    save_tensors(context.attempt.folder / EMBEDDING, {"embedding_ND": embedding_ND})
+    _save_per_query(context.out / PER_QUERY, per_query)
+    save_tensors(context.out / EMBEDDING, {"embedding_ND": embedding_ND})
     return {"network": trained["network"], **trained["options"], "metrics": scores}
 
 

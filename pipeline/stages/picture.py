@@ -25,5 +25,5 @@ def run(context: Context) -> Result:
     protocol = spec["target_data"]["protocol"]
     drawn = compare(shown, packed, indices, store, protocol, device)
     for name, picture in zip(PICTURES, drawn, strict=True):
-        picture.save(context.attempt.folder / name)
+        picture.save(context.out / name)
     return {}

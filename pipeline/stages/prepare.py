@@ -21,7 +21,7 @@ def run(context: Context) -> Result:
     else:
         found = read(kind, context.task.location["path"])
         items, protocol = gather_source(found), found.protocol
-    summary = {**write_shards(items, context.attempt.folder / SHARDS), "protocol": protocol}
+    summary = {**write_shards(items, context.out / SHARDS), "protocol": protocol}
     if summary["fingerprint"] != dataset.get("fingerprint", summary["fingerprint"]):
         context.workspace.forget_fingerprint(signature(found))
         raise ValueError(

@@ -33,7 +33,7 @@ def run(context: Context) -> Result:
     recipe = recipe_of(SearchRecipe, spec["recipe"])
     packed = packed_dataset(context, "source_data")
     train, valid, sizes = divide_by_split(context, records_of(packed, "train"))
-    save_split(context.attempt.folder / SPLIT, train, valid)
+    save_split(context.out / SPLIT, train, valid)
     # With softmax supervision one classifier serves both sides, so their labels share one numbering.
     label = label_of([*train, *valid]) if recipe.supervision == "softmax" else None
     torch.manual_seed(spec["seed"])
@@ -51,7 +51,7 @@ def run(context: Context) -> Result:
     genotype = search.supernet.derive()
     num_classes = len(label) if label else 0
     save_weights(context, search.supernet, Card(SUPERNET, {}, num_classes, tuple(spec["image_size"])))
-    (context.attempt.folder / GENOTYPE).write_text(genotype.to_json(), encoding="utf-8")
+    (context.out / GENOTYPE).write_text(genotype.to_json(), encoding="utf-8")
     return {
         **effort(history, recipe),
         "genotype": genotype.letters,

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.experiment import Experiment
+from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Stage
 from pipeline.results import Report, Result
-from pipeline.storage.workspace import Attempt, Workspace
+from pipeline.storage.workspace import RESULT, Attempt, Workspace, stage_place
 
 if TYPE_CHECKING:
     from msinet.ranks import Ranks
@@ -98,12 +99,40 @@ class Context:
         return self.task.spec
 
     def folder(self, role: str) -> Path:
-        """Return the folder with the files of an input."""
-        return self.workspace.files(self.task.inputs[role])
+        """Return the folder with the files of an input.
+
+        Raises:
+            OSError: A file is missing.
+        """
+        result = self.task.inputs[role]
+        folder = self.workspace.files(result)
+        if lacking := [name for name in KINDS[result["kind"]].files(result) if not (folder / name).is_file()]:
+            place = f"{self.workspace.address}/{stage_place(result['kind'], result['key'])}/{RESULT}"
+            raise OSError(
+                f"a result must have all of its files, but {self.workspace.location(result)} lacks "
+                f"{', '.join(lacking[:5])}. If they are lost, delete {place}: the next run then computes them again."
+            )
+        return folder
+
+    @property
+    def out(self) -> Path:
+        """Return the folder for the files of this attempt.
+
+        Raises:
+            OSError: The folder is gone. To make it again would hide that files are lost, or that the workspace is.
+        """
+        if not self.attempt.folder.is_dir():
+            raise OSError(f"the folder of an attempt must stay until its end, but {self.attempt.folder} is gone")
+        return self.attempt.folder
 
     @property
     def cache(self) -> Path:
-        """Return the folder of decoded pictures, which any stage may reuse and anybody may delete."""
+        """Return the folder of decoded pictures, which any stage may reuse and anybody may delete.
+
+        Raises:
+            OSError: The workspace has vanished, so the folder must not be made.
+        """
+        self.workspace.store.require()
         return self.workspace.cache
 
 

@@ -1,11 +1,25 @@
-"""Find the store that an address names, and prove that it can be used."""
+"""Find where a workspace lies, open the store at an address, and prove that the store can be used."""
 
+import os
 import re
 import uuid
 from pathlib import Path
 
+import platformdirs
+
 from pipeline.errors import RequestError
+from pipeline.paths import absolute
 from pipeline.storage.store import LocalStore, Store, checked
+
+
+def locate(option: str | None) -> str:
+    """Return the workspace's address: the option, else MSINET_WORKSPACE, else a folder in the user's data directory."""
+    chosen = option or os.environ.get("MSINET_WORKSPACE")
+    if not chosen:
+        return str(Path(platformdirs.user_data_path("msinet")) / "workspace")
+    if "://" in chosen:
+        return chosen
+    return str(absolute(Path(chosen), "--workspace, MSINET_WORKSPACE"))
 
 
 def open_store(address: str | Path) -> Store:

@@ -22,11 +22,10 @@ from pathlib import Path
 import platformdirs
 
 from pipeline.errors import RequestError
-from pipeline.paths import absolute
 from pipeline.results import Failure, Result
 from pipeline.storage.disk import sync, write_through
 from pipeline.storage.documents import encoded, read_failure, read_result
-from pipeline.storage.open import open_store
+from pipeline.storage.open import locate, open_store
 from pipeline.storage.store import Entry
 
 RESULT, FAILURE, CHECKPOINT = "result.json", "failure.json", "checkpoint.pt"
@@ -290,16 +289,6 @@ class Workspace:
 
 def _machine_cache() -> Path:
     return Path(os.environ.get("MSINET_CACHE") or platformdirs.user_cache_path("msinet"))
-
-
-def locate(option: str | None) -> str:
-    """Return the workspace's address: the option, else MSINET_WORKSPACE, else a folder in the user's data directory."""
-    chosen = option or os.environ.get("MSINET_WORKSPACE")
-    if not chosen:
-        return str(Path(platformdirs.user_data_path("msinet")) / "workspace")
-    if "://" in chosen:
-        return chosen
-    return str(absolute(Path(chosen), "--workspace, MSINET_WORKSPACE"))
 
 
 def open_workspace(option: str | None) -> Workspace:

@@ -37,6 +37,7 @@ from pipeline.plan.stage import Plan, content_hash
 from pipeline.reports.progress import Progress
 from pipeline.results import Failure
 from pipeline.storage import leases
+from pipeline.storage.open import require_conditions
 from pipeline.storage.workspace import Workspace, study_place
 from pipeline.tuning.searcher import Broken, StudySearcher, halving
 from pipeline.tuning.studies import DEFINITION, DEVICE, Trials, mend, open_storage, open_study
@@ -69,6 +70,8 @@ class Outer:
         Raises:
             RequestError: The trials cannot run.
         """
+        require_conditions(self.workspace.store)
+        self.workspace.make()
         self.fingerprints = preflight(self.base, self.workspace, self.say)
         require_held_out(self.experiment)
 

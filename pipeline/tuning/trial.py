@@ -105,7 +105,7 @@ def run_trial(
             tune.report({"epoch": loop.next_epoch, "mAP": scores["mAP"]})
 
     started = time.monotonic()
-    workspace = Workspace(address)
+    workspace = Workspace(address, made=True)
     planned = plan_trial(base, config["values"], hold_out, fingerprints, workspace)
     notice = Notice()
     for stage in planned.stages.values():

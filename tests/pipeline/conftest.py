@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.grids import run_without_ray, tiny_document
+from support.grids import made, run_without_ray, tiny_document
 from support.s3 import s3_address, s3_client, s3_server, s3_service  # noqa: F401
-from support.stores import address, large, no_waiting, s3_store, store  # noqa: F401
+from support.stores import address, either_workspace, large, no_waiting, s3_store, store  # noqa: F401
 
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan
@@ -28,7 +28,7 @@ def experiment(tiny: dict[str, Any]) -> Experiment:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """Return an empty workspace."""
-    return Workspace(tmp_path / "workspace")
+    return made(tmp_path / "workspace")
 
 
 @pytest.fixture(scope="session")

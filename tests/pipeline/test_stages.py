@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from support.grids import done, failed, quiet, run_without_ray, task_of, tiny_document
+from support.grids import done, failed, made, quiet, run_without_ray, task_of, tiny_document
 
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import HISTORY, PER_QUERY, WEIGHTS
@@ -70,7 +70,7 @@ def beside(workspace: Workspace, folder: Path) -> Workspace:
     (folder / "stages").mkdir()
     assert workspace.root is not None
     (folder / "stages" / "prepare").symlink_to(workspace.root / "stages" / "prepare")
-    return Workspace(folder)
+    return made(folder)
 
 
 def require_equal(first: Workspace, stage: Stage, second: Workspace, ended: Ended) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from support.grids import made
 from support.tuning import tuned
 
 from pipeline.config.experiment import Experiment
@@ -50,7 +51,7 @@ def no_notice(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Return a workspace whose dataset is prepared once."""
-    return Workspace(tmp_path_factory.mktemp("tuning"))
+    return made(tmp_path_factory.mktemp("tuning"))
 
 
 def identities(paths: list[str], planned: Plan, workspace: Workspace) -> set[Any]:
@@ -103,7 +104,7 @@ def test_a_stopped_trial_continues_and_judges_on_whom_it_never_saw(
     assert (len(taught), len(judged)) == (7, 3)
     assert max(taught) < min(judged), "the last ones are held out"
 
-    undisturbed = Workspace(shared.root.parent / "undisturbed")  # type: ignore[union-attr]
+    undisturbed = made(shared.root.parent / "undisturbed")  # type: ignore[union-attr]
     run_trial(**trial_of(experiment, undisturbed, 0.01, []))
     other = next(plan_trial(base_of(experiment), {"lr": 0.01}, 30, {}, undisturbed).of_kind("retrain")).result
     assert other is not None

@@ -5,16 +5,19 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.grids import made
 
 from pipeline.results import Failure
-from pipeline.storage.workspace import RESULT, Attempt, Workspace, locate, stage_place
+from pipeline.storage.open import locate
+from pipeline.storage.workspace import RESULT, Attempt, Workspace, stage_place
+
+VALUES = {"spec": {}, "started": 1.0}  # every result has these
 
 
-@pytest.fixture(params=["folder", "s3"])
-def workspace(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """An empty workspace of each kind."""
-    monkeypatch.setenv("MSINET_CACHE", str(tmp_path / "cache"))
-    return Workspace(tmp_path / "here" if request.param == "folder" else request.getfixturevalue("s3_address"))
+@pytest.fixture
+def workspace(either_workspace: Workspace) -> Workspace:
+    """Return an empty workspace of each kind."""
+    return either_workspace
 
 
 def save(workspace: Workspace, attempt: Attempt, state: bytes) -> None:
@@ -28,7 +31,7 @@ def test_nothing_is_done_at_first(workspace: Workspace) -> None:
 def test_a_published_result_is_found(workspace: Workspace) -> None:
     attempt = workspace.begin("search", "k")
     (attempt.folder / "genotype.json").write_text("{}")
-    published = workspace.publish(attempt, {"genotype": "N" * 12, "started": 1.0})
+    published = workspace.publish(attempt, {**VALUES, "genotype": "N" * 12})
     assert workspace.result("search", "k") == published
     for _ in range(2):  # copied, and found again
         assert (workspace.files(published) / "genotype.json").read_text() == "{}"
@@ -61,16 +64,16 @@ def test_the_newest_state_of_any_attempt_comes_first(workspace: Workspace) -> No
         with workspace.checkpoint(place) as path:
             states.append(path.read_bytes())
     assert states == [b"2", b"1"]
-    workspace.publish(second, {})
+    workspace.publish(second, VALUES)
     assert workspace.checkpoints("search", "k") == [], "a stage that is done never continues"
 
 
 def test_the_second_to_publish_changes_nothing(workspace: Workspace) -> None:
     first, second = workspace.begin("search", "k"), workspace.begin("search", "k")
     assert first.folder != second.folder
-    published = workspace.publish(first, {"value": 1})
+    published = workspace.publish(first, VALUES | {"value": 1})
     before = workspace.store.read(f"{stage_place('search', 'k')}/{RESULT}")
-    assert workspace.publish(second, {"value": 2}) == published
+    assert workspace.publish(second, VALUES | {"value": 2}) == published
     assert workspace.store.read(f"{stage_place('search', 'k')}/{RESULT}") == before
 
 
@@ -80,7 +83,7 @@ def test_of_many_at_once_one_publishes(workspace: Workspace) -> None:
 
     def publish(number: int) -> None:
         barrier.wait()
-        seen.append(workspace.publish(attempts[number], {"value": number})["value"])
+        seen.append(workspace.publish(attempts[number], VALUES | {"value": number})["value"])
 
     threads = [threading.Thread(target=publish, args=(number,)) for number in range(len(attempts))]
     for thread in threads:
@@ -102,12 +105,12 @@ def test_an_upload_that_fails_publishes_nothing(workspace: Workspace, monkeypatc
     (attempt.folder / "genotype.json").write_text("{}")
     monkeypatch.setattr(type(workspace.store), "upload", broken)
     with pytest.raises(OSError, match="no route"):
-        workspace.publish(attempt, {"value": 1})
+        workspace.publish(attempt, VALUES | {"value": 1})
     assert workspace.result("search", "k") is None
 
 
 def test_what_a_result_vouches_for_is_on_the_disk_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace = Workspace(tmp_path / "here")
+    workspace = made(tmp_path / "here")
     attempt = workspace.begin("search", "k")
     (attempt.folder / "shards").mkdir()
     for name in ("weights.safetensors", "shards/0.arrow"):
@@ -125,9 +128,15 @@ def test_what_a_result_vouches_for_is_on_the_disk_before_it(tmp_path: Path, monk
         synced.clear()
         return create(key, data)
 
+    def link_a_whole_file(source: Path, target: Path) -> None:
+        assert synced == [Path(source)], "its content is on the disk before it has its name"
+        link(source, target)
+
+    link = os.link
     monkeypatch.setattr(os, "fsync", remember)
+    monkeypatch.setattr("pipeline.storage.store.os.link", link_a_whole_file)
     monkeypatch.setattr(workspace.store, "create", create_last)
-    workspace.publish(attempt, {})
+    workspace.publish(attempt, VALUES)
     assert synced[-1] == attempt.folder.parents[1], "and then the result's own name"
 
 

@@ -1,6 +1,7 @@
 """A tiny experiment, and a way to run its stages one after another without Ray."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 from pipeline.config.experiment import Experiment
@@ -36,6 +37,13 @@ def quiet(report: dict[str, Any]) -> None:
     """Ignore a report."""
 
 
+def made(address: str | Path) -> Workspace:
+    """Return the workspace at an address, and make it if there is none."""
+    workspace = Workspace(address)
+    workspace.make()
+    return workspace
+
+
 def task_of(stage: Stage, planned: Plan) -> Task:
     """Return the task of a stage whose inputs are done."""
     spec = stage.bind(planned.results())
@@ -57,6 +65,7 @@ def failed(ended: Ended) -> Failure:
 
 def run_without_ray(document: dict[str, Any], workspace: Workspace) -> Plan:
     """Run every stage of an experiment in this process, in order, and return the plan with the results."""
+    workspace.make()
     planned = plan(Experiment.model_validate(document))
     for stage in [stage for stage in planned.stages.values() if not stage.lacks]:
         ended = execute(workspace.address, task_of(stage, planned), quiet)

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.storage.open import open_store
 from pipeline.storage.store import Store
+from pipeline.storage.workspace import Workspace
 from support.s3 import SECRETS, Environ, Fault
 
 MEBI = 2**20
@@ -22,6 +23,15 @@ LARGE = 20 * MEBI  # three parts
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return where a store lies, in turn of either kind."""
     return str(tmp_path / "store") if request.param == "local" else request.getfixturevalue("s3_address")
+
+
+@pytest.fixture
+def either_workspace(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Return a workspace that is made and empty, in turn on either kind of store."""
+    monkeypatch.setenv("MSINET_CACHE", str(tmp_path / "cache"))
+    workspace = Workspace(address)
+    workspace.make()
+    return workspace
 
 
 @pytest.fixture

@@ -132,3 +132,44 @@ def test_a_stage_that_ends_while_the_workspace_is_away_starts_again(
     outcome = run_plan(planned, away, [listener], run)
     assert set(outcome.states.values()) == {DONE}, listener.lost
     assert listener.again == ["the workspace is away"] * 5, "more often than a stage may fail that gets no further"
+
+
+class Unmount(Watcher):
+    """Takes the workspace's folder away while a stage runs, and brings it back after the driver has asked for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.away = folder, folder.with_name("away")
+        self.lost: list[str] = []
+        self.ticks = 0
+
+    def started(self, stage: Any) -> None:
+        if not self.ticks:
+            self.folder.rename(self.away)
+            self.folder.mkdir()  # the empty mount point
+
+    def tick(self, states: dict[str, str]) -> None:
+        if self.away.exists():
+            assert not list(self.folder.iterdir()), "nothing is made anew"
+            self.ticks += 1
+            if self.ticks > 5:
+                self.folder.rmdir()
+                self.away.rename(self.folder)
+
+    def failed(self, stage: Any, failure: Failure) -> None:
+        self.lost.append(failure.message)
+
+
+def test_a_workspace_that_vanishes_is_waited_for(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(driver, "AWAY_PAUSE", 0.01)
+    assert workspace.root is not None
+    planned = plan(Experiment.model_validate(tiny_document()))
+    planned.stages = {"prepare street": planned.stages["prepare street"]}
+    listener = Unmount(workspace.root)
+    with caplog.at_level(logging.WARNING):
+        outcome = run_plan(planned, workspace, [listener])
+    assert set(outcome.states.values()) == {DONE}, listener.lost
+    assert listener.ticks > 5
+    assert f"the folder {workspace.root} must contain workspace.txt, but does not" in caplog.text
+    assert workspace.result("prepare", str(planned.stages["prepare street"].key)) is not None
