@@ -13,6 +13,10 @@ class ClusterLost(RuntimeError):
     """The loss of the Ray that this driver had started. Published results and saved states are kept."""
 
 
+class Interrupted(Exception):
+    """Ctrl-C, or another SIGINT."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return a sentence to append to an error: the most similar known name, or else all known names."""
     near = difflib.get_close_matches(name, list(known), n=1)

@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.config.experiment import Experiment
 from pipeline.config.load import load_experiment
 from pipeline.errors import RequestError
+from pipeline.output import say
 from pipeline.plan.preflight import known_fingerprints, preflight, require_fitting_weights
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
@@ -49,7 +50,7 @@ def open_grid(
     *,
     existing: bool = False,
     verify: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say,
 ) -> Grid:
     """Load an experiment and plan it with the results of its workspace. Nothing is started.
 
@@ -107,7 +108,7 @@ def run_grid(
     connect(address, grid.experiment.resources)
     uri = _shared_tracking_uri(tracking_uri, grid.workspace) if track else None
     tracker = Tracker(uri, grid.plan, grid.workspace) if uri else None
-    progress = Progress()
+    progress = Progress(grid.plan)
     outcome = run_plan(grid.plan, grid.workspace, [progress, *([tracker] if tracker else [])])
     progress.summary(outcome.states)
     failed = bool(outcome.names(FAILED) or outcome.names(SKIPPED))
@@ -153,7 +154,7 @@ def _shared_tracking_uri(option: str | None, workspace: Workspace) -> str | None
     several = len([node for node in ray.nodes() if node["Alive"]]) > 1
     if not named_tracking_uri(option) and (several or workspace.root is None):
         reason = "a cluster of several machines" if several else "a workspace on S3"
-        print(
+        say(
             f"{reason} needs a tracking server (--tracking-uri). This run is not recorded in MLflow; "
             "`msinet sync` can add it later."
         )

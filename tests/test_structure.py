@@ -46,6 +46,7 @@ ROOMS = {
         "config",
         "results",
         "paths",
+        "output",
         "errors",
     ],
 }

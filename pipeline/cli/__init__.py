@@ -5,25 +5,71 @@ that the request was wrong.
 Heavy libraries are imported by the verbs that need them, so that `--help` answers at once.
 """
 
+import contextlib
+import errno
 import io
+import os
 import sys
 
-from pipeline.cli import grids, models, tracking, tune  # noqa: F401 (the verbs, which register themselves)
-from pipeline.cli.options import app
-from pipeline.errors import ClusterLost, RequestError
+from pipeline.errors import ClusterLost, Interrupted, RequestError, printable
+from pipeline.output import Output, give_up
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. After a wrong request, print one message and exit with code 2."""
     _print_any_text()
+    out = Output(sys.stdout or open(os.devnull, "w"))  # noqa: SIM115 (it stands for a standard output that is closed)
+    with contextlib.redirect_stdout(out):
+        code = _exit_code(arguments, out)
+        lost = out.lost
+        with contextlib.suppress(OSError):
+            out.flush()
+        if out.lost and out.lost.errno != errno.EPIPE:  # the reader of a pipe may end when it has read enough
+            _tell(f"warning: not everything could be printed: {out.lost.strerror} (standard output).")
+            code = code or (0 if lost else 2)  # `say` has passed over what was lost before, so the verb is done
+    give_up(sys.stdout)
+    give_up(sys.stderr)
+    raise SystemExit(code)
+
+
+def _exit_code(arguments: list[str] | None, out: Output) -> int:
+    """Run a verb, print what went wrong except with the output, and return the exit code."""
     try:
+        from pipeline.cli import grids, models, tracking, tune  # noqa: F401 (the verbs, which register themselves)
+        from pipeline.cli.options import app
+
         app(arguments)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except RequestError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        return _tell(f"error: {error}", 2)
     except ClusterLost as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        return _tell(f"error: {error}", 1)
+    except Interrupted:
+        return _tell("interrupted: everything that is finished is kept. Run the same command again to continue.", 1)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package in ("msinet", "pipeline"):
+            raise
+        return _tell(
+            f"error: the command msinet needs the package `{package}`, which is not installed: install msinet with its "
+            "extra `pipeline` (pip install 'msinet[pipeline]').",
+            2,
+        )
+    except OSError as error:
+        if error.filename is None and not out.lost:
+            raise
+        if out.lost:
+            return 2
+        return _tell(f"error: {error.strerror}: {error.filename}", 2)
+    return 0
+
+
+def _tell(message: str, code: int = 0) -> int:
+    """Print a message on the standard error, and return the code."""
+    with contextlib.suppress(OSError):
+        print("\n".join(map(printable, message.splitlines())), file=sys.stderr)
+    return code
 
 
 def _print_any_text() -> None:

@@ -17,9 +17,9 @@ from pipeline.cli.options import (
     app,
     command,
     same_results,
-    say,
 )
 from pipeline.errors import RequestError
+from pipeline.output import say
 
 
 @app.command()
@@ -45,7 +45,7 @@ def run(
     ended = run_grid(grid, address=address, tracking_uri=tracking_uri)
     options = same_results(workspace, data, weights)
     if ended.behind:
-        print(f"MLflow lacks results ({ended.behind}). To add them: `{command('sync', experiment, options)}`")
+        say(f"MLflow lacks results ({ended.behind}). To add them: `{command('sync', experiment, options)}`")
     say(
         f"\n{comparison(grid.plan)}\n\n"
         f"results      {grid.workspace.address}\n"
@@ -53,7 +53,7 @@ def run(
         f"compare      {command('ui', None, same_results(workspace))}: select runs of kind `evaluate`, then Compare"
     )
     if ended.failed:
-        raise typer.Exit(1)
+        raise _not_done(experiment, options)
 
 
 @app.command()
@@ -72,7 +72,13 @@ def prepare(
     datasets = Plan(grid.experiment, {stage.name: stage for stage in grid.plan.of_kind("prepare")})
     say(summary(datasets))
     if run_grid(Grid(grid.experiment, grid.workspace, datasets), address=address, track=False).failed:
-        raise typer.Exit(1)
+        raise _not_done(experiment, same_results(workspace, data))
+
+
+def _not_done(experiment: Path, options: list[str]) -> typer.Exit:
+    """Say how to learn what failed, and return the end of the command."""
+    say(f"not done     {command('status', experiment, options)}: shows which stages failed, and why")
+    return typer.Exit(1)
 
 
 @app.command()

@@ -5,14 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.options import WeightsOption, WorkspaceOption, app
+from pipeline.cli.options import WeightsOption, WorkspaceOption, app, experiment_file
 from pipeline.errors import RequestError
 
 
 @app.command()
 def check(
     experiment: Annotated[
-        Path | None, typer.Argument(metavar="[EXPERIMENT]", help="The experiment's YAML file.")
+        Path | None,
+        typer.Argument(metavar="[EXPERIMENT]", help="The experiment's YAML file.", parser=experiment_file),
     ] = None,
     data: Annotated[
         list[str] | None,

@@ -1,22 +1,55 @@
 """The parts that all verbs share: the application, the common options, and a function that writes a command as text."""
 
+import os
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
+
+from pipeline.errors import Interrupted
 
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "configs" / "demo.yaml"
+# The experiments that come with msinet. In the repository this is a link to configs/, in a wheel it is a folder.
+CONFIGS = (Path(__file__).parents[1] / "configs").resolve()
+DEMO = CONFIGS / "demo.yaml"
+
+
+def experiment_file(experiment: str | Path) -> Path:
+    """Return an experiment's file. `demo` or `paper/table7` is one that comes with msinet, if there is no such file."""
+    own, supplied = Path(experiment), CONFIGS / f"{experiment}.yaml"
+    return supplied if os.path.isfile(supplied) and not os.path.isfile(own) else own
+
+
+class Verbs(typer.core.TyperGroup):
+    """The verbs. Typer would end silently at Ctrl-C."""
+
+    def invoke(self, context: Any) -> Any:
+        """Run the chosen verb."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
 
 app = typer.Typer(
+    cls=Verbs,
     help="Neural architecture search for object re-identification, on a Ray cluster, tracked in MLflow.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # markup would remove [default: …] from help texts
     pretty_exceptions_enable=False,
 )
-ExperimentPath = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file.")]
+ExperimentPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="EXPERIMENT",
+        help="The experiment's YAML file, or the name of one that comes with msinet, such as mini/splits.",
+        parser=experiment_file,
+        show_default="demo",
+    ),
+]
 WorkspaceOption = Annotated[
     str | None,
     typer.Option(
@@ -43,11 +76,6 @@ AddressOption = Annotated[
 ]
 
 
-def say(line: str) -> None:
-    """Print a line and flush it, so that it appears at once also if the output is a file."""
-    print(line, flush=True)
-
-
 def same_results(
     workspace: str | None = None, data: list[str] | None = None, weights: list[str] | None = None
 ) -> list[str]:
@@ -61,6 +89,8 @@ def same_results(
 
 def command(verb: str, experiment: Path | None, options: list[str]) -> str:
     """Return a command as a user types it."""
-    if experiment and experiment.is_relative_to(ROOT):
+    if experiment and experiment.is_relative_to(CONFIGS):
+        experiment = experiment.relative_to(CONFIGS).with_suffix("")
+    elif experiment and experiment.is_relative_to(ROOT):
         experiment = experiment.relative_to(ROOT)  # in a Ray job, ROOT is a copy that Ray removes
     return shlex.join(["msinet", verb, *([str(experiment)] if experiment else []), *options])

@@ -15,6 +15,7 @@ from pipeline.cli.options import (
     WorkspaceOption,
     app,
 )
+from pipeline.output import say
 
 
 @app.command()
@@ -34,8 +35,8 @@ def sync(
     if grid.experiment.tune:
         from pipeline.tuning.outer import with_trials
 
-        planned = with_trials(planned, grid.workspace, print)
-    print(f"MLflow shows {sync_runs(uri, planned, grid.workspace)} results of {grid.experiment.name}")
+        planned = with_trials(planned, grid.workspace, say)
+    say(f"MLflow shows {sync_runs(uri, planned, grid.workspace)} results of {grid.experiment.name}")
 
 
 @app.command()

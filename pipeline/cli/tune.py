@@ -13,16 +13,22 @@ from pipeline.cli.options import (
     WorkspaceOption,
     app,
     command,
+    experiment_file,
     same_results,
-    say,
 )
 from pipeline.errors import RequestError
+from pipeline.output import say
 
 
 @app.command()
 def tune(
     experiment: Annotated[
-        Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file, with a section `tune`.")
+        Path,
+        typer.Argument(
+            metavar="EXPERIMENT",
+            help="The experiment's YAML file, with a section `tune`; or mini/tune, which comes with msinet.",
+            parser=experiment_file,
+        ),
     ],
     workspace: WorkspaceOption = None,
     tracking_uri: TrackingOption = None,
@@ -50,15 +56,15 @@ def tune(
     outer = Outer(loaded, place, say)
     outer.check()
     problem = outer.run(address)
-    print(f"\n{text(outer.study, loaded.tune)}\n")
+    say(f"\n{text(outer.study, loaded.tune)}\n")
     if front_of(outer.study, loaded.tune):
         for path in write(outer.study, loaded, place, outer.place):
-            print(path)
+            say(path)
     if place.root or named_tracking_uri(tracking_uri):
         missed = sync_problem(Grid(loaded, place, outer.trials_plan()), tracking_uri)
         if missed:
             options = same_results(workspace, data)
-            print(f"MLflow lacks results ({missed}). To add them: `{command('sync', experiment, options)}`")
+            say(f"MLflow lacks results ({missed}). To add them: `{command('sync', experiment, options)}`")
     if problem:
         print(
             f"not all {loaded.tune.trials} trials have ended ({problem}). Run the command again to continue.",

@@ -29,6 +29,7 @@ def load_experiment(path: Path, data: Sequence[str] = (), weights: Sequence[str]
     Raises:
         RequestError: The file is missing, is not YAML, or has wrong settings. The message lists all wrong settings.
     """
+    path = expanded(path, "EXPERIMENT")
     document = read_mapping(path)
     try:
         experiment = Experiment.model_validate(document)

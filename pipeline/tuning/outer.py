@@ -184,7 +184,7 @@ class Outer:
         name = f"prepare {self.tune.source}"
         planned = plan_trial(self._any_genotype(), {}, self.tune.hold_out, self.fingerprints, self.workspace)
         stages = Plan(self.base, {name: planned.stages[name]})
-        if not stages.stages[name].result and run_plan(stages, self.workspace, [Progress()]).states[name] != DONE:
+        if not stages.stages[name].result and run_plan(stages, self.workspace, [Progress(stages)]).states[name] != DONE:
             raise RequestError(f"`{name}` must succeed before any trial, but has failed.")
 
     def _any_genotype(self) -> Experiment:

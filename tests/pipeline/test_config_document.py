@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command_line import ROOT, environment, msinet
+from support.command_line import MAIN, ROOT, environment, msinet
 
 from pipeline.config.document import MAX_BYTES, read_mapping
 from pipeline.errors import RequestError
@@ -111,7 +111,7 @@ def test_a_bomb_ends_in_little_memory_and_time(tmp_path: Path, text: str) -> Non
 
     began = time.monotonic()
     ended = subprocess.run(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", "plan", str(path)],
+        [sys.executable, "-c", MAIN, "plan", str(path)],
         cwd=ROOT,
         env=environment(tmp_path),
         capture_output=True,

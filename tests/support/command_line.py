@@ -10,6 +10,7 @@ import psutil
 import yaml
 
 ROOT = Path(__file__).parents[2]
+MAIN = "from pipeline.cli import main; main()"
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -21,7 +22,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 def msinet(*arguments: str | Path, folder: Path, script: bool = False) -> subprocess.CompletedProcess[str]:
     """Run `msinet ...` (or `python pipeline/run_grid.py ...`) from `folder` to its end, with a workspace there."""
-    command = [str(ROOT / "pipeline" / "run_grid.py")] if script else ["-c", "from pipeline.cli import main; main()"]
+    command = [str(ROOT / "pipeline" / "run_grid.py")] if script else ["-c", MAIN]
     return subprocess.run(
         [sys.executable, *command, *map(str, arguments)],
         cwd=folder,
@@ -35,7 +36,7 @@ def msinet(*arguments: str | Path, folder: Path, script: bool = False) -> subpro
 
 def start(arguments: list[str], folder: Path, env: dict[str, str], out: Path) -> subprocess.Popen[bytes]:
     """Start `msinet ...` from `folder`; what it prints goes into `out`."""
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", MAIN, *arguments]
     with out.open("wb") as file:
         return subprocess.Popen(command, cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT)
 

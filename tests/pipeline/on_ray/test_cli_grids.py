@@ -1,9 +1,14 @@
 """The real command line runs whole grids in a subprocess: what it prints, and its exit code."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from support.command_line import manifest, msinet, write
+import pytest
+from support.command_line import MAIN, environment, kill, manifest, msinet, start, write
 
 
 def test_a_grid_from_start_to_end(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -50,8 +55,52 @@ def test_a_stage_that_fails_later_gives_exit_code_1(tiny: dict[str, Any], tmp_pa
     ended = msinet("run", path, folder=tmp_path)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "FAILED  retrain street MSINet in_domain seed 0: the losses must stay finite" in ended.stdout
+    assert ended.stdout.splitlines()[-1].startswith("not done     msinet status ")
     status = msinet("status", path, folder=tmp_path)
     assert "failed: retrain street MSINet in_domain seed 0" in status.stdout
     assert "the losses must stay finite" in status.stdout
     assert "  traceback:\n    Traceback (most recent call last):" in status.stdout
     assert "require_finite" in status.stdout
+
+
+@pytest.mark.parametrize(("lr", "code"), [(0.01, 0), (1e30, 1)])
+def test_on_a_full_disk_the_exit_code_tells_the_state(
+    tiny: dict[str, Any], tmp_path: Path, lr: float, code: int
+) -> None:
+    tiny["splits"], tiny["genotypes"], tiny["targets"] = [], ["MSINet"], ["street"]
+    tiny["retrain"]["in_domain"]["lr"] = lr
+    env = environment(tmp_path, MSINET_WORKSPACE=str(tmp_path / "workspace"))
+    arguments = ["run", str(write(tmp_path, tiny))]
+    with open("/dev/full", "wb") as full, (tmp_path / "errors").open("wb") as errors:
+        ended = subprocess.run(
+            [sys.executable, "-c", MAIN, *arguments], env=env, stdout=full, stderr=errors, timeout=280
+        )
+    told = (tmp_path / "errors").read_text()
+    assert ended.returncode == code, told
+    assert "Traceback" not in told
+    assert "No space left on device (standard output)" in told
+    assert len(list((tmp_path / "workspace").glob("stages/evaluate/*/result.json"))) == 1 - code
+
+
+def test_an_interrupt_ends_with_a_sentence(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["splits"], tiny["genotypes"], tiny["targets"] = [], ["MSINet"], ["street"]
+    tiny["retrain"]["in_domain"]["epochs"] = 10_000
+    path, out = write(tmp_path, tiny), tmp_path / "out.txt"
+    env = environment(tmp_path, MSINET_WORKSPACE=str(tmp_path / "workspace"))
+    process = start(["run", str(path)], tmp_path, env, out)
+    try:
+        deadline = time.monotonic() + 200
+        while "epoch " not in out.read_text():
+            assert process.poll() is None, out.read_text()
+            assert time.monotonic() < deadline, out.read_text()
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 1
+    finally:
+        kill(process)
+    told = out.read_text()
+    assert "1 running" in told
+    assert "        retrain street MSINet in_domain seed 0: " in told
+    assert "left in all" in told
+    assert "interrupted: everything that is finished is kept. Run the same command again to continue." in told
+    assert "Traceback" not in told
