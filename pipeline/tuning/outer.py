@@ -320,7 +320,8 @@ def require_held_out(experiment: Experiment) -> None:
     if found[1] < 2 or not has_matches(held_out):
         raise RequestError(
             f"at least two identities must be held out, one of them seen by two cameras, but {tune.hold_out} percent "
-            f"of {tune.source!r} are {found[1]}: raise `tune.hold_out`."
+            f"of {tune.source!r} are {found[1]}: raise `tune.hold_out`, or leave the column `camera` of a manifest "
+            "empty if there is one camera only."
         )
 
 

@@ -1,5 +1,6 @@
 """Copies of published datasets: other endings, folders one level off, files that are not there."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,22 @@ def test_pictures_in_a_folder_for_each_identity_are_counted(tmp_path: Path) -> N
         "(such as bounding_box_test/0001/0001_c2s1_000301_00.jpg)."
     )
     assert "left out: 3 in a folder of their own (such as bounding_box_test/0001/" in report.format()
+
+
+def test_a_camera_beyond_all_numbers_is_no_name_of_the_layout(tmp_path: Path) -> None:
+    write_tree(tmp_path, [picture + ".jpg" for picture in MARKET])
+    odd = "query/0001_c9999999999s1_001051_00.jpg"
+    write_tree(tmp_path, [odd])
+    dataset = read("market1501", tmp_path)
+    assert (len(dataset.records), dataset.left_out) == (3, {"unexpected file name": [odd]})
+
+
+def test_a_list_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    write_msmt17(tmp_path, ".jpg")
+    (tmp_path / "list_val.txt").unlink()
+    os.mkfifo(tmp_path / "list_val.txt")
+    with pytest.raises(DataError, match=r"must be a regular file, but .*list_val\.txt is another kind of file"):
+        read("msmt17", tmp_path)
 
 
 def test_a_name_that_would_confuse_a_terminal_is_escaped(tmp_path: Path) -> None:

@@ -159,8 +159,10 @@ def list_lines(file: Path, pattern: re.Pattern[str], *, example: str) -> Iterato
     """Yield the place (for messages) and the match of each line of a list that is not empty.
 
     Raises:
-        DataError: The file is not readable text, or a line does not match `pattern`.
+        DataError: The file is no regular file with readable text, or a line does not match `pattern`.
     """
+    if not file.is_file():  # reading a pipe could wait for ever, and reading a device could have no end
+        raise DataError(f"a list of images must be a regular file, but {file} is another kind of file.")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,10 +1,11 @@
 """A user's own data: a table of path, identity, camera (or nothing) and subset, as CSV or Parquet."""
 
+import ntpath
 import posixpath
 import re
 import unicodedata
 from collections.abc import Iterable
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from msinet.data.dataset import DataError, Dataset
 from msinet.data.readers.tables import Columns, Row, csv_rows, parquet_rows
@@ -76,7 +77,7 @@ def _find_file(root: Path) -> Path:
 def _hint(root: Path) -> str:
     """Return a sentence that says where a table lies near `root`, or an empty text."""
     for folder in (root, root.parent, *sorted(root.glob("*/"))):
-        for file in sorted(folder.glob("*")):
+        for file in filter(Path.is_file, sorted(folder.glob("*"))):
             if file.suffix.lower() in (".csv", ".parquet") and (folder == root or file.name in FILES):
                 return f" Set it to {file}, if that is the manifest."
     return ""
@@ -146,7 +147,7 @@ def _inside(where: str, path: str) -> str:
     plain = posixpath.normpath(path.replace("\\", "/"))
     if path in MISSING or plain == ".":
         raise DataError(f"{where}: the path must name an image, but got {path!r}.")
-    if posixpath.isabs(plain) or PureWindowsPath(plain).drive:
+    if posixpath.isabs(plain) or ntpath.splitdrive(plain)[0]:
         raise DataError(f"{where}: the path must be relative to the manifest's folder, but got {path!r}.")
     if plain.startswith("../") or plain == "..":
         raise DataError(f"{where}: the path must stay inside the manifest's folder, but got {path!r}.")

@@ -18,7 +18,7 @@ EXPECTED = {
     "gallery": Counts(images=15_913, cameras=6),  # without junk, with the distractors (identity 0)
 }
 # A name begins with identity and camera: 0002_c1s1_000451_03.jpg, -1_c1s1_000401_03.jpg; some end in .jpg.jpg.
-FILE_NAME = re.compile(r"(-1|\d+)_c(\d+).*" + ENDING, re.IGNORECASE)
+FILE_NAME = re.compile(r"(-1|\d+)_c(\d{1,9})(?!\d).*" + ENDING, re.IGNORECASE)
 JUNK = -1
 
 

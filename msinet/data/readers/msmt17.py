@@ -22,7 +22,7 @@ EXPECTED = {  # the same for both versions; train and val are counted together
     "gallery": Counts(identities=3_060, images=82_161, cameras=15),
 }
 # The path contains identity and camera: 0000/0000_000_01_0303morning_0015_0.jpg 0 (at the end, the identity again)
-LINE = re.compile(r"((?:[\w-]+/)*(\d{4})_\d+_(\d+)_[\w-]+" + ENDING + r")(?:\s+\d+)?", re.IGNORECASE)
+LINE = re.compile(r"((?:[\w-]+/)*(\d{4})_\d+_(\d{1,9})_[\w-]+" + ENDING + r")(?:\s+\d+)?", re.IGNORECASE)
 # Training and test identities are both numbered from 0000. Test identity 0012 becomes 10012 here, so that it differs
 # from training identity 0012.
 TEST_OFFSET = 10_000

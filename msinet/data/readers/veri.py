@@ -18,7 +18,7 @@ EXPECTED = {
     "gallery": Counts(identities=200, images=11_579),
 }
 # A name begins with identity and camera: 0001_c001_00016450_0.jpg
-FILE_NAME = re.compile(r"(\d+)_c(\d+)_.*" + ENDING, re.IGNORECASE)
+FILE_NAME = re.compile(r"(\d+)_c(\d{1,9})_.*" + ENDING, re.IGNORECASE)
 
 
 def read_veri(root: Path) -> Dataset:
