@@ -3,8 +3,10 @@
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+from pipeline.errors import printable
 from pipeline.reports.cells import (
     METRICS,
     Cell,
@@ -84,7 +86,7 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 def escaped_markdown(text: str) -> str:
     """Return text that Markdown shows unchanged, also in a table."""
-    return re.sub(r"[\\|<>*_`]|(?<=\])[(\[:]", r"\\\g<0>", " ".join(text.split()))
+    return re.sub(r"[\\|<>*_`]|(?<=\])[(\[:]", r"\\\g<0>", printable(" ".join(text.split())))
 
 
 def _markdown_note(text: str) -> str:
@@ -96,18 +98,26 @@ def _markdown_note(text: str) -> str:
 # CSV.
 
 
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV. Texts that a spreadsheet would take for a formula get an apostrophe in front."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_harmless(cell) for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
+
+
 def to_csv(table: Table) -> str:
     """Return the table in long form, with a line for each cell that is published or planned."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
+    rows: list[Sequence[Any]] = [CSV_HEADER]
     for row in table.rows:
         for cell, column in zip(row.cells, table.columns, strict=True):
             if has_figures(cell):
-                writer.writerow(
-                    [table.number, row_name(row), column.name, column.metric, *_csv_figures(cell), *_csv_state(cell)]
-                )
-    return text.getvalue()
+                figures, state = _csv_figures(cell), _csv_state(cell)
+                rows.append([table.number, row_name(row), column.name, column.metric, *figures, *state])
+    return csv_text(rows)
 
 
 def _csv_figures(cell: Cell | Letters) -> list[str | int | float | None]:

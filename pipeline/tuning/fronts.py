@@ -1,6 +1,5 @@
 """The outcome of an outer loop: the Pareto front or the best trials, as a table, a picture and experiments to run."""
 
-import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from msinet.visual.sheet import MARGIN, beside, framed
 from pipeline.config.experiment import Experiment
 from pipeline.config.tune import SLOTS, Tune, genotype_of, recipe_of
 from pipeline.reports.console import aligned
+from pipeline.reports.plain import csv_text
 from pipeline.storage.workspace import Workspace
 from pipeline.tuning.studies import FIGURES, OUTCOME, show_values
 from pipeline.tuning.trial import settings
@@ -82,9 +82,7 @@ def write(study: optuna.Study, experiment: Experiment, workspace: Workspace, pla
     """
     tune = settings(experiment)
     front = front_of(study, tune)
-    rows = io.StringIO()
-    csv.writer(rows, lineterminator="\n").writerows(table(front, tune))
-    files = {"front.csv": rows.getvalue().encode()}
+    files = {"front.csv": csv_text(table(front, tune)).encode()}
     picture = io.BytesIO()
     draw(study, tune).save(picture, "PNG")
     files["pareto.png" if len(tune.objectives) > 1 else "trials.png"] = picture.getvalue()

@@ -189,6 +189,23 @@ def test_csv_figures() -> None:
     assert found == [{**start, **dict(zip(names, line, strict=True))} for line in expected]
 
 
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_text_in_a_csv_is_a_formula(first: str) -> None:
+    formula = f"{first}HYPERLINK(1)"
+    cells = [Cell(94.6, [94.0], 1, "lacks", formula), Letters(None, formula, "", "done")]
+    table = Table(8, "", "", [Column(formula, "rank1"), Column("M", formula)], [Row("", formula, cells)])
+    texts = [cell for line in csv.reader(io.StringIO(to_csv(table))) for cell in line if "HYPERLINK" in cell]
+    assert len(texts) == 4
+    assert set(texts) == {f"'{formula}"}
+    assert "-0.6" in to_csv(table), "a number stays a number"
+
+
+def test_markdown_controls_no_terminal() -> None:
+    text = to_markdown([cells_table(Cell(94.6, [94.0], 1, "lacks", "a\x1b[31m"), name="b\x1b[31m")])
+    assert "\x1b" not in text
+    assert "\\\\x1b" in text
+
+
 def test_a_page_is_whole_and_asks_nobody(tables: list[Table]) -> None:
     page = Page(to_html(tables, "grid", [("Ranked lists", b"\x89PNG")]))
     names = {name for name, _ in page.tags}
