@@ -99,14 +99,16 @@ def _markdown_note(text: str) -> str:
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Return rows as CSV. Texts that a spreadsheet would take for a formula get an apostrophe in front."""
+    """Return rows as CSV. Control characters are escaped, and texts that could be formulas begin with an apostrophe."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([_harmless(cell) for cell in row] for row in rows)
     return text.getvalue()
 
 
 def _harmless(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
+    if not isinstance(cell, str):
+        return cell
+    return f"'{printable(cell)}" if cell.startswith(("=", "+", "-", "@")) else printable(cell)
 
 
 def to_csv(table: Table) -> str:
