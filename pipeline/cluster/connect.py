@@ -2,30 +2,84 @@
 
 import logging
 import os
+import re
+import socket
 
 import ray
 
-from pipeline.cluster.ray_private import stay_on_loopback
+from pipeline.cluster.ray_private import ask_cluster, find_cluster, stay_on_loopback
+from pipeline.cluster.token import protect_token, provide_token
 from pipeline.config.parts import Resources, Share
 from pipeline.errors import RequestError
 from pipeline.plan.kinds import KINDS
 
 log = logging.getLogger(__name__)
 
+ADDRESS = re.compile(r"([^\s:/]+|\[[\da-fA-F:.]+\]):\d{1,5}")
+PATIENCE = 6.0  # seconds for a connection to a cluster, and again for its answer
+
 
 def connect(address: str | None, resources: Resources) -> None:
     """Join the cluster at `address` (or RAY_ADDRESS), else start Ray on this machine, on loopback.
 
     Raises:
-        RequestError: This machine lacks what a stage asks for. (A cluster may grow, so there the stage waits.)
+        RequestError: There is no cluster at the address, Ray cannot be started, or this machine lacks what a stage asks
+            for. (A cluster may grow, so there the stage waits.)
     """
-    if address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address or "auto", log_to_driver=False)
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address and address != "local":
+        _join(address)
         _warn_without_gpu(resources)
     else:
-        stay_on_loopback()
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+        _start()
         _require_resources(resources)
+
+
+def _join(address: str) -> None:
+    if address != "auto" and not ADDRESS.fullmatch(address):
+        raise RequestError(
+            "the address of a Ray cluster must be that of its head without a protocol, such as HOST:6379, but got "
+            f"{address!r} (--address, RAY_ADDRESS)."
+        )
+    protect_token()
+    try:
+        found = find_cluster(address)
+        host, _, port = found.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+        ask_cluster(found, PATIENCE)
+    except (PermissionError, ray.exceptions.AuthenticationError) as error:
+        raise RequestError(
+            f"the token of this machine must be that of the Ray cluster at {address}, but is not: "
+            f"{_first_sentence(error)} (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN or ~/.ray/auth_token)."
+        ) from error
+    except OSError as error:
+        raise RequestError(
+            f"a Ray cluster must answer at {address}, but none does: {_first_sentence(error)} (--address, RAY_ADDRESS)."
+        ) from error
+    try:
+        ray.init(address=address, log_to_driver=False)
+    except Exception as error:  # Ray raises many types here
+        raise RequestError(
+            f"this machine must be able to join the Ray cluster at {address}, but cannot: {_first_sentence(error)} "
+            "(--address, RAY_ADDRESS)."
+        ) from error
+
+
+def _start() -> None:
+    stay_on_loopback()
+    provide_token()
+    try:
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    except Exception as error:  # Ray raises many types here
+        ray.shutdown()  # the part that has started
+        raise RequestError(
+            f"Ray must be able to start on this machine, but failed: {_first_sentence(error)} (RAY_TMPDIR, a folder "
+            "with a short path that can be written)."
+        ) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    return re.split(r"\.+(?:\s|$)|\n", str(error).strip())[0] or repr(error)
 
 
 def _warn_without_gpu(resources: Resources) -> None:

@@ -5,12 +5,16 @@
 
 import contextlib
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+import grpc
 import ray
 from ray._private import ray_constants
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._private.state import state
 from ray._raylet import PlacementGroupID
+from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 from ray.experimental import internal_kv
 from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group
 
@@ -44,6 +48,43 @@ def draining_nodes() -> Collection[str]:
     """Return the ids of the nodes that are about to be taken away."""
     nodes: dict[str, int] = state.get_draining_nodes()
     return nodes.keys()
+
+
+def find_cluster(address: str) -> str:
+    """Return HOST:PORT of the cluster that Ray would join at an address, which may be `auto`.
+
+    This needs a private name, because only Ray knows which clusters run on this machine.
+
+    Raises:
+        ConnectionError: No cluster, or more than one, runs on this machine.
+    """
+    found: str = canonicalize_bootstrap_address_or_die(address)
+    return found
+
+
+def ask_cluster(address: str, seconds: float, nodes: Sequence[str] = ()) -> list[bool]:
+    """Ask the head of a cluster at HOST:PORT whether nodes are alive.
+
+    This needs private names, because Ray's own first request to a cluster is repeated for minutes, with warnings.
+
+    Args:
+        address: Address of the head.
+        seconds: Longest wait for an answer.
+        nodes: Ray's ids of the nodes.
+
+    Raises:
+        ConnectionError: There is no answer, or one that is not Ray's.
+        PermissionError: The cluster has another token.
+    """
+    ids = [bytes.fromhex(node) for node in nodes]
+    request = gcs_service_pb2.CheckAliveRequest(node_ids=ids)  # type: ignore[attr-defined]
+    try:
+        with init_grpc_channel(address) as channel:
+            answer = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).CheckAlive(request, timeout=seconds)
+    except grpc.RpcError as error:
+        refused = error.code() is grpc.StatusCode.UNAUTHENTICATED
+        raise (PermissionError if refused else ConnectionError)(error.details()) from None
+    return list(answer.raylet_alive)
 
 
 def stay_on_loopback() -> None:

@@ -20,13 +20,16 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return {**plain, **own, **more}
 
 
-def msinet(*arguments: str | Path, folder: Path, script: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run `msinet ...` (or `python pipeline/run_grid.py ...`) from `folder` to its end, with a workspace there."""
+def msinet(*arguments: str | Path, folder: Path, script: bool = False, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run `msinet ...` (or `python pipeline/run_grid.py ...`) from `folder` to its end, with a workspace there.
+
+    Further named arguments are environment variables.
+    """
     command = [str(ROOT / "pipeline" / "run_grid.py")] if script else ["-c", MAIN]
     return subprocess.run(
         [sys.executable, *command, *map(str, arguments)],
         cwd=folder,
-        env=environment(folder, MSINET_WORKSPACE=str(folder / "workspace")),
+        env=environment(folder, MSINET_WORKSPACE=str(folder / "workspace"), **more),
         capture_output=True,
         text=True,
         timeout=280,
