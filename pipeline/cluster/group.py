@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import ray.train
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
 from pipeline.cluster.ray_private import Notice, free_placement_group, hold_placement_group
+from pipeline.cluster.rendezvous import OwnRendezvous, meet
 from pipeline.results import Done, Ended, Failed, Failure, Report
 from pipeline.stages.attempt import run_attempt
 from pipeline.stages.task import Task
-from pipeline.storage.workspace import Workspace
+from pipeline.storage.workspace import Workspace, stage_place
 
 
 def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]) -> Ended:
@@ -31,7 +32,8 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
         How the attempt ended.
     """
     relay: Any = ray.remote(num_cpus=0)(_Relay).remote(report)
-    free_placement_group(task.key)  # an attempt whose process was lost may have left one
+    place = place_of(workspace, task)
+    free_placement_group(place)  # an attempt whose process was lost may have left one
     cpus, gpus = task.share["num_cpus"], task.share["num_gpus"]
     with tempfile.TemporaryDirectory() as folder:  # for Train's own files; stages report nothing to Train
         trainer = TorchTrainer(
@@ -41,8 +43,9 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
                 "task": task,
                 "relay": relay,
                 "node": ray.get_runtime_context().get_node_id(),  # if this process's node is lost, the workers end too
+                "backend": "nccl" if gpus else "gloo",
             },
-            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+            torch_config=OwnRendezvous(),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=task.spec["workers"], use_gpu=gpus > 0, resources_per_worker={"CPU": cpus, "GPU": gpus}
             ),
@@ -60,13 +63,21 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
             lost = str(error).splitlines()[0]
             ended = Failed(Failure(f"Ray Train was lost: {lost}", retry="again"))
         finally:
-            free_placement_group(task.key)
+            free_placement_group(place)
     if ended is not None:
         return ended
     published = workspace.result(task.kind, task.key)
     if published is None:
         return Failed(Failure("the workers have ended, but their result is not in the workspace", retry="again"))
     return Done(published)
+
+
+def place_of(workspace: Workspace, task: Task) -> str:
+    """Return the name under which the placement group of a stage is stored.
+
+    Several workspaces may use one cluster, and a stage has the same key in all of them.
+    """
+    return f"{workspace.address}/{stage_place(task.kind, task.key)}"
 
 
 def _ended(trainer: TorchTrainer, relay: Any) -> Ended | None:
@@ -108,14 +119,12 @@ def _work(config: dict[str, Any]) -> None:
     import torch
     from torch import distributed
 
-    from msinet.ranks import Ranks
-
     if torch.cuda.is_available():
         torch.cuda.set_device(ray.train.torch.get_device())
-    ranks = Ranks(distributed.get_rank(), distributed.get_world_size())
-    relay = config["relay"]
+    workspace, task, relay = Workspace(config["address"], made=True), config["task"], config["relay"]
+    ranks = meet(config["backend"])
     if ranks.rank == 0:
-        hold_placement_group(config["task"].key)
+        hold_placement_group(place_of(workspace, task))
 
     def report(values: Report) -> None:
         if ranks.rank == 0:
@@ -125,13 +134,14 @@ def _work(config: dict[str, Any]) -> None:
     distributed.all_gather_object(nodes, ray.get_runtime_context().get_node_id())
     notice = Notice({config["node"], *nodes})
     # Train runs this in a thread, where SIGTERM does not arrive.
-    ended = run_attempt(Workspace(config["address"], made=True), config["task"], report, notice, ranks=ranks)
+    ended = run_attempt(workspace, task, report, notice, ranks=ranks)
     if isinstance(ended, Failed) and ("gloo" in ended.failure.traceback or "NCCL" in ended.failure.traceback):
         # Another rank has died. This one knows it only from its broken connection.
         ended = Failed(replace(ended.failure, retry="again"))
     if not isinstance(ended, Done):
         ray.get(relay.end.remote(ended))
         raise RuntimeError("this rank has ended too early")  # ends the other ranks, which wait for this one
+    distributed.destroy_process_group()
 
 
 def _last_line(error: Exception) -> str:
