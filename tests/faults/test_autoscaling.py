@@ -22,7 +22,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import Workspace
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 HEAD = "ray.head.default"
 
 

@@ -9,8 +9,8 @@ import psutil
 import pytest
 import ray
 from ray.cluster_utils import Cluster
-from support.disturbed import Disturber, attempts, slow_document, weights
-from support.slow_steps import SLOW_STEPS
+from support.barrier import Barrier
+from support.disturbed import Disturber, attempts, long_document, weights
 
 from msinet.engine.state import load_state
 from pipeline.cluster.driver import run_plan
@@ -20,16 +20,16 @@ from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import RESULT, Workspace
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 SMALL = {"object_store_memory": 80_000_000}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def cluster(shared_barrier: Barrier) -> Iterator[Cluster]:
     """A head that runs no stage, and a node that does."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
     cluster.add_node(num_cpus=1, **SMALL)
-    ray.init(address=cluster.address, log_to_driver=False, runtime_env=SLOW_STEPS)
+    ray.init(address=cluster.address, log_to_driver=False)
     yield cluster
     ray.shutdown()
     cluster.shutdown()
@@ -47,7 +47,9 @@ def run(document: dict[str, Any], workspace: Workspace, watcher: Disturber) -> P
     return planned
 
 
-def test_a_lost_node_is_replaced_by_another(cluster: Cluster, workspace: Workspace, undisturbed: bytes) -> None:
+def test_a_lost_node_is_replaced_by_another(
+    cluster: Cluster, barrier: Barrier, workspace: Workspace, undisturbed: bytes
+) -> None:
     lost = []
 
     def lose_the_node(pid: int) -> None:
@@ -57,8 +59,8 @@ def test_a_lost_node_is_replaced_by_another(cluster: Cluster, workspace: Workspa
         cluster.remove_node(node, allow_graceful=False)
         lost.append(node)
 
-    watcher = Disturber(lose_the_node)
-    planned = run(slow_document(), workspace, watcher)
+    watcher = Disturber(barrier, lose_the_node)
+    planned = run(long_document(), workspace, watcher)
     assert len(lost) == 1
     assert len(watcher.reasons) == 1
     assert "worker was lost" in watcher.reasons[0]
@@ -66,17 +68,17 @@ def test_a_lost_node_is_replaced_by_another(cluster: Cluster, workspace: Workspa
 
 
 def test_a_killed_worker_continues_to_the_same_weights(
-    cluster: Cluster, workspace: Workspace, undisturbed: bytes
+    cluster: Cluster, barrier: Barrier, workspace: Workspace, undisturbed: bytes
 ) -> None:
-    watcher = Disturber(lambda pid: os.kill(pid, signal.SIGKILL))
-    planned = run(slow_document(), workspace, watcher)
+    watcher = Disturber(barrier, lambda pid: os.kill(pid, signal.SIGKILL))
+    planned = run(long_document(), workspace, watcher)
     assert len(watcher.reasons) == 1
     assert "worker was lost" in watcher.reasons[0]
     assert weights(planned, workspace) == undisturbed
 
 
 def test_a_worker_that_is_asked_to_end_saves_its_state(
-    cluster: Cluster, workspace: Workspace, undisturbed: bytes
+    cluster: Cluster, barrier: Barrier, workspace: Workspace, undisturbed: bytes
 ) -> None:
     saved = []
 
@@ -87,8 +89,8 @@ def test_a_worker_that_is_asked_to_end_saves_its_state(
                 with workspace.checkpoint(place) as path:
                     saved.append(load_state(path))
 
-    watcher = Look(lambda pid: os.kill(pid, signal.SIGTERM))
-    planned = run({**slow_document(), "checkpoint_every": 3600}, workspace, watcher)
+    watcher = Look(barrier, lambda pid: os.kill(pid, signal.SIGTERM))
+    planned = run({**long_document(), "checkpoint_every": 3600}, workspace, watcher)
     assert watcher.reasons == ["the stage was asked to end, and its state is saved"]
     assert len(saved) == 1, "no state is an hour old: this is the one of the signal"
     assert weights(planned, workspace) == undisturbed

@@ -9,10 +9,12 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
+from support.barrier import Barrier
+from support.disturbed import wait_for
 from support.grids import run_without_ray, tiny_document
-from support.slow_steps import SLOW_STEPS
 
 from pipeline.cluster.driver import run_plan
+from pipeline.cluster.ray_private import draining_nodes
 from pipeline.cluster.watcher import DONE, Watcher
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import WEIGHTS
@@ -20,20 +22,21 @@ from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import Workspace
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 
 
 class Drain(Watcher):
-    """Tells Ray, once, that a node which trains will be gone in a minute; another one is there.
+    """Tells Ray, once, that a node which trains will be gone in some minutes; another one is there.
 
     Args:
         cluster: A head that trains nothing, and nodes that do.
+        barrier: Where the retraining waits meanwhile.
         first: Whether it is the node of the first rank, or another.
     """
 
-    def __init__(self, cluster: Cluster, *, first: bool = True) -> None:
-        self.cluster, self.first, self.told = cluster, first, False
+    def __init__(self, cluster: Cluster, barrier: Barrier, *, first: bool = True) -> None:
+        self.cluster, self.barrier, self.first, self.told = cluster, barrier, first, False
         self.reasons: list[str] = []
         self.epochs: list[int] = []
 
@@ -53,12 +56,16 @@ class Drain(Watcher):
         if self.told:
             return
         self.told = True
-        node = self.node(reports[-1]["pid"])
+        (pid,) = wait_for(self.barrier.waiting, "retraining at the barrier")
+        node = self.node(pid)
         self.cluster.add_node(**NODE)
-        deadline = int((time.time() + 60) * 1000)
+        deadline = int((time.time() + 600) * 1000)
         reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
         gcs = ray._private.worker.global_worker.gcs_client
         assert gcs.drain_node(node.node_id, reason, "taken away", deadline)[0]
+        wait_for(lambda: node.node_id in draining_nodes(), "notice")
+        time.sleep(2.5)  # a worker that has just asked asks again after two seconds
+        self.barrier.open()
 
     def retried(self, stage: Stage, reason: str) -> None:
         self.reasons.append(reason)
@@ -71,15 +78,17 @@ def tiny(epochs: int) -> dict[str, Any]:
     return document | {"checkpoint_every": 3600}
 
 
-def run(document: dict[str, Any], workspace: Workspace, nodes: int, *, first: bool) -> tuple[Plan, Drain]:
+def run(
+    document: dict[str, Any], workspace: Workspace, barrier: Barrier, nodes: int, *, first: bool
+) -> tuple[Plan, Drain]:
     """Run a grid on so many nodes, of which one is taken away."""
     planned = plan(Experiment.model_validate(document))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         for _ in range(nodes):
             cluster.add_node(**NODE)
-        ray.init(address=cluster.address, log_to_driver=False, runtime_env=SLOW_STEPS)
-        listener = Drain(cluster, first=first)
+        ray.init(address=cluster.address, log_to_driver=False)
+        listener = Drain(cluster, barrier, first=first)
         outcome = run_plan(planned, workspace, [listener])
     finally:
         ray.shutdown()
@@ -89,19 +98,18 @@ def run(document: dict[str, Any], workspace: Workspace, nodes: int, *, first: bo
     return planned, listener
 
 
-def test_a_stage_leaves_a_node_that_will_be_taken_away(tmp_path: Path) -> None:
+def test_a_stage_leaves_a_node_that_will_be_taken_away(barrier: Barrier, tmp_path: Path) -> None:
     calm, workspace = Workspace(tmp_path / "calm"), Workspace(tmp_path / "workspace")
-    expected = next(run_without_ray(tiny(16), calm).of_kind("retrain")).result
-    planned, listener = run(tiny(16), workspace, 1, first=True)
-    assert listener.epochs == list(range(16)), "no epoch was run twice"
+    expected = next(run_without_ray(tiny(3), calm).of_kind("retrain")).result
+    planned, listener = run(tiny(3), workspace, barrier, 1, first=True)
+    assert listener.epochs == list(range(3)), "no epoch was run twice"
     found = next(planned.of_kind("retrain")).result
     assert expected is not None
     assert found is not None
     assert (workspace.files(found) / WEIGHTS).read_bytes() == (calm.files(expected) / WEIGHTS).read_bytes()
 
 
-@pytest.mark.timeout(420)
-def test_several_workers_leave_when_any_of_their_nodes_will_be_taken_away(tmp_path: Path) -> None:
-    document = tiny(24) | {"workers": {"retrain": 2}}
-    _, listener = run(document, Workspace(tmp_path), 2, first=False)
-    assert listener.epochs == list(range(24)), "no epoch was run twice"
+def test_several_workers_leave_when_any_of_their_nodes_will_be_taken_away(barrier: Barrier, tmp_path: Path) -> None:
+    document = tiny(3) | {"workers": {"retrain": 2}}
+    _, listener = run(document, Workspace(tmp_path / "workspace"), barrier, 2, first=False)
+    assert listener.epochs == list(range(3)), "no epoch was run twice"

@@ -22,7 +22,7 @@ from pipeline.stages.attempt import execute
 from pipeline.storage.store import UnreadableError
 from pipeline.storage.workspace import CHECKPOINT, Workspace
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
 
 

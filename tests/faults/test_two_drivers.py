@@ -1,14 +1,17 @@
 """Two drivers on one workspace: they share the work, one takes over from the other, and nothing counts twice."""
 
+import contextlib
 import json
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.disturbed import Driver, attempts, slow_document, wait_for, weights
+from support.barrier import Barrier
+from support.disturbed import Driver, attempts, long_document, wait_for, weights
 from support.grids import tiny_document
 
 from pipeline.config.experiment import Experiment
@@ -19,7 +22,7 @@ from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 from pipeline.tracking.tracker import default_uri
 from pipeline.tracking.view import KEY_TAG, SPEC_TAG
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 
 def finished(document: dict[str, Any], workspace: Workspace) -> Plan:
@@ -43,22 +46,44 @@ def require_one_run_each(planned: Plan, workspace: Workspace) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
+@contextlib.contextmanager
+def both(
+    document: dict[str, Any], workspace: Workspace, folder: Path, barrier: Barrier
+) -> Iterator[tuple[Driver, Driver]]:
+    """Two drivers on one workspace, whose retrainings wait at the barrier."""
+    with (
+        Driver(document, workspace, folder, barrier, "one") as one,
+        Driver(document, workspace, folder, barrier, "two") as two,
+    ):
+        yield one, two
+
+
 def found(workspace: Workspace, pattern: str) -> list[Path]:
     """Files of the only retraining."""
     assert workspace.root is not None
     return list(workspace.root.glob(f"stages/retrain/*/{pattern}"))
 
 
-def the_one_at_work(drivers: list[Driver]) -> tuple[Driver, int] | None:
-    """The driver whose worker retrains, and that worker."""
-    return next(((driver, pid) for driver in drivers if (pid := driver.worker("retrain"))), None)
+def holders(workspace: Workspace) -> set[str]:
+    """The drivers that have run a stage: they have its first lease."""
+    assert workspace.root is not None
+    return {json.loads(lease.read_text())["holder"] for lease in workspace.root.glob("stages/*/*/leases/1.json")}
 
 
-def test_two_drivers_share_the_work(workspace: Workspace, tmp_path: Path) -> None:
+def the_one_at_work(drivers: tuple[Driver, Driver], barrier: Barrier) -> tuple[Driver, Driver, int]:
+    """Wait for the barrier. Return the driver whose worker retrains, the other one, and that worker."""
+    (worker,) = wait_for(barrier.waiting, "retraining at the barrier")
+    one, two = drivers
+    return (one, two, worker) if one.started(worker) else (two, one, worker)
+
+
+def test_two_drivers_share_the_work(workspace: Workspace, barrier: Barrier, tmp_path: Path) -> None:
     document = tiny_document() | {"splits": [], "targets": ["street"], "checkpoint_every": 0}
     document |= {"genotypes": ["MSINet", "MSINet-VR", "MSINet-S"], "resources": {"max_concurrent": 1}}
     document["retrain"]["in_domain"]["epochs"] = 4
-    with Driver(document, workspace, tmp_path, "one") as one, Driver(document, workspace, tmp_path, "two") as two:
+    with both(document, workspace, tmp_path, barrier) as (one, two):
+        wait_for(lambda: len(holders(workspace)) == 2, "stage of each driver")
+        barrier.open()
         codes = [one.ends(), two.ends()]
     assert codes == [0, 0], one.output + two.output
     assert one.table() == two.table()
@@ -66,21 +91,19 @@ def test_two_drivers_share_the_work(workspace: Workspace, tmp_path: Path) -> Non
     planned = finished(document, workspace)
     for stage in planned.stages.values():
         assert len(attempts(workspace, stage)) == 1, f"{stage.name} ran twice although both drivers lived"
-    assert workspace.root is not None
-    leases = list(workspace.root.glob("stages/*/*/leases/1.json"))  # of those who ran the only attempts
-    assert len(leases) == len({stage.key for stage in planned.stages.values()})
-    assert len({json.loads(lease.read_text())["holder"] for lease in leases}) == 2, "one of the drivers ran nothing"
     require_one_run_each(planned, workspace)
 
 
-def test_a_driver_takes_over_from_one_that_died(workspace: Workspace, tmp_path: Path, undisturbed: bytes) -> None:
-    document = slow_document()
-    with Driver(document, workspace, tmp_path, "one") as one, Driver(document, workspace, tmp_path, "two") as two:
-        wait_for(lambda: found(workspace, f"attempts/*/{CHECKPOINT}"), "state")
-        dying, _ = wait_for(lambda: the_one_at_work([one, two]), "worker")
+def test_a_driver_takes_over_from_one_that_died(
+    workspace: Workspace, barrier: Barrier, tmp_path: Path, undisturbed: bytes
+) -> None:
+    document = long_document()
+    with both(document, workspace, tmp_path, barrier) as drivers:
+        dying, other, _ = the_one_at_work(drivers, barrier)
+        assert found(workspace, f"attempts/*/{CHECKPOINT}"), "a state was saved"
         dying.kill()
         assert not found(workspace, RESULT), "it held the lease"
-        other = two if dying is one else one
+        barrier.open()
         assert other.ends() == 0, other.output
     planned = finished(document, workspace)
     (stage,) = planned.of_kind("retrain")
@@ -89,18 +112,20 @@ def test_a_driver_takes_over_from_one_that_died(workspace: Workspace, tmp_path: 
     require_one_run_each(planned, workspace)
 
 
-def test_a_worker_that_wakes_up_late_replaces_nothing(workspace: Workspace, tmp_path: Path, undisturbed: bytes) -> None:
-    document = slow_document()
-    with Driver(document, workspace, tmp_path, "one") as one, Driver(document, workspace, tmp_path, "two") as two:
-        wait_for(lambda: found(workspace, f"attempts/*/{CHECKPOINT}"), "state")
-        silent, worker = wait_for(lambda: the_one_at_work([one, two]), "worker")
+def test_a_worker_that_wakes_up_late_replaces_nothing(
+    workspace: Workspace, barrier: Barrier, tmp_path: Path, undisturbed: bytes
+) -> None:
+    document = long_document()
+    with both(document, workspace, tmp_path, barrier) as drivers:
+        silent, other, worker = the_one_at_work(drivers, barrier)
         os.kill(worker, signal.SIGSTOP)  # its heartbeat stops too
+        barrier.open()
         (result,) = wait_for(lambda: found(workspace, RESULT), "result")
         published = result.read_bytes()
         os.kill(worker, signal.SIGCONT)
-        codes = [one.ends(), two.ends()]
-    assert codes == [0, 0], one.output + two.output
-    assert silent.table() == (two if silent is one else one).table()
+        codes = [silent.ends(), other.ends()]
+    assert codes == [0, 0], silent.output + other.output
+    assert silent.table() == other.table()
     assert result.read_bytes() == published
     planned = finished(document, workspace)
     (stage,) = planned.of_kind("retrain")

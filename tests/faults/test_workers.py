@@ -2,14 +2,14 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
-from support.disturbed import command_of, family
+from support.barrier import Barrier
+from support.disturbed import command_of, family, wait_for
 from support.grids import tiny_document
 
 from pipeline.cluster.driver import run_plan
@@ -21,7 +21,7 @@ from pipeline.plan.unfold import plan
 from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 # Actors of Ray Train, and one of ours, by which their processes are named.
 WORKER, CONTROLLER, RELAY = "RayTrainWorker", "TrainController", "_Relay"
 
@@ -34,10 +34,10 @@ def document() -> dict[str, Any]:
 
 
 class Listener(Watcher):
-    """Calls `disturb` with the process of the first rank, once, in the first epoch of a retraining."""
+    """Calls `disturb` with the process of the first rank, once, while a retraining waits at the barrier."""
 
-    def __init__(self, disturb: Callable[[int], object] | None) -> None:
-        self.disturb = disturb
+    def __init__(self, barrier: Barrier, disturb: Callable[[int], object] | None) -> None:
+        self.barrier, self.disturb = barrier, disturb
         self.reasons: list[str] = []
         self.epochs: list[int] = []
         self.lost: list[str] = []
@@ -46,10 +46,14 @@ class Listener(Watcher):
     def reported(self, stage: Stage, reports: Any) -> None:
         if stage.kind == "retrain":
             self.epochs += [report["epoch"] for report in reports]
-            self.working = self.working or processes(WORKER)
+            if self.working:
+                return
+            (first,) = wait_for(self.barrier.waiting, "retraining at the barrier")
+            self.working = processes(WORKER)
             if self.disturb is not None:
-                disturb, self.disturb = self.disturb, None
-                disturb(reports[-1]["pid"])
+                self.disturb(first)
+                wait_for(lambda: not set(self.working) & set(processes(WORKER)), "end of the workers that are left")
+            self.barrier.open()
 
     def failed(self, stage: Stage, failure: Failure) -> None:
         self.lost.append(failure.message)
@@ -59,7 +63,7 @@ class Listener(Watcher):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster() -> Any:
+def cluster(shared_barrier: Barrier) -> Any:
     """Ray with two CPUs, of which each worker takes a half; Train looks after its workers several times a second."""
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
@@ -71,18 +75,20 @@ def cluster() -> Any:
 Run = tuple[Plan, Workspace, Listener]
 
 
-def run(folder: Path, disturb: Callable[[int], object] | None = None) -> Run:
+def run(folder: Path, barrier: Barrier, disturb: Callable[[int], object] | None = None) -> Run:
+    barrier.close()
+    barrier.open("search")
     planned, workspace = plan(Experiment.model_validate(document())), Workspace(folder)
-    listener = Listener(disturb)
+    listener = Listener(barrier, disturb)
     outcome = run_plan(planned, workspace, [listener])
     assert set(outcome.states.values()) == {DONE}, listener.lost
     return planned, workspace, listener
 
 
 @pytest.fixture(scope="module")
-def calm(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def calm(cluster: None, shared_barrier: Barrier, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that nothing disturbs."""
-    return run(tmp_path_factory.mktemp("calm"))
+    return run(tmp_path_factory.mktemp("calm"), shared_barrier)
 
 
 def processes(name: str) -> list[int]:
@@ -107,16 +113,12 @@ def require_equal(first_run: Run, second_run: Run) -> None:
 def require_nothing_left(listener: Listener) -> None:
     """Train's processes end with their stage, and what they occupied is free again."""
     assert len(listener.working) == 2, "these are the names to look for"
-    end = time.monotonic() + 20
-    while processes(WORKER) or ray.available_resources().get("CPU") != 2:
-        left, free = processes(WORKER), ray.available_resources().get("CPU")
-        assert time.monotonic() < end, f"workers outlive their stage: {left}, or their share: {free} CPUs are free"
-        time.sleep(0.1)
+    wait_for(lambda: not processes(WORKER), "end of the workers")
+    wait_for(lambda: ray.available_resources().get("CPU") == 2, "release of what they occupied")
 
 
-@pytest.mark.timeout(420)
-def test_a_worker_that_is_killed(calm: Run, tmp_path: Path) -> None:
-    fire = run(tmp_path, lambda pid: os.kill(pid, signal.SIGKILL))
+def test_a_worker_that_is_killed(calm: Run, barrier: Barrier, tmp_path: Path) -> None:
+    fire = run(tmp_path, barrier, lambda pid: os.kill(pid, signal.SIGKILL))
     listener = fire[2]
     assert len(listener.reasons) == 1, "tried again once"
     assert listener.epochs == [0, 1], "the first epoch is not run again"
@@ -124,13 +126,12 @@ def test_a_worker_that_is_killed(calm: Run, tmp_path: Path) -> None:
     require_nothing_left(listener)
 
 
-@pytest.mark.timeout(420)
-def test_a_process_that_waits_for_the_workers_is_killed(calm: Run, tmp_path: Path) -> None:
+def test_a_process_that_waits_for_the_workers_is_killed(calm: Run, barrier: Barrier, tmp_path: Path) -> None:
     def kill(pid: int) -> None:
         (waiting,) = processes("retrain")
         os.kill(waiting, signal.SIGKILL)
 
-    fire = run(tmp_path, kill)
+    fire = run(tmp_path, barrier, kill)
     listener = fire[2]
     assert len(listener.reasons) == 1, "tried again once"
     assert "the stage's worker was lost" in listener.reasons[0]
@@ -138,9 +139,8 @@ def test_a_process_that_waits_for_the_workers_is_killed(calm: Run, tmp_path: Pat
     require_nothing_left(listener)
 
 
-@pytest.mark.timeout(420)
 @pytest.mark.parametrize("names", [[CONTROLLER], [RELAY, WORKER]], ids=["controller", "relay and workers"])
-def test_what_looks_after_the_workers_is_killed(calm: Run, tmp_path: Path, names: list[str]) -> None:
+def test_what_looks_after_the_workers_is_killed(calm: Run, barrier: Barrier, tmp_path: Path, names: list[str]) -> None:
     def kill(pid: int) -> None:
         for name in names:
             found = processes(name)
@@ -148,7 +148,7 @@ def test_what_looks_after_the_workers_is_killed(calm: Run, tmp_path: Path, names
             for process in found:
                 os.kill(process, signal.SIGKILL)
 
-    fire = run(tmp_path, kill)
+    fire = run(tmp_path, barrier, kill)
     listener = fire[2]
     assert len(listener.reasons) == 1, "tried again once"
     assert "Ray Train was lost" in listener.reasons[0]

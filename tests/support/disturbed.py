@@ -1,4 +1,4 @@
-"""Helpers of the tests that kill processes: a slow grid, a watcher that kills, and drivers as processes."""
+"""Helpers of the tests that kill processes: a grid to disturb, a watcher that kills, and drivers as processes."""
 
 import contextlib
 import os
@@ -18,18 +18,16 @@ from pipeline.plan.kinds import WEIGHTS
 from pipeline.plan.stage import Plan, Stage
 from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
+from support.barrier import Barrier
 from support.grids import tiny_document
 
 ROOT = Path(__file__).parents[2]
 
 
-def slow_document(epochs: int = 8) -> dict[str, Any]:
-    """Return an experiment of one retraining with many short epochs, long enough to disturb it.
-
-    Its state is saved after each step.
-    """
+def long_document() -> dict[str, Any]:
+    """Return an experiment of one retraining of several epochs. Its state is saved after each step."""
     document = tiny_document() | {"splits": [], "genotypes": ["MSINet"], "targets": ["street"]}
-    document["retrain"]["in_domain"]["epochs"] = epochs
+    document["retrain"]["in_domain"]["epochs"] = 3
     return document | {"checkpoint_every": 0, "resources": {"lease_seconds": 2}}
 
 
@@ -47,19 +45,21 @@ def attempts(workspace: Workspace, stage: Stage) -> list[Path]:
 
 
 class Disturber(Watcher):
-    """A watcher that records retries and failures. It calls `disturb` once, with the process id of the first retraining
-    that reports epochs.
+    """A watcher that records retries and failures. It calls `disturb` once, with the id of the process that retrains,
+    while that process waits at the barrier.
     """
 
-    def __init__(self, disturb: Callable[[int], object] | None = None) -> None:
-        self.disturb = disturb
+    def __init__(self, barrier: Barrier | None = None, disturb: Callable[[int], object] | None = None) -> None:
+        self.barrier, self.disturb = barrier, disturb
         self.reasons: list[str] = []
         self.failures: dict[str, str] = {}
 
     def reported(self, stage: Stage, reports: Sequence[dict[str, Any]]) -> None:
-        if stage.kind == "retrain" and self.disturb is not None:
+        if stage.kind == "retrain" and self.barrier is not None and self.disturb is not None:
             disturb, self.disturb = self.disturb, None
-            disturb(reports[-1]["pid"])
+            (pid,) = wait_for(self.barrier.waiting, "retraining at the barrier")
+            disturb(pid)
+            self.barrier.open()
 
     def retried(self, stage: Stage, reason: str) -> None:
         self.reasons.append(reason)
@@ -75,16 +75,27 @@ class Driver:
         document: The experiment.
         workspace: The workspace for its results.
         folder: Folder of the experiment file and of the output file.
+        barrier: The barrier of its workers, if they have one.
         name: Name of these two files, without their endings.
     """
 
-    def __init__(self, document: dict[str, Any], workspace: Workspace, folder: Path, name: str = "driver") -> None:
+    def __init__(
+        self,
+        document: dict[str, Any],
+        workspace: Workspace,
+        folder: Path,
+        barrier: Barrier | None = None,
+        name: str = "driver",
+    ) -> None:
         experiment, self.out = folder / f"{name}.yaml", folder / f"{name}.txt"
         experiment.write_text(yaml.safe_dump(document))
         command = [sys.executable, str(ROOT / "pipeline" / "run_grid.py"), str(experiment)]
         with self.out.open("w") as out:
             self.process = subprocess.Popen(
-                [*command, "--workspace", workspace.address], stdout=out, stderr=subprocess.STDOUT
+                [*command, "--workspace", workspace.address],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(barrier.environment if barrier else {})},
             )
 
     def __enter__(self) -> "Driver":
@@ -106,10 +117,9 @@ class Driver:
         """Wait for the end of the driver and return its exit code."""
         return self.process.wait(seconds)
 
-    def worker(self, name: str) -> int | None:
-        """Return the id of the Ray process that runs a stage whose name begins with `name`, or None."""
-        found = (pid for pid in family(self.process.pid) if command_of(pid).startswith(f"ray::{name}"))
-        return next(found, None)
+    def started(self, pid: int) -> bool:
+        """Return whether the driver or its Ray started this process."""
+        return pid in family(self.process.pid)
 
     def kill(self) -> None:
         """Send SIGKILL to the driver and to all processes of its Ray."""
@@ -138,7 +148,7 @@ def command_of(pid: int) -> str:
         return ""  # the process has ended
 
 
-def wait_for(found: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+def wait_for(found: Callable[[], Any], what: str, seconds: float = 240) -> Any:
     """Wait until `found` returns a true value, and return this value."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
