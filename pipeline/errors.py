@@ -17,6 +17,10 @@ class Interrupted(Exception):
     """Ctrl-C, or another SIGINT."""
 
 
+class Terminated(RuntimeError):
+    """The end that SIGTERM asked for. Published results and saved states are kept."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return a sentence to append to an error: the most similar known name, or else all known names."""
     near = difflib.get_close_matches(name, list(known), n=1)

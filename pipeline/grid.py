@@ -96,23 +96,26 @@ def run_grid(
     Raises:
         RequestError: The cluster does not have what the stages ask for.
         ClusterLost: Ray has died on this machine.
+        Terminated: SIGTERM has arrived.
     """
     if all(stage.result or stage.lacks for stage in grid.plan.stages.values()):
         return GridEnded(failed=False, behind=sync_problem(grid, tracking_uri) if track else None)
     from pipeline.cluster.connect import connect
     from pipeline.cluster.driver import run_plan
+    from pipeline.cluster.ending import sigterm_as_error
     from pipeline.cluster.watcher import FAILED, SKIPPED
     from pipeline.reports.progress import Progress
     from pipeline.tracking.tracker import Tracker
 
     connect(address, grid.experiment.resources)
-    uri = _shared_tracking_uri(tracking_uri, grid.workspace) if track else None
-    tracker = Tracker(uri, grid.plan, grid.workspace) if uri else None
-    progress = Progress(grid.plan)
-    outcome = run_plan(grid.plan, grid.workspace, [progress, *([tracker] if tracker else [])])
-    progress.summary(outcome.states)
-    failed = bool(outcome.names(FAILED) or outcome.names(SKIPPED))
-    return GridEnded(failed, tracker.close(failed=failed) if tracker else None)
+    with sigterm_as_error():
+        uri = _shared_tracking_uri(tracking_uri, grid.workspace) if track else None
+        tracker = Tracker(uri, grid.plan, grid.workspace) if uri else None
+        progress = Progress(grid.plan)
+        outcome = run_plan(grid.plan, grid.workspace, [progress, *([tracker] if tracker else [])])
+        progress.summary(outcome.states)
+        failed = bool(outcome.names(FAILED) or outcome.names(SKIPPED))
+        return GridEnded(failed, tracker.close(failed=failed) if tracker else None)
 
 
 def sync_problem(grid: Grid, tracking_uri: str | None) -> str | None:

@@ -1,7 +1,7 @@
 """The command line: `msinet <verb> [EXPERIMENT]`. There is one file for each group of verbs.
 
 Exit codes: 0 means that everything is done, 1 that some stages or trials are not done (finished results are kept), 2
-that the request was wrong.
+that the request was wrong, 143 that SIGTERM has ended the command.
 Heavy libraries are imported by the verbs that need them, so that `--help` answers at once.
 """
 
@@ -9,9 +9,10 @@ import contextlib
 import errno
 import io
 import os
+import signal
 import sys
 
-from pipeline.errors import ClusterLost, Interrupted, RequestError, printable
+from pipeline.errors import ClusterLost, Interrupted, RequestError, Terminated, printable
 from pipeline.output import Output, give_up
 
 
@@ -47,6 +48,8 @@ def _exit_code(arguments: list[str] | None, out: Output) -> int:
         return _tell(f"error: {error}", 1)
     except Interrupted:
         return _tell("interrupted: everything that is finished is kept. Run the same command again to continue.", 1)
+    except Terminated as error:
+        return _tell(f"{error}", 128 + signal.SIGTERM)
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         if package in ("msinet", "pipeline"):

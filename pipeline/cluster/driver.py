@@ -16,6 +16,7 @@ import ray
 
 from pipeline.cluster.board import Mailbox
 from pipeline.cluster.connect import share_of
+from pipeline.cluster.pulse import Pulse
 from pipeline.cluster.retries import ATTEMPTS, Attempts
 from pipeline.cluster.watcher import (
     DONE,
@@ -83,7 +84,7 @@ class _Driver:
         self.running: dict[Any, Stage] = {}
         self.attempts: dict[str, Attempts] = {}  # by key
         self.specs: dict[str, dict[str, Any]] = {}  # by name of the stage, as soon as they are known
-        self.mailbox = Mailbox()
+        self.mailbox, self.pulse = Mailbox(), Pulse()
         self.away_since: float | None = None  # when the workspace stopped answering, by this process's monotonic clock
         self.next_release = 0.0  # by the same clock
         if any(plan.of_kind("measure")):
@@ -93,6 +94,7 @@ class _Driver:
     def run(self) -> Outcome:
         """Run stages until nothing is running and nothing can be released."""
         while True:
+            self.pulse.require()
             self._release_if_answered()
             self._tell("tick", dict(self.states))
             if self.running:

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Collection, Sequence
 
@@ -22,9 +23,10 @@ HELD = "msinet-groups"  # namespace of Ray's key-value store that keeps the plac
 
 
 class Notice:
-    """A check whether a node is about to be taken away, which Ray knows of spot machines. It asks every two seconds.
+    """A check whether this process must leave its node: the node is about to be taken away, or its Ray has died.
 
-    This needs a private name, because Ray has no public way to ask. Ray Train asks in the same way.
+    Ray knows the first of spot machines, and is asked every two seconds. This needs a private name, because Ray has no
+    public way to ask. Ray Train asks in the same way.
 
     Args:
         nodes: Ray's ids of the nodes; by default the id of this process's node.
@@ -32,11 +34,14 @@ class Notice:
 
     def __init__(self, nodes: Collection[str] = ()) -> None:
         self._nodes = frozenset(nodes or [ray.get_runtime_context().get_node_id()])
+        self._raylet = os.getppid()  # Ray's process on this node starts all workers
         self._next = 0.0
         self._leaving = False
 
     def __call__(self) -> bool:
-        """Return the latest answer of Ray; False if Ray has not answered at all."""
+        """Return whether Ray has died, or else its latest answer; False if Ray has not answered at all."""
+        if os.getppid() != self._raylet:
+            return True  # nobody can be told the result, and the next driver would wait for this stage
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + 2.0
             with contextlib.suppress(Exception):  # without an answer there is no notice

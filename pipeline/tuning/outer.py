@@ -25,6 +25,7 @@ from msinet.data.splits import identity_split
 from msinet.engine.held_out import has_matches
 from pipeline.cluster.connect import connect, share_of
 from pipeline.cluster.driver import run_plan
+from pipeline.cluster.ending import sigterm_as_error
 from pipeline.cluster.ray_private import keep_aws_keys_from_tune
 from pipeline.cluster.watcher import DONE
 from pipeline.cluster.worker import probe_device
@@ -139,13 +140,14 @@ class Outer:
             if not trials.missing:
                 return None
             connect(address, self.experiment.resources)
-            self._prepare()
-            self._require_device()
-            searcher = StudySearcher(trials, self.tune.concurrent, alone=self.tune.measured)
-            while searcher.fill():
-                self._run_tune(searcher, halving(self.experiment, self.study))
-                if searcher.busy or not self.tune.measured:
-                    break  # Tune was interrupted, or has run all trials at once, without measurements
+            with sigterm_as_error():
+                self._prepare()
+                self._require_device()
+                searcher = StudySearcher(trials, self.tune.concurrent, alone=self.tune.measured)
+                while searcher.fill():
+                    self._run_tune(searcher, halving(self.experiment, self.study))
+                    if searcher.busy or not self.tune.measured:
+                        break  # Tune was interrupted, or has run all trials at once, without measurements
             if searcher.problem is None and trials.ended < self.tune.trials:
                 return "interrupted"
             return searcher.problem

@@ -15,7 +15,7 @@ from support.grids import tiny_document
 from pipeline.cluster.driver import run_plan
 from pipeline.cluster.watcher import DONE, Watcher
 from pipeline.config.experiment import Experiment
-from pipeline.plan.kinds import GENOTYPE, HISTORY, WEIGHTS
+from pipeline.plan.kinds import HISTORY, WEIGHTS
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
 from pipeline.results import Failure
@@ -27,9 +27,9 @@ WORKER, CONTROLLER, RELAY = "RayTrainWorker", "TrainController", "_Relay"
 
 
 def document() -> dict[str, Any]:
-    """A search and a retraining, each on two workers."""
-    tiny = tiny_document() | {"targets": ["street"], "workers": {"search": 2, "retrain": 2}}
-    tiny["resources"] = {kind: {"cpus": 0.5} for kind in ("search", "retrain")} | {"lease_seconds": 2}
+    """A retraining on two workers."""
+    tiny = tiny_document() | {"splits": [], "genotypes": ["MSINet"], "targets": ["street"], "workers": {"retrain": 2}}
+    tiny["resources"] = {"retrain": {"cpus": 0.5}, "lease_seconds": 2}
     return tiny | {"checkpoint_every": 0}
 
 
@@ -77,7 +77,6 @@ Run = tuple[Plan, Workspace, Listener]
 
 def run(folder: Path, barrier: Barrier, disturb: Callable[[int], object] | None = None) -> Run:
     barrier.close()
-    barrier.open("search")
     planned, workspace = plan(Experiment.model_validate(document())), Workspace(folder)
     listener = Listener(barrier, disturb)
     outcome = run_plan(planned, workspace, [listener])
@@ -99,15 +98,13 @@ def processes(name: str) -> list[int]:
 def require_equal(first_run: Run, second_run: Run) -> None:
     """Both found the same, to the byte."""
     (first_plan, first_place, _), (second_plan, second_place, _) = first_run, second_run
-    for kind, names in (("search", (GENOTYPE, WEIGHTS)), ("retrain", (WEIGHTS,))):
-        first, second = (next(p.of_kind(kind)).result for p in (first_plan, second_plan))
-        assert first is not None
-        assert second is not None
-        assert first["spec"]["workers"] == 2
-        assert first["metrics"] == second["metrics"]
-        for name in names:
-            assert (first_place.files(first) / name).read_bytes() == (second_place.files(second) / name).read_bytes()
-        assert len((first_place.files(first) / HISTORY).read_text().splitlines()) == 2
+    first, second = (next(p.of_kind("retrain")).result for p in (first_plan, second_plan))
+    assert first is not None
+    assert second is not None
+    assert first["spec"]["workers"] == 2
+    assert first["metrics"] == second["metrics"]
+    assert (first_place.files(first) / WEIGHTS).read_bytes() == (second_place.files(second) / WEIGHTS).read_bytes()
+    assert len((first_place.files(first) / HISTORY).read_text().splitlines()) == 2
 
 
 def require_nothing_left(listener: Listener) -> None:

@@ -1,5 +1,6 @@
 """Ray still has the private names that `pipeline.cluster.ray_private` uses: a new release that lacks one fails here."""
 
+import os
 from typing import Any
 
 import pytest
@@ -29,6 +30,19 @@ def test_a_ray_that_does_not_answer_gives_no_notice(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(ray_private.state, "get_draining_nodes", broken)
     assert ray_private.Notice()() is False
+
+
+def test_a_process_whose_raylet_has_died_has_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    notice = ray_private.Notice()
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert notice() is True
+
+
+def test_the_head_tells_which_nodes_are_alive() -> None:
+    context = ray.get_runtime_context()
+    found = ray_private.find_cluster(context.gcs_address)
+    assert ray_private.ask_cluster(found, 10.0, [context.get_node_id(), "0" * 56]) == [True, False]
+    assert ray_private.ask_cluster(found, 10.0) == []
 
 
 def test_loopback_is_a_constant_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
