@@ -53,8 +53,8 @@ SKEW = 0.8  # sigma of the log-normal times: the longest twentieth takes more th
 @ray.remote(max_retries=0, max_calls=0)
 def sleep(kind: str, key: str, spec: dict[str, Any], board: Any) -> Ended:
     """Sleep, and return a result to which the next stages can bind."""
-    board.post.remote(key, None)
     started = time.time()
+    board.post.remote(key, started)
     time.sleep(spec["seconds"])
     letters = random.Random(key).choices("NGAE", k=12)
     result = {"kind": kind, "key": key, "spec": spec, "started": started, "attempt": "none", "metrics": {}}

@@ -4,7 +4,6 @@
 records them in MLflow.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.storage.open import require_conditions
 from pipeline.storage.workspace import Workspace, open_workspace
+from pipeline.tracking.address import default_address, named_address, tracking_address
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,12 @@ class GridEnded:
     Attributes:
         failed: Whether a stage failed, or was skipped because another failed.
         behind: Why MLflow does not show all results, or None if it shows all or is not used.
+        shown_at: Address of the MLflow that shows results, or None if none does.
     """
 
     failed: bool
     behind: str | None = None
+    shown_at: str | None = None
 
 
 def open_grid(
@@ -99,7 +101,10 @@ def run_grid(
         Terminated: SIGTERM has arrived.
     """
     if all(stage.result or stage.lacks for stage in grid.plan.stages.values()):
-        return GridEnded(failed=False, behind=sync_problem(grid, tracking_uri) if track else None)
+        if not track:
+            return GridEnded(failed=False)
+        behind = sync_problem(grid, tracking_uri)
+        return GridEnded(False, behind, named_address(tracking_uri) or default_address(grid.workspace))
     from pipeline.cluster.connect import connect
     from pipeline.cluster.driver import run_plan
     from pipeline.cluster.ending import sigterm_as_error
@@ -109,13 +114,20 @@ def run_grid(
 
     connect(address, grid.experiment.resources)
     with sigterm_as_error():
-        uri = _shared_tracking_uri(tracking_uri, grid.workspace) if track else None
+        untracked = _untracked(tracking_uri, grid.workspace) if track else None
+        uri = tracking_address(tracking_uri, grid.workspace) if track and not untracked else None
         tracker = Tracker(uri, grid.plan, grid.workspace) if uri else None
         progress = Progress(grid.plan)
-        outcome = run_plan(grid.plan, grid.workspace, [progress, *([tracker] if tracker else [])])
+        try:
+            outcome = run_plan(grid.plan, grid.workspace, [progress, *([tracker] if tracker else [])])
+        except BaseException:  # also an interrupt: nobody works at the stages any more
+            if tracker:
+                tracker.close("KILLED", timeout=20.0)
+            raise
         progress.summary(outcome.states)
         failed = bool(outcome.names(FAILED) or outcome.names(SKIPPED))
-        return GridEnded(failed, tracker.close(failed=failed) if tracker else None)
+        behind = tracker.close("FAILED" if failed else "FINISHED") if tracker else untracked
+        return GridEnded(failed, behind, uri)
 
 
 def sync_problem(grid: Grid, tracking_uri: str | None) -> str | None:
@@ -129,37 +141,13 @@ def sync_problem(grid: Grid, tracking_uri: str | None) -> str | None:
     return None
 
 
-def tracking_address(option: str | None, workspace: Workspace) -> str:
-    """Return MLflow's address: the one that the user named, else a file beside the results.
-
-    Raises:
-        RequestError: The user named none, and the workspace is on S3, where such a file cannot be.
-    """
-    from pipeline.tracking.tracker import default_uri
-
-    uri = named_tracking_uri(option) or default_uri(workspace)
-    if uri is None:
-        raise RequestError(
-            f"a workspace on S3 needs a tracking server, but none was given for {workspace.address} (--tracking-uri)."
-        )
-    return uri
-
-
-def named_tracking_uri(option: str | None) -> str | None:
-    """Return the address that the user has given by the option or by MLFLOW_TRACKING_URI, or None."""
-    return option or os.environ.get("MLFLOW_TRACKING_URI")
-
-
-def _shared_tracking_uri(option: str | None, workspace: Workspace) -> str | None:
-    """Return MLflow's address, or None if a server is necessary and the user named none."""
+def _untracked(option: str | None, workspace: Workspace) -> str | None:
+    """Return why this run cannot be recorded in MLflow, and say so: a server is necessary, and the user named none."""
     import ray
 
     several = len([node for node in ray.nodes() if node["Alive"]]) > 1
-    if not named_tracking_uri(option) and (several or workspace.root is None):
-        reason = "a cluster of several machines" if several else "a workspace on S3"
-        say(
-            f"{reason} needs a tracking server (--tracking-uri). This run is not recorded in MLflow; "
-            "`msinet sync` can add it later."
-        )
+    if named_address(option) or not (several or workspace.root is None):
         return None
-    return tracking_address(option, workspace)
+    reason = f"{'a cluster of several machines' if several else 'a workspace on S3'} needs a tracking server"
+    say(f"{reason} (--tracking-uri). This run is not recorded in MLflow; the verb `sync` can add it later.")
+    return f"{reason}, but none was given (--tracking-uri)"

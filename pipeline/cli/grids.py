@@ -16,10 +16,14 @@ from pipeline.cli.options import (
     WorkspaceOption,
     app,
     command,
+    lacking_results,
     same_results,
+    tracking_note,
+    tracking_option,
 )
 from pipeline.errors import RequestError
 from pipeline.output import say
+from pipeline.tracking.address import is_server, named_address, shown
 
 
 @app.command()
@@ -35,6 +39,7 @@ def run(
     from pipeline.grid import open_grid, run_grid
     from pipeline.reports.console import comparison, summary
 
+    uri = named_address(tracking_uri)
     grid = open_grid(experiment, workspace, data, weights, verify=True, say=say)
     say(summary(grid.plan))
     stages = grid.plan.stages.values()
@@ -43,17 +48,27 @@ def run(
     if all(stage.result or stage.lacks for stage in stages):
         say("everything is done already")
     ended = run_grid(grid, address=address, tracking_uri=tracking_uri)
-    options = same_results(workspace, data, weights)
+    options = same_results(grid.workspace.address, data, weights)
     if ended.behind:
-        say(f"MLflow lacks results ({ended.behind}). To add them: `{command('sync', experiment, options)}`")
+        say(lacking_results(ended.behind, experiment, grid.workspace, options, uri))
     say(
         f"\n{comparison(grid.plan)}\n\n"
         f"results      {grid.workspace.address}\n"
-        f"this table   {command('report', experiment, options)}\n"
-        f"compare      {command('ui', None, same_results(workspace))}: select runs of kind `evaluate`, then Compare"
+        f"this table   {command('report', experiment, options)}"
     )
+    if ended.shown_at:
+        pages = _pages(ended.shown_at, grid.workspace.address, uri)
+        say(f"compare      {pages}: select runs of kind `evaluate`, then Compare")
     if ended.failed:
         raise _not_done(experiment, options)
+
+
+def _pages(shown_at: str, workspace: str, named: str | None) -> str:
+    """Return where MLflow's pages are: at a server's address, or served by a command."""
+    if is_server(shown_at):
+        return shown(shown_at)
+    place = tracking_option(named) if named else ["--workspace", workspace]
+    return f"{command('ui', None, place)}{tracking_note(named)}"
 
 
 @app.command()
@@ -72,7 +87,7 @@ def prepare(
     datasets = Plan(grid.experiment, {stage.name: stage for stage in grid.plan.of_kind("prepare")})
     say(summary(datasets))
     if run_grid(Grid(grid.experiment, grid.workspace, datasets), address=address, track=False).failed:
-        raise _not_done(experiment, same_results(workspace, data))
+        raise _not_done(experiment, same_results(grid.workspace.address, data))
 
 
 def _not_done(experiment: Path, options: list[str]) -> typer.Exit:
@@ -141,6 +156,6 @@ def report(
         return
     from pipeline.reports.write import pictures, write_report
 
-    rerun = command("run", experiment, same_results(workspace, data, weights))
+    rerun = command("run", experiment, same_results(grid.workspace.address, data, weights))
     for path in write_report(grid.plan, out, rerun, pictures(grid.plan, grid.workspace)):
         print(path)

@@ -2,13 +2,20 @@
 
 import os
 import shlex
+import shutil
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
 
 from pipeline.errors import Interrupted
+from pipeline.paths import JOB_VARIABLE
+from pipeline.tracking.address import has_secret
+
+if TYPE_CHECKING:
+    from pipeline.storage.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 # The experiments that come with msinet. In the repository this is a link to configs/, in a wheel it is a folder.
@@ -76,21 +83,62 @@ AddressOption = Annotated[
 ]
 
 
-def same_results(
-    workspace: str | None = None, data: list[str] | None = None, weights: list[str] | None = None
-) -> list[str]:
-    """Return the options that another command needs to find the same results."""
-    return [
-        *(["--workspace", workspace] if workspace else []),
-        *(part for item in data or [] for part in ("--data", item)),
-        *(part for item in weights or [] for part in ("--weights", item)),
-    ]
+def same_results(address: str, data: list[str] | None = None, weights: list[str] | None = None) -> list[str]:
+    """Return the options by which another command finds the same results, from any folder.
+
+    Args:
+        address: Address of the workspace.
+        data, weights: `NAME=PATH`, as the user gave them.
+    """
+    given = [("--data", item) for item in data or []] + [("--weights", item) for item in weights or []]
+    named = [(option, *item.partition("=")[::2]) for option, item in given]
+    files = (part for option, name, path in named for part in (option, f"{name}={Path(path).expanduser().absolute()}"))
+    return ["--workspace", address, *files]
 
 
 def command(verb: str, experiment: Path | None, options: list[str]) -> str:
-    """Return a command as a user types it."""
-    if experiment and experiment.is_relative_to(CONFIGS):
-        experiment = experiment.relative_to(CONFIGS).with_suffix("")
-    elif experiment and experiment.is_relative_to(ROOT):
-        experiment = experiment.relative_to(ROOT)  # in a Ray job, ROOT is a copy that Ray removes
-    return shlex.join(["msinet", verb, *([str(experiment)] if experiment else []), *options])
+    """Return a command as a user types it, in any folder."""
+    return shlex.join([_program(), verb, *([_shown(experiment)] if experiment else []), *options])
+
+
+def lacking_results(reason: str, experiment: Path, workspace: "Workspace", options: list[str], uri: str | None) -> str:
+    """Return a line that says why MLflow lacks results, and by which command it gets them.
+
+    Args:
+        reason: What went wrong.
+        experiment: The experiment's file.
+        workspace: The workspace. If it is on S3, no command helps as long as nobody names a server.
+        options: The options of `same_results`.
+        uri: MLflow's address if the user named it.
+    """
+    line = f"MLflow lacks results ({reason.removesuffix('.')})."
+    if uri is None and workspace.root is None:
+        return line
+    return f"{line} To add them: `{command('sync', experiment, [*options, *tracking_option(uri)])}`{tracking_note(uri)}"
+
+
+def tracking_option(uri: str | None) -> list[str]:
+    """Return the option that names MLflow's address again, unless the address may contain a password."""
+    return ["--tracking-uri", uri] if uri and not has_secret(uri) else []
+
+
+def tracking_note(uri: str | None) -> str:
+    """Return what to say after a command whose address of MLflow is not shown."""
+    return ", with MLflow's address as before (it may contain a password)" if uri and has_secret(uri) else ""
+
+
+def _shown(experiment: Path) -> str:
+    """Return an experiment as a command names it in any folder: by its path, or by its name if it comes with msinet."""
+    experiment = experiment.absolute()
+    if experiment.is_relative_to(CONFIGS):
+        return str(experiment.relative_to(CONFIGS).with_suffix(""))
+    if JOB_VARIABLE in os.environ and experiment.is_relative_to(ROOT):
+        return str(experiment.relative_to(ROOT))  # in a Ray job, ROOT is a copy that Ray removes
+    return str(experiment)
+
+
+def _program() -> str:
+    """Return how the user starts `msinet`: by its path if its environment is not activated."""
+    installed = Path(sys.executable).with_name("msinet")
+    outside = JOB_VARIABLE not in os.environ and shutil.which("msinet") is None
+    return str(installed) if outside and installed.is_file() else "msinet"

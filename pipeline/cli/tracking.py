@@ -1,7 +1,11 @@
 """The verbs for MLflow: sync, ui."""
 
+import errno
 import os
+import socket
 import sys
+import tempfile
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -15,7 +19,9 @@ from pipeline.cli.options import (
     WorkspaceOption,
     app,
 )
+from pipeline.errors import RequestError
 from pipeline.output import say
+from pipeline.tracking.address import database_file, is_server, named_address, shown, sqlite_address, tracking_address
 
 
 @app.command()
@@ -27,9 +33,10 @@ def sync(
     weights: WeightsOption = None,
 ) -> None:
     """Write the experiment's finished results to MLflow."""
-    from pipeline.grid import open_grid, tracking_address
+    from pipeline.grid import open_grid
     from pipeline.tracking.tracker import sync as sync_runs
 
+    named_address(tracking_uri)
     grid = open_grid(experiment, workspace, data, weights, existing=True)
     uri, planned = tracking_address(tracking_uri, grid.workspace), grid.plan
     if grid.experiment.tune:
@@ -43,17 +50,68 @@ def sync(
 def ui(
     workspace: WorkspaceOption = None,
     tracking_uri: TrackingOption = None,
-    port: Annotated[int, typer.Option(help="The port on 127.0.0.1.")] = 5000,
+    port: Annotated[int, typer.Option(help="The port on 127.0.0.1.", min=1, max=65535)] = 5000,
 ) -> NoReturn:
     """Serve MLflow's pages. Only this machine can open them, on 127.0.0.1."""
-    from pipeline.grid import named_tracking_uri, tracking_address
+    from pipeline.tracking.client import Deadline, connect, reach
+
+    uri = _database(workspace, tracking_uri)
+    _require_free(port)
+    deadline = Deadline()
+    reach(uri, deadline, lambda: connect(uri, deadline).search_experiments(max_results=1))
+    say(f"MLflow's pages are on http://127.0.0.1:{port}; Ctrl-C ends the server")
+    # Every user of the machine can read the arguments of a process, but not its environment.
+    own = {"MLFLOW_BACKEND_STORE_URI": _plain(uri)}
+    arguments = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    variables = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ, **own}
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments], variables)
+
+
+def _database(workspace: str | None, tracking_uri: str | None) -> str:
+    """Return the address of the database whose pages are served.
+
+    Raises:
+        RequestError: There is no workspace or no file of MLflow, or a server has pages of its own.
+    """
     from pipeline.storage.workspace import open_workspace
 
-    place = open_workspace(workspace)
-    if not named_tracking_uri(tracking_uri):
+    uri = named_address(tracking_uri)
+    if uri is None:
+        place = open_workspace(workspace)
         place.require_existing()
-    uri = tracking_address(tracking_uri, place)
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    arguments = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
+        uri = tracking_address(None, place)
+    if is_server(uri):
+        raise RequestError(f"MLflow's server has pages of its own: open {shown(uri)} in a browser (--tracking-uri).")
+    file = database_file(uri)
+    if file is not None and not file.is_file():
+        raise RequestError(f"MLflow's file {file} must exist, but does not: `sync` makes it (--workspace).")
+    return uri
+
+
+def _plain(uri: str) -> str:
+    """Return an address without escaped characters, through a link if the path of an SQLite file needs them.
+
+    MLflow makes the folder that an address names without decoding it.
+    """
+    file = database_file(uri)
+    if file is None or sqlite_address(file.parent) == f"sqlite:///{file.parent}":
+        return uri
+    link = Path(tempfile.mkdtemp(prefix="msinet-ui-")) / "mlflow"
+    link.symlink_to(file.parent)
+    return sqlite_address(link / file.name)
+
+
+def _require_free(port: int) -> None:
+    """Make sure that this process may listen on a port of 127.0.0.1.
+
+    Raises:
+        RequestError: Another process listens on it, or this user may not.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was closed just now is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            reason = "another process listens on it" if taken else f"{error.strerror}"
+            raise RequestError(f"port {port} must be free for MLflow's pages, but {reason} (--port).") from None

@@ -12,12 +12,13 @@ from pipeline.cli.options import (
     TrackingOption,
     WorkspaceOption,
     app,
-    command,
     experiment_file,
+    lacking_results,
     same_results,
 )
 from pipeline.errors import RequestError
 from pipeline.output import say
+from pipeline.tracking.address import named_address
 
 
 @app.command()
@@ -44,11 +45,12 @@ def tune(
     unless `tune.storage` or MSINET_TUNE_STORAGE gives a journal's path or a database's URL.
     """
     from pipeline.config.load import load_experiment
-    from pipeline.grid import Grid, named_tracking_uri, sync_problem
+    from pipeline.grid import Grid, sync_problem
     from pipeline.storage.workspace import open_workspace
     from pipeline.tuning.fronts import front_of, text, write
     from pipeline.tuning.outer import Outer
 
+    uri = named_address(tracking_uri)
     loaded, place = load_experiment(experiment, data or []), open_workspace(workspace)
     if loaded.tune is None:
         raise RequestError(f"an experiment to tune must have a section `tune`, but {experiment} has none.")
@@ -60,11 +62,10 @@ def tune(
     if front_of(outer.study, loaded.tune):
         for path in write(outer.study, loaded, place, outer.place):
             say(path)
-    if place.root or named_tracking_uri(tracking_uri):
+    if place.root or uri:
         missed = sync_problem(Grid(loaded, place, outer.trials_plan()), tracking_uri)
         if missed:
-            options = same_results(workspace, data)
-            say(f"MLflow lacks results ({missed}). To add them: `{command('sync', experiment, options)}`")
+            say(lacking_results(missed, experiment, place, same_results(place.address, data), uri))
     if problem:
         print(
             f"not all {loaded.tune.trials} trials have ended ({problem}). Run the command again to continue.",

@@ -6,8 +6,8 @@ import ray
 
 from pipeline.results import Report
 
-# A stage's key and the report of one epoch. None instead of a report says that the stage has begun.
-Post = tuple[str, Report | None]
+# A stage's key and the report of one epoch, or the time at which a worker began with the stage.
+Post = tuple[str, Report | float]
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
@@ -17,7 +17,7 @@ class Board:
     def __init__(self) -> None:
         self._posts: list[Post] = []
 
-    def post(self, key: str, report: Report | None) -> None:
+    def post(self, key: str, report: Report | float) -> None:
         """Add a post."""
         self._posts.append((key, report))
 

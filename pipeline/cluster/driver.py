@@ -214,8 +214,9 @@ class _Driver:
             stage = by_key.get(key)
             if stage is None:
                 continue
-            if report is None:
+            if isinstance(report, float):
                 self.states[stage.name] = RUNNING
+                stage.started = report
                 self._tell("started", stage)
             else:
                 reports.setdefault(key, []).append(report)

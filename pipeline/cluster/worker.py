@@ -1,5 +1,7 @@
 """The functions that Ray runs on a worker: one runs a stage, the other names the device."""
 
+import time
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -13,7 +15,8 @@ from pipeline.stages.task import Task
 @ray.remote(max_retries=0)  # the driver decides what is tried again
 def run_task(address: str, task: Task, board: Any, holder: str) -> Ended:
     """Run `execute` on a worker."""
-    board.post.remote(task.key, None)
+    task = replace(task, started=time.time())
+    board.post.remote(task.key, task.started)
     attempt = None
     if task.spec.get("workers", 1) > 1:
         from pipeline.cluster.group import run_group  # Ray Train takes seconds to import

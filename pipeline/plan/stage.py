@@ -35,6 +35,7 @@ class Stage:
         lacks: What the user must give before the stage can run, and the setting that gives it.
         key: None until everything that decides the result is known.
         result: The published result, or None.
+        started: When a worker last began with the stage, in seconds since the epoch; None if unknown.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Stage:
     lacks: str | None = None
     key: str | None = None
     result: Result | None = None
+    started: float | None = None
 
     def bind(self, results: Mapping[str, Result]) -> dict[str, Any] | None:
         """Return the whole specification, or None while a part of it is unknown.

@@ -92,7 +92,7 @@ def run_attempt(
     """
     tail = LogTail()
     attempt = workspace.begin(task.kind, task.key)
-    started = time.time()
+    started = task.started or time.time()
     try:
         part = runner_of(task.kind)(Context(task, workspace, attempt, report, stop, after_epoch, ranks))
         if ranks and ranks.rank > 0:

@@ -26,6 +26,7 @@ class Task:
         checkpoint_every: Seconds between saved states.
         lease_seconds: Seconds that another driver waits before it takes the stage over from a driver that has died.
         share: Resources of each worker if several work at the stage, under Ray's names `num_cpus` and `num_gpus`.
+        started: When a worker began with the stage, in seconds since the epoch; by default when the attempt begins.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Task:
     checkpoint_every: float = 60.0
     lease_seconds: float = 60.0
     share: dict[str, float] = field(default_factory=dict)
+    started: float | None = None
 
 
 def task_of(

@@ -7,21 +7,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from urllib.parse import unquote, urlsplit
 
 from pipeline.cluster.watcher import Watcher
-from pipeline.errors import RequestError
 from pipeline.plan.stage import Plan, Stage
 from pipeline.results import Failure, Report
 from pipeline.storage.workspace import Workspace
+from pipeline.tracking.address import shown, without_credentials
+from pipeline.tracking.client import reach
 from pipeline.tracking.view import View
 
 log = logging.getLogger(__name__)
-
-
-def default_uri(workspace: Workspace) -> str | None:
-    """Return the address of an SQLite file beside the results, for one machine; None if they are not in a folder."""
-    return f"sqlite:///{workspace.root / 'mlflow.db'}" if workspace.root else None
 
 
 class Tracker(Watcher):
@@ -45,7 +40,7 @@ class Tracker(Watcher):
         self._under_way: dict[str, Stage] = {}  # stages that run or have failed; the others have results or no run
         self._failures: dict[str, Failure] = {}
         self._reports: dict[str, list[Report]] = {}  # of stages without a result
-        self._closed: bool | None = None  # whether a stage failed; None until the grid has ended
+        self._closed: str | None = None  # the parent's status in the end; None until the grid has ended
         self._events: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
@@ -71,17 +66,35 @@ class Tracker(Watcher):
         self._under_way[stage.name], self._failures[stage.name] = stage, failure
         self._put(lambda: self.view.fail(stage, failure))
 
-    def close(self, *, failed: bool, timeout: float = 60.0) -> str | None:
-        """End the parent run, and wait until all events are written.
+    def close(self, status: str = "FINISHED", timeout: float = 60.0) -> str | None:
+        """End the parent run, and wait until all events are written or MLflow does not answer in time.
+
+        Args:
+            status: FINISHED, or FAILED if a stage failed, or KILLED if the driver was interrupted. Stages that were
+                under way then end as KILLED too.
+            timeout: Seconds to wait at most.
 
         Returns:
             What went wrong with MLflow, or None. If something went wrong, `sync` is needed.
         """
-        self._closed = failed
-        self._put(lambda: self.view.close(failed=failed))
+        self._closed = status
+        self._put(self._end)
         self._put(None)
-        self._thread.join(timeout)
-        return self.problem or ("MLflow did not keep up" if self._thread.is_alive() else None)
+        until = time.monotonic() + timeout
+        while self._thread.is_alive() and time.monotonic() < until and not self.view.deadline.passed:
+            self._thread.join(0.2)
+        if not self._thread.is_alive():
+            return self.problem
+        if self.view.deadline.passed:
+            return f"{shown(self.view.uri)} {self.view.deadline}"
+        return self.problem or "MLflow did not keep up"
+
+    def _end(self) -> None:
+        if self._closed == "KILLED":
+            for stage in self._under_way.values():
+                if stage.result is None and stage.key is not None and stage.name not in self._failures:
+                    self.view.interrupt(stage)
+        self.view.close(str(self._closed))
 
     def _put(self, event: Callable[[], object] | None) -> None:
         self._events.put(event)
@@ -105,7 +118,7 @@ class Tracker(Watcher):
     def _away(self, error: Exception) -> None:
         if self.problem is None:
             log.warning("MLflow cannot be reached (%s): the grid goes on without it.", type(error).__name__)
-        self.problem = _without_credentials(error, self.view.uri)
+        self.problem = without_credentials(error, self.view.uri)
         self._next_try = time.monotonic() + self._patience
 
     def _catch_up(self) -> None:
@@ -116,11 +129,12 @@ class Tracker(Watcher):
             if stage.result is not None:
                 self.view.sync(stage)
             elif stage.key is not None and stage.name in self._under_way:
+                self.view.start(stage)
                 self.view.log_epochs(stage, list(self._reports.get(stage.name, [])))
                 if stage.name in self._failures:
                     self.view.fail(stage, self._failures[stage.name])
         if self._closed is not None:
-            self.view.close(failed=self._closed)
+            self._end()
         self.problem = None
 
 
@@ -138,25 +152,16 @@ def sync(uri: str, plan: Plan, workspace: Workspace) -> int:
         RequestError: MLflow cannot be used.
     """
     done = [stage for stage in plan.stages.values() if stage.result is not None]
-    try:
-        view = View(uri, plan, workspace)
+    view = View(uri, plan, workspace)
+
+    def write() -> None:
         view.open(running=False)
         for stage in done:
             view.sync(stage)
         view.show_study()
         if all(stage.result or stage.lacks for stage in plan.stages.values()):
-            view.close(failed=False)
-    except Exception as error:
-        message = f"MLflow must be reachable, but it failed with {_without_credentials(error, uri)} (--tracking-uri)."
-        raise RequestError(message) from error
+            view.close("FINISHED")
+        view.end_abandoned()
+
+    reach(uri, view.deadline, write)
     return len({stage.key for stage in done})
-
-
-def _without_credentials(error: Exception, uri: str) -> str:
-    """Return an error's kind and first line, without the name and password that the server's address may contain."""
-    line = next(iter(str(error).splitlines()), "")
-    user = urlsplit(uri).netloc.rpartition("@")[0]
-    for secret in (user, user.partition(":")[2]):
-        for spelled in (secret, unquote(secret)):
-            line = line.replace(spelled, "…") if spelled else line
-    return f"{type(error).__name__}: {line}"

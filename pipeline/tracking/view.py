@@ -1,12 +1,11 @@
-"""The calls to MLflow."""
+"""MLflow as a view of the workspace: one parent run per experiment, and one child run per stage key.
 
-import contextlib
+Every number, time and file comes from the workspace, so `sync` shows the same as a grid that was recorded while it ran.
+"""
+
 import json
-import logging
-import os
 import tempfile
 import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,52 +15,23 @@ import yaml
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import HISTORY, KINDS
 from pipeline.plan.stage import Plan, Stage, content_hash
-from pipeline.results import Failure, Report
-from pipeline.storage.workspace import Workspace, study_place
+from pipeline.results import Failure, Report, Result
+from pipeline.storage import leases
+from pipeline.storage.workspace import Workspace, stage_place, study_place
+from pipeline.tracking.address import database_file
+from pipeline.tracking.client import Client, Deadline, connect
+from pipeline.tracking.database import artifacts_beside
+from pipeline.tracking.facts import ended, epoch_ends, hours, milliseconds, specification
+from pipeline.tracking.runs import FAILURE_TAG, KEY_TAG, PARENT_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG, Runs
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-
-KEY_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG = "msinet.key", "msinet.spec", "msinet.synced", "msinet.files"
 EXPERIMENT_FILE = "experiment.yaml"  # an artifact of the parent run
-
+SYNCED = "2"  # value of the tag of a run that has everything; raise it when a run is to show something new
 
 # The server takes at most 1000 numbers at a time, and an epoch has about a dozen. No epoch is written in part.
 EPOCHS_PER_BATCH = 50
-
-
-def specification(experiment: Experiment) -> dict[str, Any]:
-    """Return what identifies an experiment: everything but the places of its data and how its stages are run."""
-    places: Any = {"datasets": {"__all__": {"path"}}, "weights": True, "resources": True, "checkpoint_every": True}
-    specification: dict[str, Any] = experiment.model_dump(mode="json", exclude=places)
-    return specification
-
-
-def without_user(uri: str) -> str:
-    """Return a server's address without the name and the password that it may contain."""
-    return uri.rpartition("@")[2]
-
-
-def database_file(uri: str) -> Path | None:
-    """Return the file of an SQLite database, or None for another address."""
-    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
-
-
-def _create_database(path: Path) -> None:
-    """Make MLflow's SQLite file, whole or not at all, even if the process is killed while it makes the tables."""
-    from mlflow import MlflowClient
-
-    if path.exists():
-        return
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
-        with contextlib.suppress(FileExistsError):  # another driver was faster
-            os.link(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class View:
@@ -71,105 +41,121 @@ class View:
         self.uri = uri
         self.plan = plan
         self.workspace = workspace
-        self.runs: dict[str, str] = {}  # stage key -> run
+        self.deadline = Deadline()
         self.logged: dict[str, set[int]] = {}  # run -> epochs that it has
         self.synced: set[str] = set()
+        self._known: dict[str, Run] = {}  # stage key -> run
+        self._reopened: set[str] = set()  # runs that had ended before
+        self._parents: set[str] = set()  # parent runs that are known to exist
 
     def open(self, *, running: bool) -> None:
         """Find or make the MLflow experiment and the parent run, and show that it is running."""
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        # Otherwise MLflow prints addresses of runs, and with them a password that the server's address may contain.
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        # Otherwise a request that makes a run is sent again when its answer is late, and makes a second run.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        from mlflow import MlflowClient
-
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        if file := database_file(self.uri):
-            _create_database(file)
-        self.client = MlflowClient(tracking_uri=self.uri)
+        self.client: Client = connect(self.uri, self.deadline)
         experiment = self.plan.experiment
-        found = self.client.get_experiment_by_name(experiment.name)
-        self.experiment_id = found.experiment_id if found else self._create_experiment(experiment.name)
-        name = f"{experiment.name} {time.strftime('%Y-%m-%d %H:%M')}"
-        self.parent: str = self._only_run(SPEC_TAG, content_hash(specification(experiment)), name).info.run_id
-        if all(artifact.path != EXPERIMENT_FILE for artifact in self.client.list_artifacts(self.parent)):
+        self.runs = Runs(self.client, self._experiment_id(experiment.name), self.workspace, self.uri)
+        results = self._results()
+        began = min((result["started"] for result in results), default=time.time())
+        name = f"{experiment.name} {time.strftime('%Y-%m-%d %H:%M', time.localtime(began))}"
+        identity = (SPEC_TAG, content_hash(specification(experiment)), name)
+        self.parent = self.runs.only(*identity, began=milliseconds(began))
+        if results and self.parent.info.start_time > max(map(ended, results)):
+            self.parent = self.runs.only(*identity, began=milliseconds(began), exact=True)
+        self._parents = {self.parent.info.run_id}
+        files = self.client.list_artifacts(self.parent.info.run_id)
+        if all(artifact.path != EXPERIMENT_FILE for artifact in files):
             self._log_experiment(experiment)
         if running:
-            self.client.update_run(self.parent, status="RUNNING")
+            self.client.update_run(self.parent.info.run_id, status="RUNNING")
 
     def start(self, stage: Stage) -> str:
-        """Find or make the run of a stage."""
-        assert stage.key is not None
-        if stage.key not in self.runs:
-            run = self._only_run(KEY_TAG, stage.key, stage.name, {"mlflow.parentRunId": self.parent})
-            self._describe(run, stage)
-            self.client.update_run(run.info.run_id, status="RUNNING")
-            self.runs[stage.key] = run.info.run_id
-        return self.runs[stage.key]
+        """Find or make the run of a stage, and show that it is running unless the stage is done."""
+        run = self._run_of(stage)
+        run_id: str = run.info.run_id
+        if run.info.status != "RUNNING" and stage.result is None and run_id not in self._reopened:
+            self.client.update_run(run_id, status="RUNNING")
+            self._reopened.add(run_id)
+        return run_id
 
-    def log_epochs(self, stage: Stage, reports: Sequence[Report]) -> None:
-        """Log the epochs that the run does not have yet."""
+    def log_epochs(self, stage: Stage, reports: Sequence[Report], times: Sequence[float] = ()) -> None:
+        """Log the epochs that the run does not have yet.
+
+        Args:
+            stage: Stage of the epochs.
+            reports: Numbers of each epoch.
+            times: When each epoch ended, in seconds since the epoch; by default now.
+        """
         from mlflow.entities import Metric
 
         run = self.start(stage)
         there = self.logged.setdefault(run, set()) or self._logged_epochs(run)
-        now = int(time.time() * 1000)
-        missing = [report for report in reports if report["epoch"] not in there]
+        stamped = zip(reports, times or [time.time()] * len(reports), strict=True)
+        missing = [(report, milliseconds(at)) for report, at in stamped if report["epoch"] not in there]
         for first in range(0, len(missing), EPOCHS_PER_BATCH):
             metrics = [
-                Metric(name, float(value), now, report["epoch"])
-                for report in missing[first : first + EPOCHS_PER_BATCH]
+                Metric(name, float(value), at, report["epoch"])
+                for report, at in missing[first : first + EPOCHS_PER_BATCH]
                 for name, value in report.items()
                 if isinstance(value, int | float) and name not in ("epoch", "epochs", "pid")
             ]
             self.client.log_batch(run, metrics=metrics)
-        self.logged[run] = there | {report["epoch"] for report in missing}
+        self.logged[run] = there | {report["epoch"] for report, _ in missing}
 
     def sync(self, stage: Stage) -> None:
-        """Write everything that a published result holds."""
-        from mlflow.entities import Metric, Param, RunTag
-
+        """Write everything that a published result holds and the stage's run lacks."""
         assert stage.result is not None
         assert stage.key is not None
         if stage.key in self.synced:
             return
-        run = self.start(stage)
-        # This time is the same at every call, so MLflow keeps each score once.
-        ended = int(1000 * (stage.result["started"] + stage.result["seconds"]))
-        if SYNCED_TAG not in self.client.get_run(run).data.tags:
-            if history := self.workspace.file(stage.result, HISTORY):
-                lines = history.read_text(encoding="utf-8").splitlines()
-                self.log_epochs(stage, [json.loads(line) for line in lines])
-            if KINDS[stage.kind].scored:
-                scores = stage.result["metrics"].items()
-                self.client.log_batch(run, metrics=[Metric(name, float(value), ended, 0) for name, value in scores])
-            if "genotype" in stage.result:
-                found = ("genotype", stage.result["genotype"])
-                self.client.log_batch(run, params=[Param(*found)], tags=[RunTag(*found)])
-            self.client.set_tag(run, WEIGHTS_TAG, self.workspace.location(stage.result))
-            for name in KINDS[stage.kind].artifacts:
-                if path := self.workspace.file(stage.result, name):
-                    self.client.log_artifact(run, str(path))
-                    if stage.kind == "picture":
-                        for evaluation in self._runs_of(stage):
-                            self.client.log_artifact(evaluation, str(path), f"beside/{stage.key}")
-            self.client.set_tag(run, SYNCED_TAG, "true")
-        self.client.set_terminated(run, "FINISHED", end_time=ended)
+        run = self._run_of(stage)
+        run_id, tags = run.info.run_id, run.data.tags
+        whole = tags.get(SYNCED_TAG) == SYNCED
+        if not whole:
+            self._log_result(run_id, stage, stage.result)
+        if tags.get(WEIGHTS_TAG) != (place := self.workspace.location(stage.result)):
+            self.client.set_tag(run_id, WEIGHTS_TAG, place)
+        self._log_files(run_id, stage, None, whole=whole)
+        if stage.kind == "picture":
+            for evaluation in self._evaluations(stage):
+                self._log_files(evaluation, stage, f"beside/{stage.key}", whole=whole)
+        if not whole:
+            self.client.set_tag(run_id, SYNCED_TAG, SYNCED)
+        if run_id in self._reopened or (run.info.status, run.info.end_time) != ("FINISHED", ended(stage.result)):
+            self._end(run, "FINISHED", ended(stage.result))
         self.synced.add(stage.key)
 
     def fail(self, stage: Stage, failure: Failure) -> None:
         """Mark a stage's run as failed. A stage without a key has never run, so it has no run."""
         if stage.key is None:
             return
-        run = self.start(stage)
-        self.client.set_tag(run, "failure", failure.message[:4000])
+        run = self._run_of(stage)
+        self.client.set_tag(run.info.run_id, FAILURE_TAG, failure.message[:4000])
         for name, text in (("traceback", failure.traceback), ("log", failure.log)):
             if text:
-                self.client.log_text(run, text, f"{name}.txt")
-        self.client.set_terminated(run, "FAILED")
+                self.client.log_text(run.info.run_id, text, f"{name}.txt")
+        self._end(run, "FAILED", milliseconds(failure.time or time.time()))
+
+    def interrupt(self, stage: Stage) -> None:
+        """Show that nobody works at a stage any more, although it is not done."""
+        self._end(self._run_of(stage), "KILLED", milliseconds(time.time()))
+
+    def end_abandoned(self) -> None:
+        """End the runs that MLflow shows as running although nobody works at them: their driver was killed.
+
+        The leases say who works at a stage. A parent is ended if none of its children is running.
+        """
+        now, busy = milliseconds(time.time()), set()
+        running = self.runs.running()
+        for run in running:
+            key, kind = run.data.tags.get(KEY_TAG), run.data.tags.get("kind")
+            if key is None:
+                continue
+            if kind is None or leases.holder_of(self.workspace.store, f"{stage_place(kind, key)}/leases") is None:
+                self._end(run, "KILLED", now)
+            else:
+                busy.add(run.data.tags.get(PARENT_TAG))
+        for run in running:
+            if SPEC_TAG in run.data.tags and run.info.run_id not in busy:
+                self._end(run, "KILLED", now)
 
     def show_study(self) -> None:
         """Copy what an outer loop has written (its table, picture and experiments) to the parent run."""
@@ -180,81 +166,104 @@ class View:
                 if entry.key.endswith(ending):
                     path = Path(folder) / Path(entry.key).name
                     self.workspace.store.download(entry.key, path)
-                    self.client.log_artifact(self.parent, str(path), "tune")
+                    self.client.log_artifact(self.parent.info.run_id, str(path), "tune")
 
-    def close(self, *, failed: bool) -> None:
-        """End the parent run."""
-        self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")
+    def close(self, status: str) -> None:
+        """End the parent run as FINISHED, FAILED or KILLED, and show the hours of all stages together."""
+        results = self._results()
+        last = max(map(ended, results), default=0)
+        if results:
+            self._log_metrics(self.parent.info.run_id, {"hours": sum(map(hours, results))}, last)
+        self._end(self.parent, status, last if status == "FINISHED" and last else milliseconds(time.time()))
 
-    def _runs_of(self, picture: Stage) -> list[str]:
+    def _results(self) -> list[Result]:
+        """Return the published results of the plan, each once."""
+        return list({stage.key: stage.result for stage in self.plan.stages.values() if stage.result}.values())
+
+    def _end(self, run: "Run", status: str, at: int) -> None:
+        """End a run, not before it began: clocks may differ."""
+        self.client.set_terminated(run.info.run_id, status, end_time=max(at, run.info.start_time))
+        self._known.pop(run.data.tags.get(KEY_TAG, ""), None)  # its status is out of date
+        self._reopened.discard(run.info.run_id)
+
+    def _log_metrics(self, run: str, values: dict[str, Any], at: int) -> None:
+        """Log numbers at a time that is the same at every call, so that MLflow keeps each once."""
+        from mlflow.entities import Metric
+
+        self.client.log_batch(run, metrics=[Metric(name, float(value), at, 0) for name, value in values.items()])
+
+    def _log_result(self, run: str, stage: Stage, result: Result) -> None:
+        from mlflow.entities import Param, RunTag
+
+        if history := self.workspace.file(result, HISTORY):
+            reports = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+            self.log_epochs(stage, reports, epoch_ends(reports, result))
+        scores = result["metrics"] if KINDS[stage.kind].scored else {}
+        self._log_metrics(run, {**scores, "hours": hours(result)}, ended(result))
+        if "genotype" in result:
+            found = ("genotype", result["genotype"])
+            self.client.log_batch(run, params=[Param(*found)], tags=[RunTag(*found)])
+
+    def _log_files(self, run: str, stage: Stage, folder: str | None, *, whole: bool) -> None:
+        """Log a result's artifacts; if the run has been whole before, only those that have vanished since."""
+        assert stage.result is not None
+        names = KINDS[stage.kind].artifacts
+        there = {Path(file.path).name for file in self.client.list_artifacts(run, folder)} if whole and names else ()
+        for name in names:
+            if name not in there and (path := self.workspace.file(stage.result, name)):
+                self.client.log_artifact(run, str(path), folder)
+
+    def _evaluations(self, picture: Stage) -> list[str]:
         """Return the runs of the evaluations whose networks a picture shows."""
         return [
-            self.start(stage)
+            self._run_of(stage).info.run_id
             for stage in self.plan.of_kind("evaluate")
             if stage.result is not None
             and stage.needs["model"] in picture.needs.values()
             and stage.needs["target_data"] == picture.needs["target_data"]
         ]
 
-    def _create_experiment(self, name: str) -> str:
-        from mlflow.exceptions import MlflowException
-
-        # Without a server, artifacts go beside the database. By default MLflow would use the working directory.
-        file = database_file(self.uri)
-        place = (file.parent / "mlartifacts" / name).as_uri() if file else None
-        try:
-            experiment_id: str = self.client.create_experiment(name, artifact_location=place)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = self.client.get_experiment_by_name(name)  # another driver was faster
-            assert found is not None
-            experiment_id = found.experiment_id
-        return experiment_id
-
-    def _only_run(self, tag: str, value: str, name: str, tags: dict[str, str] | None = None) -> "Run":
-        """Return the only run whose tag has this value. Make it under this name if there is none; delete duplicates.
-
-        There are duplicates if two drivers made a run at the same moment, or if a server made a run but its answer was
-        lost, because the request or this whole method was then repeated.
-        """
-        found = self._runs_with(tag, value)
-        if not found:
-            made = self.client.create_run(self.experiment_id, run_name=name, tags={tag: value, **(tags or {})})
-            found = {made.info.run_id: made, **self._runs_with(tag, value)}
-        counts = self._claim(value, min(found))
-        for other in found.keys() - {counts}:
-            self.client.delete_run(other)
-        return found.get(counts) or self.client.get_run(counts)
-
-    def _runs_with(self, tag: str, value: str) -> "dict[str, Run]":
-        """Return all runs whose tag has this value, except deleted ones."""
-        found = self.client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'")
-        return {run.info.run_id: run for run in found}
-
-    def _claim(self, value: str, run: str) -> str:
-        """Return the run that counts: the one claimed first for this value, if it still exists, else this one."""
-        store = self.workspace.store
-        place = f"mlflow/{content_hash([without_user(self.uri), self.experiment_id])}/{value}"
-        first = store.read(place)
-        if first is None and store.create(place, run.encode()):
-            return run
-        claimed = (first or store.read(place) or b"").decode()
-        if claimed == run or (claimed and self._is_there(claimed)):
-            return claimed
-        store.replace(place, run.encode())  # the claimed run was in a database that no longer exists
+    def _run_of(self, stage: Stage) -> "Run":
+        """Find or make the run of a stage. Once the stage is done, its run begins when the result says."""
+        assert stage.key is not None
+        done = stage.result is not None
+        at = stage.result["started"] if stage.result else stage.started
+        began = None if at is None else milliseconds(at)
+        run = self._known.get(stage.key)
+        if run is None or (done and run.info.start_time != began):
+            parent = self.parent.info.run_id
+            run = self.runs.only(KEY_TAG, stage.key, stage.name, {PARENT_TAG: parent}, began=began, exact=done)
+            self._describe(run, stage)
+            self._adopt(run)
+            self._known[stage.key] = run
         return run
 
-    def _is_there(self, run: str) -> bool:
+    def _adopt(self, run: "Run") -> None:
+        """Give a run to this parent if its own parent was deleted."""
+        theirs = run.data.tags.get(PARENT_TAG)
+        if theirs and (theirs in self._parents or self.runs.is_there(theirs)):
+            self._parents.add(theirs)
+        else:
+            self.client.set_tag(run.info.run_id, PARENT_TAG, self.parent.info.run_id)
+
+    def _experiment_id(self, name: str) -> str:
+        """Return the id of the MLflow experiment. Make it if there is none, and restore it if it was deleted."""
         from mlflow.exceptions import MlflowException
 
-        try:
-            found: bool = self.client.get_run(run).info.lifecycle_stage == "active"
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return False
-        return found
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            file = database_file(self.uri)
+            try:
+                return str(self.client.create_experiment(name, file and artifacts_beside(file, name)))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            found = self.client.get_experiment_by_name(name)  # another driver was faster
+            assert found is not None
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        experiment_id: str = found.experiment_id
+        return experiment_id
 
     def _describe(self, run: "Run", stage: Stage) -> None:
         """Write parameters for the compare view and tags for the search filter, unless the run has them already."""
@@ -281,4 +290,4 @@ class View:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / EXPERIMENT_FILE
             path.write_text(text, encoding="utf-8")
-            self.client.log_artifact(self.parent, str(path))
+            self.client.log_artifact(self.parent.info.run_id, str(path))

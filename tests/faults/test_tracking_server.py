@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.grids import tiny_document
+from support.grids import tiny_document, under_way
 from support.mlflow_server import MlflowServer
 
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import HISTORY
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
-from pipeline.results import Result
 from pipeline.storage.workspace import Workspace
+from pipeline.tracking.runs import KEY_TAG, SPEC_TAG
 from pipeline.tracking.tracker import Tracker, sync
-from pipeline.tracking.view import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG
+from pipeline.tracking.view import EXPERIMENT_FILE
 
 pytestmark = pytest.mark.faults
 
@@ -83,17 +83,6 @@ def lossy(server: MlflowServer) -> Iterator[tuple[str, list[str]]]:
             thread.join()
 
 
-@pytest.fixture
-def under_way(finished: tuple[Plan, Workspace]) -> tuple[Plan, dict[str, Result]]:
-    """The tiny grid with all keys but no results, and the results to come by stage name."""
-    planned = plan(Experiment.model_validate(tiny_document()), lookup=finished[1].result)
-    planned.resolve(finished[1].result)
-    results = planned.results()
-    for stage in planned.stages.values():
-        stage.result = None
-    return planned, results
-
-
 def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
@@ -116,10 +105,9 @@ def steps(client: Any, run: Any, metric: str) -> list[int]:
     return sorted(point.step for point in client.get_metric_history(run.info.run_id, metric))
 
 
-def test_everything_is_written_once_a_server_is_back(
-    under_way: tuple[Plan, dict[str, Result]], finished: tuple[Plan, Workspace], server: MlflowServer
-) -> None:
-    (planned, results), (_, workspace) = under_way, finished
+def test_everything_is_written_once_a_server_is_back(finished: tuple[Plan, Workspace], server: MlflowServer) -> None:
+    workspace = finished[1]
+    planned, results = under_way(*finished)
     (search,), (retrain,) = planned.of_kind("search"), planned.of_kind("retrain")
 
     def finish(tracker: Tracker, stage: Stage) -> None:
@@ -162,7 +150,7 @@ def test_everything_is_written_once_a_server_is_back(
     server.stop()
     for stage in planned.of_kind("evaluate"):
         finish(tracker, stage)
-    assert tracker.close(failed=False) is not None, "it says that MLflow lacks results"
+    assert tracker.close() is not None, "it says that MLflow lacks results"
 
     server.start()
     for _ in range(2):
@@ -191,7 +179,7 @@ def test_a_run_whose_making_was_answered_to_nobody_is_there_once(
             tracker.started(stage)
             tracker.finished(stage)
         wait_until(lambda: len(tracker.view.synced) == len(planned.stages))
-        assert tracker.close(failed=False) is None
+        assert tracker.close() is None
     assert len(lost) >= len(planned.stages) // 2
     client, runs = client_and_runs(server)
     assert set(runs) == {None, *(stage.key for stage in planned.stages.values())}
@@ -216,7 +204,7 @@ def test_eight_who_write_at_once_lose_no_point(finished: tuple[Plan, Workspace],
         tracker.started(stage)
         for epoch in range(40):
             tracker.reported(stage, [{"epoch": epoch, "epochs": 40, "loss": 1.0, "lr": 0.1, "seconds": 1.0}])
-        problems.append(tracker.close(failed=False, timeout=200))
+        problems.append(tracker.close(timeout=200))
 
     threads = [threading.Thread(target=log, args=(stage,)) for stage in stages]
     for thread in threads:

@@ -19,8 +19,8 @@ from pipeline.plan.kinds import WEIGHTS
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
-from pipeline.tracking.tracker import default_uri
-from pipeline.tracking.view import KEY_TAG, SPEC_TAG
+from pipeline.tracking.address import default_address
+from pipeline.tracking.runs import KEY_TAG, SPEC_TAG
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -36,7 +36,7 @@ def require_one_run_each(planned: Plan, workspace: Workspace) -> None:
     """MLflow has one run of each key, and one parent; all are finished."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=default_uri(workspace))
+    client = MlflowClient(tracking_uri=default_address(workspace))
     runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id], max_results=1000)
     keys = Counter(run.data.tags.get(KEY_TAG) for run in runs)
     parents = keys.pop(None)

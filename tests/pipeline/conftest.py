@@ -1,5 +1,6 @@
 """Fixtures give the tiny experiment, its workspace and its results, S3, and stores of both kinds."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from support.stores import address, either_workspace, large, no_waiting, s3_stor
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan
 from pipeline.storage.workspace import Workspace
+from pipeline.tracking.address import sqlite_address
+from pipeline.tracking.database import create_database
 
 
 @pytest.fixture
@@ -36,3 +39,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]
     """Run the tiny experiment to its end; it is to be read only."""
     workspace = Workspace(tmp_path_factory.mktemp("finished"))
     return run_without_ray(tiny_document(), workspace), workspace
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an SQLite file for MLflow without any run. MLflow takes seconds to make one, so tests copy this one."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    create_database(path)
+    return path
+
+
+@pytest.fixture
+def uri(empty_database: Path, tmp_path: Path) -> str:
+    """Return the address of an MLflow without any run, in an SQLite file of the test's own."""
+    return sqlite_address(Path(shutil.copy(empty_database, tmp_path)))

@@ -1,15 +1,11 @@
 """The real command line runs in a subprocess without Ray: what it prints, and its exit code."""
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command_line import environment, kill, manifest, members, msinet, start, write
-from support.mlflow_server import free_port
-
-from pipeline.storage.workspace import Workspace
+from support.command_line import manifest, msinet, write
 
 
 def test_help_names_the_verbs(tmp_path: Path) -> None:
@@ -92,22 +88,3 @@ def test_any_text_is_printed_on_any_terminal(
     planned = msinet("plan", write(tmp_path, tiny), folder=tmp_path)
     assert (planned.returncode, planned.stderr) == (0, "")
     assert "evaluate" in planned.stdout
-
-
-def test_mlflows_pages_are_on_loopback_only(tmp_path: Path) -> None:
-    port = free_port()
-    workspace = Workspace(tmp_path / "workspace")
-    workspace.keep_fingerprint("signature", "fingerprint")
-    arguments = ["ui", "--workspace", workspace.address, "--port", str(port)]
-    process = start(arguments, tmp_path, environment(tmp_path), tmp_path / "out.txt")
-    found: set[tuple[str, int]] = set()
-    try:
-        deadline = time.monotonic() + 120
-        while not any(place[1] == port for place in found):
-            assert time.monotonic() < deadline, (tmp_path / "out.txt").read_text()
-            for member in members(process.pid):
-                found |= {(c.laddr.ip, c.laddr.port) for c in member.net_connections("tcp") if c.status == "LISTEN"}
-            time.sleep(0.2)
-        assert {ip for ip, _ in found} == {"127.0.0.1"}
-    finally:
-        kill(process)

@@ -21,8 +21,8 @@ from support.s3 import S3Service
 from pipeline.plan.kinds import GENOTYPE, HISTORY, SPLIT
 from pipeline.plan.stage import Plan
 from pipeline.storage.workspace import Workspace
+from pipeline.tracking.runs import KEY_TAG, SPEC_TAG
 from pipeline.tracking.tracker import sync
-from pipeline.tracking.view import KEY_TAG, SPEC_TAG
 
 PASSWORD = "planted-password"
 

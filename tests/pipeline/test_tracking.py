@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.grids import tiny_document
+from support.grids import tiny_document, under_way
 
 from pipeline.config.experiment import Experiment
 from pipeline.errors import RequestError
@@ -15,8 +15,10 @@ from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
-from pipeline.tracking.tracker import Tracker, default_uri, sync
-from pipeline.tracking.view import EXPERIMENT_FILE, KEY_TAG, SPEC_TAG, View, specification
+from pipeline.tracking.address import default_address
+from pipeline.tracking.runs import KEY_TAG, SPEC_TAG
+from pipeline.tracking.tracker import Tracker, sync
+from pipeline.tracking.view import EXPERIMENT_FILE, View
 
 
 class Killed(BaseException):
@@ -30,11 +32,10 @@ def runs(uri: str, name: str) -> list[Any]:
     return client.search_runs([client.get_experiment_by_name(name).experiment_id], max_results=1000)
 
 
-def test_sync_writes_everything_once(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+def test_sync_writes_everything_once(finished: tuple[Plan, Workspace], uri: str) -> None:
     from mlflow import MlflowClient
 
     planned, workspace = finished
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     distinct = {stage.key for stage in planned.stages.values()}
     for _ in range(2):
         assert sync(uri, planned, workspace) == len(distinct)
@@ -59,11 +60,10 @@ def test_sync_writes_everything_once(finished: tuple[Plan, Workspace], tmp_path:
     assert run.data.params["target"] == "street"
 
 
-def test_runs_that_were_doubled_are_one_again(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+def test_runs_that_were_doubled_are_one_again(finished: tuple[Plan, Workspace], uri: str) -> None:
     from mlflow import MlflowClient
 
     planned, workspace = finished
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     sync(uri, planned, workspace)
     claimed = runs(uri, "tiny")
     client = MlflowClient(tracking_uri=uri)
@@ -77,12 +77,11 @@ def test_runs_that_were_doubled_are_one_again(finished: tuple[Plan, Workspace], 
 
 
 def test_a_run_that_was_doubled_before_it_was_claimed_is_one(
-    finished: tuple[Plan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Plan, Workspace], uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
 
     planned, workspace = finished
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     create = MlflowClient.create_run
 
     def repeated(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -99,12 +98,11 @@ def test_a_run_that_was_doubled_before_it_was_claimed_is_one(
     [("log_artifact", "nothing"), ("log_batch", "nothing"), ("log_batch", "parameters"), ("log_batch", "everything")],
 )
 def test_what_a_killed_driver_left_undone_is_done_once(
-    finished: tuple[Plan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, written: str
+    finished: tuple[Plan, Workspace], uri: str, monkeypatch: pytest.MonkeyPatch, call: str, written: str
 ) -> None:
     from mlflow import MlflowClient
 
     planned, workspace = finished
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     real, killed = getattr(MlflowClient, call), set()
 
     def once(self: Any, run: str, *args: Any, **kwargs: Any) -> None:
@@ -140,12 +138,13 @@ def test_what_a_killed_driver_left_undone_is_done_once(
             assert len(client.get_metric_history(found[stage.key].info.run_id, "mAP")) == 1
 
 
-def test_a_grid_under_fire_is_told_of_runs_that_are_wrong(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+def test_a_grid_under_fire_is_told_of_runs_that_are_wrong(
+    finished: tuple[Plan, Workspace], uri: str, tmp_path: Path
+) -> None:
     from mlflow import MlflowClient
 
     wrong_runs = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "chaos.py"))["wrong_runs"]
     planned, workspace = finished
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     sync(uri, planned, workspace)
     kinds = {str(stage.key): stage.kind for stage in planned.stages.values()}
     assert wrong_runs(uri, "tiny", kinds) == []
@@ -168,47 +167,49 @@ def test_a_grid_under_fire_is_told_of_runs_that_are_wrong(finished: tuple[Plan, 
     )
 
 
-def test_live_epochs_and_a_restart_leave_each_point_once(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+def test_live_epochs_and_a_restart_leave_each_point_once(finished: tuple[Plan, Workspace], uri: str) -> None:
     from mlflow import MlflowClient
 
-    planned, workspace = finished
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    (planned, results), workspace = under_way(*finished), finished[1]
     search = next(planned.of_kind("search"))
+    search.started = results[search.name]["started"]
     report = {"epoch": 0, "epochs": 2, "train_loss": 1.0, "lr": 0.1, "seconds": 1.0}
     first = Tracker(uri, planned, workspace)
     first.started(search)
     first.reported(search, [report])
-    assert first.close(failed=False) is None
+    assert first.close() is None
     second = Tracker(uri, planned, workspace)
     second.started(search)
     second.reported(search, [report])
+    search.result = results[search.name]
     second.finished(search)
-    assert second.close(failed=False) is None
+    assert second.close() is None
     run = next(run for run in runs(uri, "tiny") if run.data.tags.get(KEY_TAG) == search.key)
     history = MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "train_loss")
-    assert [point.step for point in history] == [0, 1]
+    assert sorted(point.step for point in history) == [0, 1]
+    assert {point.value for point in history if point.step == 0} == {1.0}, "the epoch that was logged while it ran"
 
 
-def test_epochs_that_were_missed_are_filled_in(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+def test_epochs_that_were_missed_are_filled_in(finished: tuple[Plan, Workspace], uri: str) -> None:
     from mlflow import MlflowClient
 
-    planned, workspace = finished
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    (planned, results), workspace = under_way(*finished), finished[1]
     search = next(planned.of_kind("search"))
+    search.started = results[search.name]["started"]
     tracker = Tracker(uri, planned, workspace)  # the server was down in the first epoch
     tracker.reported(search, [{"epoch": 1, "epochs": 2, "train_loss": 1.0, "lr": 0.1, "seconds": 1.0}])
+    search.result = results[search.name]
     tracker.finished(search)
-    assert tracker.close(failed=False) is None
+    assert tracker.close() is None
     run = next(run for run in runs(uri, "tiny") if run.data.tags.get(KEY_TAG) == search.key)
     history = MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "train_loss")
     assert sorted(point.step for point in history) == [0, 1]
 
 
 def test_a_batch_that_is_lost_leaves_no_half_epoch(
-    finished: tuple[Plan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Plan, Workspace], uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned, workspace = finished
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     search = next(planned.of_kind("search"))
     names = ("lr", *(f"loss_{number}" for number in range(10)))
     reports = [{"epoch": epoch, **dict.fromkeys(names, 1.0)} for epoch in range(120)]  # more than a request takes
@@ -235,41 +236,33 @@ def test_a_batch_that_is_lost_leaves_no_half_epoch(
         assert sorted(point.step for point in view.client.get_metric_history(run, name)) == list(range(120))
 
 
-def test_a_stage_that_never_ran_holds_up_nothing(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+def test_a_stage_that_never_ran_holds_up_nothing(finished: tuple[Plan, Workspace], uri: str) -> None:
     _, workspace = finished
     planned = plan(Experiment.model_validate(tiny_document()))
     (search,) = planned.of_kind("search")
     assert search.key is None
-    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", planned, workspace)
+    tracker = Tracker(uri, planned, workspace)
     tracker._put(lambda: 1 / 0)  # whatever made MLflow miss something
     tracker.failed(search, Failure("not run, because `prepare street` failed"))
-    assert tracker.close(failed=True) is None
+    assert tracker.close("FAILED") is None
 
 
-def test_an_experiment_is_the_same_wherever_its_data_lie(tiny: dict[str, Any]) -> None:
-    def specified(path: str, name: str = "tiny") -> dict[str, Any]:
-        tiny["datasets"]["street"] = {"kind": "market1501", "path": path}
-        return specification(Experiment.model_validate({**tiny, "name": name, "resources": {"max_concurrent": 3}}))
-
-    assert specified("/a") == specified("/b")
-    assert specified("/a") != specified("/a", "other")
-
-
-def test_a_failed_stage_shows_why(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
-    planned, workspace = finished
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+def test_a_failed_stage_shows_why(finished: tuple[Plan, Workspace], uri: str) -> None:
+    (planned, results), workspace = under_way(*finished), finished[1]
     stage = next(planned.of_kind("retrain"))
     tracker = Tracker(uri, planned, workspace)
     tracker.started(stage)
     tracker.failed(stage, Failure("the losses must stay finite", traceback="Traceback ..."))
-    assert tracker.close(failed=True) is None
+    assert tracker.close("FAILED") is None
     run = next(run for run in runs(uri, "tiny") if run.data.tags.get(KEY_TAG) == stage.key)
     assert run.info.status == "FAILED"
     assert run.data.tags["failure"] == "the losses must stay finite"
-    # It succeeds on the next attempt: the same run, finished.
+    # It succeeds on the next attempt.
+    stage.result = results[stage.name]
     sync(uri, planned, workspace)
     run = next(run for run in runs(uri, "tiny") if run.data.tags.get(KEY_TAG) == stage.key)
     assert run.info.status == "FINISHED"
+    assert "failure" not in run.data.tags
 
 
 def test_a_server_that_is_down_stops_nothing(finished: tuple[Plan, Workspace], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +274,7 @@ def test_a_server_that_is_down_stops_nothing(finished: tuple[Plan, Workspace], m
     for stage in planned.stages.values():
         tracker.started(stage)
         tracker.finished(stage)
-    problem = tracker.close(failed=False)
+    problem = tracker.close()
     assert problem is not None
     assert "planted" not in problem
     assert "127.0.0.1" in problem
@@ -291,7 +284,7 @@ def test_a_server_that_is_down_stops_nothing(finished: tuple[Plan, Workspace], m
 
 
 def test_the_default_is_an_absolute_file_beside_the_results(workspace: Workspace) -> None:
-    assert default_uri(workspace) == f"sqlite:///{workspace.root}/mlflow.db"
+    assert default_address(workspace) == f"sqlite:///{workspace.root}/mlflow.db"
     assert workspace.root.is_absolute()
 
 

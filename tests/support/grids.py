@@ -72,3 +72,12 @@ def run_without_ray(document: dict[str, Any], workspace: Workspace) -> Plan:
         done(ended)
         planned.resolve(workspace.result)
     return planned
+
+
+def under_way(planned: Plan, workspace: Workspace) -> tuple[Plan, dict[str, Result]]:
+    """Return a finished plan as it is before its stages end: with keys but without results, and the results to come."""
+    again = plan(planned.experiment, lookup=workspace.result)
+    results = again.results()
+    for stage in again.stages.values():
+        stage.result = None
+    return again, results

@@ -20,6 +20,17 @@ def free_port() -> int:
         return port
 
 
+def wait_for_pages(port: int, process: "subprocess.Popen[bytes]", log: Path, seconds: float = 120) -> None:
+    """Wait until the MLflow server that a process runs answers at a port. The process writes to `log`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+            return
+        time.sleep(0.2)
+    raise AssertionError(log.read_text())
+
+
 class MlflowServer:
     """An MLflow server with a fixed address, at which it answers between `start` and `stop`.
 
@@ -47,13 +58,7 @@ class MlflowServer:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
-                return
-            time.sleep(0.2)
-        raise AssertionError(self.log.read_text())
+        wait_for_pages(self.port, self._process, self.log, seconds)
 
     def stop(self) -> None:
         """Kill the server at once, as a loss of power would."""

@@ -16,8 +16,8 @@ from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import Workspace
+from pipeline.tracking.runs import KEY_TAG
 from pipeline.tracking.tracker import Tracker
-from pipeline.tracking.view import KEY_TAG
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -50,13 +50,14 @@ class Reporting:
                     assert time.monotonic() < deadline
                     time.sleep(0.05)
 
-            board.post.remote(key, None)
+            started = time.time()
+            board.post.remote(key, started)
             (folder / f"{key}.begun").touch()
             wait_until(lambda: len(list(folder.glob("*.begun"))) == WORKERS)
             for epoch in range(EPOCHS):
                 board.post.remote(key, {"epoch": epoch, "epochs": EPOCHS, "loss": 1.0, "lr": 0.1, "pid": 1})
             wait_until((folder / f"{key}.heard").exists)  # what comes after the end, only a history would tell
-            ended = {"started": time.time(), "seconds": 1.0}
+            ended = {"started": started, "seconds": time.time() - started}
             return Done({"kind": "retrain", "key": key, "attempt": "none", **ended})
 
         self.work = ray.remote(max_retries=0)(work)
@@ -81,7 +82,7 @@ def test_eight_workers_who_report_at_once_lose_no_point(finished: tuple[Plan, Wo
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     tracker = Tracker(uri, planned, workspace)
     outcome = run_plan(planned, workspace, [tracker, Heard(tmp_path)], Reporting(tmp_path))
-    assert tracker.close(failed=False) is None
+    assert tracker.close() is None
     assert set(outcome.states.values()) == {DONE}
 
     client = MlflowClient(tracking_uri=uri)
