@@ -130,8 +130,8 @@ def tracking_note(uri: str | None) -> str:
 def _shown(experiment: Path) -> str:
     """Return an experiment as a command names it in any folder: by its path, or by its name if it comes with msinet."""
     experiment = experiment.absolute()
-    if experiment.is_relative_to(CONFIGS):
-        return str(experiment.relative_to(CONFIGS).with_suffix(""))
+    if experiment.resolve().is_relative_to(CONFIGS):
+        return str(experiment.resolve().relative_to(CONFIGS).with_suffix(""))
     if JOB_VARIABLE in os.environ and experiment.is_relative_to(ROOT):
         return str(experiment.relative_to(ROOT))  # in a Ray job, ROOT is a copy that Ray removes
     return str(experiment)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.command_line import ROOT, environment, kill, start
+from support.command_line import ROOT, environment, kill, printed_commands, start
 from support.grids import run_without_ray, tiny_document
 from support.mlflow_server import free_port, wait_for_pages
 
-from pipeline.cli.options import command, lacking_results, same_results, tracking_note, tracking_option
+from pipeline.cli.options import command, experiment_file, lacking_results, same_results, tracking_note, tracking_option
 from pipeline.paths import JOB_VARIABLE
 from pipeline.storage.workspace import Workspace
 
@@ -51,13 +51,6 @@ def run(grid: tuple[Path, Path, dict[str, str]]) -> Run:
     return run
 
 
-def printed(output: str) -> list[list[str]]:
-    """Return all commands in a program's output, as words."""
-    quoted = re.findall(r"`(msinet [^`]+)`", output)
-    lines = re.findall(r"^(?:this table|compare) +(msinet .+?)(?:: select .*)?$", output, re.MULTILINE)
-    return [shlex.split(text) for text in [*quoted, *lines]]
-
-
 @pytest.mark.parametrize("named", ["absolute", "relative", "from another folder"])
 def test_every_printed_command_runs_from_any_folder(
     grid: tuple[Path, Path, dict[str, str]], run: Run, tmp_path: Path, named: str
@@ -68,15 +61,15 @@ def test_every_printed_command_runs_from_any_folder(
     place = workspace.name if named == "relative" else str(workspace)
     ran = run(["msinet", "run", str(path), "--workspace", place, "--tracking-uri", MISSING], folder)
     assert ran.returncode == 0, ran.stderr
-    by_verb = {words[1]: words for words in printed(ran.stdout)}
+    by_verb = printed_commands(ran.stdout)
     assert by_verb.keys() == {"sync", "report"}, ran.stdout
     assert MISSING in ran.stdout.splitlines()[-1], "where MLflow's pages are"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    report = run(by_verb["report"], elsewhere)
+    report = run(["msinet", *by_verb["report"]], elsewhere)
     assert report.returncode == 0, report.stderr
     assert report.stdout.strip() in ran.stdout, "the same table"
-    synced = run(by_verb["sync"], elsewhere)
+    synced = run(["msinet", *by_verb["sync"]], elsewhere)
     assert synced.returncode == 2, "the server that lacks the results is asked again, and is still away"
     assert "127.0.0.1" in synced.stderr
     assert not list(elsewhere.iterdir())
@@ -90,9 +83,10 @@ def test_the_command_that_shows_mlflows_pages_runs(
     shutil.copytree(grid[1], workspace)
     ran = run(["msinet", "run", str(file)], tmp_path, MSINET_WORKSPACE="a workspace")  # for this command only
     assert ran.returncode == 0, ran.stderr
-    (words,) = [words for words in printed(ran.stdout) if words[1] == "ui"]
     port = free_port()
-    process = start([*words[1:], "--port", str(port)], tmp_path.parent, env, tmp_path / "out.txt")
+    process = start(
+        [*printed_commands(ran.stdout)["ui"], "--port", str(port)], tmp_path.parent, env, tmp_path / "out.txt"
+    )
     try:
         wait_for_pages(port, process, tmp_path / "out.txt")
     finally:
@@ -105,9 +99,8 @@ def test_the_commands_in_a_report_run(grid: tuple[Path, Path, dict[str, str]], r
     wider.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "retrain_seeds": [0, 1]}))
     written = run(["msinet", "report", "wider.yaml", "--workspace", str(workspace), "--out", "page"], tmp_path)
     assert written.returncode == 0, written.stderr
-    (words,) = {tuple(words) for words in printed((tmp_path / "page" / "report.md").read_text())}
-    assert words[1] == "run"
-    planned = run(["msinet", "plan", *words[2:]], tmp_path.parent)  # `run` with these words would train
+    words = printed_commands((tmp_path / "page" / "report.md").read_text())["run"]
+    planned = run(["msinet", "plan", *words[1:]], tmp_path.parent)  # `run` with these words would train
     assert planned.returncode == 0, planned.stderr
     assert re.search(r"^retrain +2 +1 +1 ", planned.stdout, re.MULTILINE), "the same experiment in the same workspace"
 
@@ -125,11 +118,21 @@ def test_a_command_says_what_is_needed_to_find_the_same_results(
 
 def test_in_a_job_the_projects_own_experiments_are_named_from_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job runs in a copy of the project that Ray removes."""
-    demo = ROOT / "configs" / "demo.yaml"
-    assert shlex.split(command("report", demo, []))[-1] == str(demo)
+    mine = ROOT / "mine" / "x.yaml"
+    assert shlex.split(command("report", mine, []))[-1] == str(mine)
     monkeypatch.setenv(JOB_VARIABLE, "{}")
-    assert command("report", demo, []) == "msinet report configs/demo.yaml"
+    assert command("report", mine, []) == "msinet report mine/x.yaml"
     assert command("report", Path("/data/x.yaml"), []) == "msinet report /data/x.yaml"
+
+
+def test_an_experiment_that_comes_with_msinet_is_named_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in (ROOT / "configs" / "paper" / "table7.yaml", ROOT / "pipeline" / "configs" / "paper" / "table7.yaml"):
+        name = shlex.split(command("report", file, []))[-1]
+        assert name == "paper/table7"
+        assert experiment_file(name).samefile(file)
 
 
 def test_a_program_outside_the_path_is_named_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

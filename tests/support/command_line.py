@@ -1,6 +1,8 @@
 """The command line runs in processes of its own, as a user of the repository starts it."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -73,3 +75,12 @@ def manifest(folder: Path) -> Path:
 
     synthetic.write(synthetic.SyntheticSpec(train_ids=10, test_ids=4, height=32, cameras=2), folder)
     return folder
+
+
+def printed_commands(output: str) -> dict[str, list[str]]:
+    """Return the commands in what `msinet` has printed or written, as words without the program, by verb."""
+    quoted = re.findall("`([^`]+)`", output)
+    lines = re.findall(r"^(?:this table|compare|not done) +(.+?)(?:: (?:select|shows) .*)?$", output, re.MULTILINE)
+    words = [shlex.split(text) for text in [*quoted, *lines] if re.search(r"\bmsinet'? ", text)]
+    assert all(program.rpartition("/")[2] == "msinet" for program, *_ in words)
+    return {verb: [verb, *rest] for _, verb, *rest in words}

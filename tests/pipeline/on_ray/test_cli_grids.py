@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command_line import MAIN, environment, kill, manifest, msinet, start, write
+from support.command_line import MAIN, environment, kill, manifest, msinet, printed_commands, start, write
 
 
 def test_a_grid_from_start_to_end(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -55,8 +55,10 @@ def test_a_stage_that_fails_later_gives_exit_code_1(tiny: dict[str, Any], tmp_pa
     ended = msinet("run", path, folder=tmp_path)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "FAILED  retrain street MSINet in_domain seed 0: the losses must stay finite" in ended.stdout
-    assert ended.stdout.splitlines()[-1].startswith("not done     msinet status ")
-    status = msinet("status", path, folder=tmp_path)
+    assert ended.stdout.splitlines()[-1].startswith("not done     ")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    status = msinet(*printed_commands(ended.stdout)["status"], folder=elsewhere)
     assert "failed: retrain street MSINet in_domain seed 0" in status.stdout
     assert "the losses must stay finite" in status.stdout
     assert "  traceback:\n    Traceback (most recent call last):" in status.stdout
