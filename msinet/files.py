@@ -39,5 +39,9 @@ def written_whole(
             file.flush()
             os.fsync(file.fileno())
         place(partial, path)
+    except OSError as error:
+        if error.errno and not error.filename:
+            error.filename = str(path)  # a full disk, for example, does not say which file it has no room for
+        raise
     finally:
         partial.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, optim
 
@@ -46,6 +46,22 @@ def build_optimizer(parameters: Iterable[Tensor], recipe: OptimizerRecipe) -> op
     if recipe.optimizer == "adam":
         return optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
     raise ValueError(f"`optimizer` must be 'sgd' or 'adam', but got {recipe.optimizer!r}.")
+
+
+def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> None:
+    """Let an optimiser continue from a state that its `state_dict` returned.
+
+    Raises:
+        ValueError: The state is that of an optimiser of other parameters.
+    """
+    optimizer.load_state_dict(state)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                raise ValueError(
+                    f"`{name}` of an optimiser must have its parameter's shape {list(parameter.shape)}, but has "
+                    f"{list(value.shape)}."
+                )
 
 
 def lr_factor(

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from msinet.data.loaders import Batch, TrainBatches
 from msinet.engine.loop import Loop, require_batches
-from msinet.engine.optim import build_optimizer, lr_factor, recipe_lr, set_lr
+from msinet.engine.optim import build_optimizer, load_optimizer, lr_factor, recipe_lr, set_lr
 from msinet.genotype import Genotype
 from msinet.losses import memory_contrastive, update_memory
 from msinet.models.supernet import Supernet
@@ -172,8 +172,8 @@ class Search(Loop):
         """Continue from `state`, which the `state_dict` of the same search returned."""
         super().load_state_dict(state)
         self.supernet.load_state_dict(state["supernet"])
-        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
-        self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        load_optimizer(self.weight_optimizer, state["weight_optimizer"])
+        load_optimizer(self.alpha_optimizer, state["alpha_optimizer"])
         for memory, saved in (
             (self.train_memory, state["train_memory"]),
             (self.valid_memory, state["valid_memory"]),

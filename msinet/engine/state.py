@@ -15,9 +15,16 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write nested dictionaries of tensors and plain values to `path`, which always holds a whole state or none.
 
     If writing fails, `path` keeps its earlier content.
+
+    Raises:
+        OSError: The file cannot be written, for example because the disk is full.
     """
     with written_whole(path) as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            # The writer of torch hides the error of the file behind one of its own.
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -38,20 +45,54 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         file.write(data)
 
 
+def require_finite_tensors(tensors: Mapping[str, Tensor], what: str) -> None:
+    """Check that all numbers are finite.
+
+    Args:
+        tensors: By name.
+        what: What the tensors are, in the plural, for the message.
+
+    Raises:
+        ValueError: A number is infinite or not a number.
+    """
+    wrong = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if wrong:
+        raise ValueError(
+            f"{what} must be finite numbers, but {len(wrong)} of {len(tensors)} tensors hold others ({wrong[0]}, for "
+            "example); a smaller `lr` or a longer warm-up (`warmup_epochs`) may help."
+        )
+
+
+def same_form(first: Any, second: Any) -> bool:
+    """Return whether two states have the same keys, and tensors of the same shapes and types.
+
+    The state of an optimiser is not compared, because it is empty before the first step; see `load_optimizer`.
+    """
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and (
+            "param_groups" in first or all(same_form(first[key], second[key]) for key in first)
+        )
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.shape == second.shape and first.dtype == second.dtype
+    return type(first) is type(second)
+
+
 def load_state(path: Path) -> dict[str, Any]:
     """Read what `save_state` wrote, onto the CPU.
 
     Raises:
-        ValueError: The file is damaged, or holds something other than tensors and plain values. No code from the file
-            was run.
+        ValueError: The file is damaged, or holds something other than a dictionary of tensors and plain values. No code
+            from the file was run.
         OSError: The file cannot be read.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds a {type(state).__name__}")
     except OSError:
         raise
     except Exception as error:  # the readers of torch and zip raise many types of errors for a damaged file
         raise ValueError(
-            f"a saved state must be whole and hold tensors and plain values only, but {path} is not."
+            f"a saved state must be whole and hold a dictionary of tensors and plain values only, but {path} is not."
         ) from error
     return state

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from msinet.data.loaders import Batch, TrainBatches
 from msinet.engine.loop import Loop, require_batches
-from msinet.engine.optim import build_optimizer, recipe_lr, set_lr
+from msinet.engine.optim import build_optimizer, load_optimizer, recipe_lr, set_lr
 from msinet.losses import (
     ALIGNMENT_MODES,
     activation_distribution,
@@ -141,7 +141,7 @@ class Training(Loop):
         self.model.load_state_dict(state["model"])
         if self.alignment is not None:
             self.alignment.load_state_dict(state["alignment"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
 
 
 def train_epochs(training: Training, after_step: Callable[[], None] | None = None) -> Iterator[TrainReport]:

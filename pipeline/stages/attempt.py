@@ -4,6 +4,7 @@ Ray runs only `execute`, which does not need Ray itself.
 """
 
 import contextlib
+import errno
 import re
 import shutil
 import signal
@@ -27,6 +28,7 @@ from pipeline.storage.workspace import Workspace, stage_place
 if TYPE_CHECKING:
     from msinet.ranks import Ranks
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # CUDA and its libraries say this when they find no memory themselves. torch raises OutOfMemoryError only for its own
 # allocator.
 NO_ROOM = re.compile(r"CUDA error: out of memory|CU[A-Z]+_STATUS_\w*ALLOC\w*_FAILED")
@@ -106,7 +108,7 @@ def run_attempt(
         return Stopped()
     except Exception as error:
         failure = Failure(
-            f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}",
+            _message(error, attempt.folder),
             traceback=traceback.format_exc(),
             log=tail.read(),
             retry=_remedy(error),
@@ -121,6 +123,13 @@ def runner_of(kind: str) -> Callable[[Context], Result]:
     """Return the function `run` of a kind's module, which is imported only where a stage of the kind runs."""
     run: Callable[[Context], Result] = import_module(f"pipeline.stages.{kind}").run
     return run
+
+
+def _message(error: Exception, folder: Path) -> str:
+    if isinstance(error, OSError) and error.errno in FULL:
+        where = "(--workspace, MSINET_CACHE)"
+        return f"the disk must have room for the files of a stage in {folder}, but has not: {error} {where}."
+    return f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def _remedy(error: Exception) -> Literal["again", "alone"] | None:

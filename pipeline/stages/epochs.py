@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from torch import distributed, nn
+from torch import nn
 
-from msinet.engine.state import load_state, save_state, save_tensors
+from msinet.engine.state import require_finite_tensors, save_state, save_tensors
 from msinet.interop.card import Card
 from msinet.recipes import BatchRecipe
 from pipeline.plan.kinds import HISTORY, WEIGHTS
 from pipeline.results import Report, Result
+from pipeline.stages.saved import continue_from_saved
 from pipeline.stages.task import Context, StopRequested
 
 log = logging.getLogger(__name__)
@@ -24,16 +25,7 @@ def run_epochs(
     context: Context, loop: Any, epochs: Callable[[Any, Callable[[], None]], Iterator[Any]], total: int
 ) -> list[Report]:
     """Run a loop to its end, from the newest state that any attempt saved; return the history of all its epochs."""
-    history: list[Report] = []
-    for place in _agreed(context, context.workspace.checkpoints(context.task.kind, context.task.key)):
-        try:
-            with context.workspace.checkpoint(place) as path:
-                state = load_state(path)
-        except (OSError, ValueError):
-            continue  # the attempt has just ended or the file is damaged: try an older state
-        loop.load_state_dict(state["loop"])
-        history = [json.loads(line) for line in state["history"]]
-        break
+    history = continue_from_saved(context, loop, total)
     saved = time.monotonic()
 
     def save() -> None:
@@ -74,16 +66,6 @@ def run_epochs(
     return history
 
 
-def _agreed(context: Context, places: list[str]) -> list[str]:
-    """Return on every rank what the first rank found. Other ranks may look later and find something else."""
-    if not context.ranks:
-        return places
-
-    agreed = [places]
-    distributed.broadcast_object_list(agreed, src=0)
-    return agreed[0]
-
-
 def effort(history: list[Report], recipe: BatchRecipe) -> Result:
     """Return how many training images were seen and how many seconds that took; later plans estimate from these."""
     return {
@@ -101,5 +83,11 @@ def _plain(report: Any) -> Report:
 
 
 def save_weights(context: Context, model: nn.Module, card: Card) -> None:
-    """Write the weights of a network into the attempt's folder."""
-    save_tensors(context.out / WEIGHTS, model.state_dict(), card.to_metadata())
+    """Write the weights of a network into the attempt's folder.
+
+    Raises:
+        ValueError: Some weights are infinite or not numbers. The losses do not show what the last step has done.
+    """
+    weights = model.state_dict()
+    require_finite_tensors(weights, "the weights")
+    save_tensors(context.out / WEIGHTS, weights, card.to_metadata())

@@ -72,7 +72,7 @@ def test_a_saved_state_that_would_run_code_is_passed_over(
         stage = planned.stages[name]
         attempt = workspace.begin(stage.kind, str(stage.key))
         plant(attempt.folder / CHECKPOINT, marker, form)
-        with pytest.raises(ValueError, match="must be whole and hold tensors and plain values only"):
+        with pytest.raises(ValueError, match="must be whole and hold a dictionary of tensors and plain values only"):
             load_state(attempt.folder / CHECKPOINT)
         result = done(execute(workspace.address, task_of(stage, planned), quiet))
     assert not marker.exists()

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.stores import LARGE, MEBI, files_no_larger_than, keys
+from support.full_disk import files_no_larger_than
+from support.stores import LARGE, MEBI, keys
 
 from pipeline.storage.open import open_store, require_conditions
 from pipeline.storage.store import Store

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.stores import LARGE, files_no_larger_than, keys
+from support.full_disk import files_no_larger_than
+from support.stores import LARGE, keys
 
 from pipeline.errors import RequestError
 from pipeline.storage.open import open_store, require_conditions

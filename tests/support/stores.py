@@ -1,11 +1,9 @@
 """Stores of both kinds as fixtures, and what S3 may do in between."""
 
-import contextlib
 import os
-import resource
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,17 +56,6 @@ def large(tmp_path: Path) -> Path:
     path = tmp_path / "large"
     path.write_bytes(os.urandom(LARGE))
     return path
-
-
-@contextlib.contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """Pretend a disk that is full before a large file is written."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def keys(store: Store, folder: str = "") -> list[str]:
