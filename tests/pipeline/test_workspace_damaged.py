@@ -176,6 +176,15 @@ def test_every_file_of_every_kind_is_checked(finished: tuple[Plan, Workspace], t
                 whole.require_whole(tmp_path, [name])
 
 
+def test_others_can_read_every_file_of_a_result(finished: tuple[Plan, Workspace]) -> None:
+    for stage in finished[0].stages.values():
+        assert stage.result is not None
+        folder = finished[1].files(stage.result)
+        modes = {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
+        assert modes == {(finished[1].root / MARKER).stat().st_mode & 0o777}  # type: ignore[operator]
+        assert modes != {0o600}
+
+
 def test_artifacts_are_files_of_the_result() -> None:
     for kind in KINDS.values():
         assert set(kind.artifacts) <= set(kind.files({"shards": 1, "spec": {}}))
