@@ -93,7 +93,7 @@ def test_a_lease_is_read_as_it_is_written_here(store: Store) -> None:
     "name",
     [".nfs00000000012c0be100000001", "_$folder$", "1.json_$folder$", "old/7.json", "07.json", "-1.json", "x.json"],
 )
-@pytest.mark.parametrize("content", [b"", lease_of()])
+@pytest.mark.parametrize("content", [b"", lease_of()], ids=["empty", "lease"])
 def test_files_that_are_no_leases_are_passed_over(store: Store, name: str, content: bytes) -> None:
     store.replace(f"{PLACE}/{name}", content)
     assert holder_of(store, PLACE) is None
