@@ -9,6 +9,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Stage
 from pipeline.results import Report, Result
+from pipeline.stages.whole import require_whole
 from pipeline.storage.workspace import RESULT, Attempt, Workspace, stage_place
 
 if TYPE_CHECKING:
@@ -104,16 +105,15 @@ class Context:
         """Return the folder with the files of an input.
 
         Raises:
-            OSError: A file is missing.
+            OSError: A file is missing or damaged.
         """
         result = self.task.inputs[role]
         folder = self.workspace.files(result)
-        if lacking := [name for name in KINDS[result["kind"]].files(result) if not (folder / name).is_file()]:
+        try:
+            require_whole(folder, KINDS[result["kind"]].files(result))
+        except OSError as error:
             place = f"{self.workspace.address}/{stage_place(result['kind'], result['key'])}/{RESULT}"
-            raise OSError(
-                f"a result must have all of its files, but {self.workspace.location(result)} lacks "
-                f"{', '.join(lacking[:5])}. If they are lost, delete {place}: the next run then computes them again."
-            )
+            raise OSError(f"{error} If it is lost, delete {place}: the next run then computes it again.") from error
         return folder
 
     @property

@@ -195,20 +195,22 @@ def test_an_evaluation_of_held_out_pictures_has_no_embeddings() -> None:
     assert set(files({"spec": {}})) - set(files({"spec": {"hold_out": 30}})) == {EMBEDDING}
 
 
+@pytest.mark.parametrize("damage", [shutil.rmtree, lambda shards: (shards / "shard-00000.arrow").write_bytes(b"torn")])
 def test_a_result_whose_files_are_lost_is_named(
-    finished: tuple[Plan, Workspace], workspace: Workspace, tmp_path: Path
+    finished: tuple[Plan, Workspace], workspace: Workspace, damage: Callable[[Path], Any]
 ) -> None:
     planned, before = finished
     assert before.root is not None
     assert workspace.root is not None
     shutil.copytree(before.root / "stages" / "prepare", workspace.root / "stages" / "prepare")
-    prepared = planned.results()["prepare street"]
-    shutil.rmtree(workspace.files(prepared) / SHARDS)
-    failure = failed(execute(workspace.address, task_of(next(planned.of_kind("search")), planned), quiet))
+    prepared, search = planned.results()["prepare street"], task_of(next(planned.of_kind("search")), planned)
+    damage(workspace.files(prepared) / SHARDS)
+    failure = failed(execute(workspace.address, search, quiet, holder="driver"))
     assert failure.retry == "again", "a copy may be lost on one machine only"
     place = f"{workspace.address}/{stage_place('prepare', prepared['key'])}/{RESULT}"
-    assert f"delete {place}: the next run then computes them again" in failure.message
-    (workspace.root / place).unlink()
+    assert "shard-00000.arrow is missing or damaged" in failure.message
+    assert f"delete {place}: the next run then computes it again" in failure.message
+    Path(place).unlink()
     done(execute(workspace.address, task_of(planned.stages["prepare street"], planned), quiet))
 
 
