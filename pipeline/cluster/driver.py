@@ -66,7 +66,6 @@ def run_plan(plan: Plan, workspace: Workspace, watchers: Sequence[Watcher], run:
         RequestError: The workspace has not answered for an hour in which no stage ran.
         ClusterLost: Ray has died on this machine.
     """
-    workspace.make()  # workers never make a workspace: to them, a missing one has vanished
     return _Driver(plan, workspace, watchers, run).run()
 
 
@@ -143,6 +142,7 @@ class _Driver:
 
     def _release(self) -> None:
         """Finish published stages, skip stages that can never run, and submit ready ones, the longest path first."""
+        self.workspace.make()  # workers never make a workspace: to them, a missing one has vanished
         ready = []
         keys = {stage.key for stage in self.running.values()}
         for stage in self.plan.stages.values():

@@ -26,7 +26,7 @@ from pipeline.results import Failure, Result
 from pipeline.storage.disk import sync, write_through
 from pipeline.storage.documents import encoded, read_failure, read_result
 from pipeline.storage.open import locate, open_store
-from pipeline.storage.store import Entry
+from pipeline.storage.store import Entry, UnreadableError
 
 RESULT, FAILURE, CHECKPOINT = "result.json", "failure.json", "checkpoint.pt"
 FINGERPRINT = re.compile("[0-9a-f]{64}")
@@ -85,11 +85,13 @@ class Workspace:
 
     def __init__(self, address: str | Path, *, made: bool = False) -> None:
         self.store = open_store(address)
+        self._made = made
         if made:
             self.store.expect(MARKER)
         self.address = self.store.address
         self.root = self.store.folder("")
-        self.cache = self.root / "cache" if self.root else _machine_cache()
+        machine_cache = os.environ.get("MSINET_CACHE") or platformdirs.user_cache_path("msinet")
+        self.cache = self.root / "cache" if self.root else Path(machine_cache)
 
     @property
     def exists(self) -> bool:
@@ -97,9 +99,18 @@ class Workspace:
         return bool(self.store.read(MARKER)) or any(map(self.store.holds, ("stages", "fingerprints", "tune")))
 
     def make(self) -> None:
-        """Write the marker, unless it is there. From now on a missing marker means that the workspace has vanished."""
-        self.store.create(MARKER, MARK)
-        self.store.expect(MARKER)
+        """Write the marker, unless it is there. From now on a missing marker means that the workspace has vanished.
+
+        Raises:
+            UnreadableError: The workspace cannot be written to.
+        """
+        if not self._made:
+            try:
+                self.store.create(MARKER, MARK)
+            except OSError as error:
+                raise UnreadableError(f"the workspace must be writable, but {error} (--workspace).") from None
+            self.store.expect(MARKER)
+            self._made = True
 
     def require_existing(self) -> None:
         """Make sure that the workspace exists, for a verb that only reads.
@@ -138,11 +149,9 @@ class Workspace:
         key = f"{stage_place(result['kind'], result['key'])}/attempts/{result['attempt']}/{name}"
         copy = self.cache / "files" / key
         if not copy.is_file():
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 self.store.download(key, copy)
-            except FileNotFoundError:
-                return None
-        return copy
+        return copy if copy.is_file() else None
 
     def location(self, result: Result) -> str:
         """Return where a published result's files lie, as a text for people."""
@@ -180,17 +189,14 @@ class Workspace:
         sizes = {entry.key.removeprefix(f"{attempt.place}/"): entry.size for entry in self.store.entries(attempt.place)}
         if lacking := [name for name in files if not sizes.get(name)]:
             raise OSError(
-                f"a result must have all of its files, but {', '.join(lacking[:5])} of {attempt.folder} are gone: was "
-                "this folder deleted or emptied?"
+                f"a result must have all of its files, but {attempt.folder} has lost {', '.join(lacking[:5])}."
             )
         full = {**result, "kind": attempt.kind, "key": attempt.key, "attempt": attempt.id}
         place = f"{stage_place(attempt.kind, attempt.key)}/{RESULT}"
-        created = self.store.create(place, encoded(full))
-        if not created and self.result(attempt.kind, attempt.key) is None:
+        if not self.store.create(place, encoded(full)) and self.result(attempt.kind, attempt.key) is None:
             self.store.replace(place, encoded(full))  # the file that was there holds no result
         if self.root is not None:
-            # The result must be on the disk before the states are deleted.
-            sync(self.root / stage_place(attempt.kind, attempt.key))
+            sync(self.root / stage_place(attempt.kind, attempt.key))  # before the states are deleted
         published = self.result(attempt.kind, attempt.key)
         if published is None:
             raise OSError(f"a result must stay where it was written, but {self.address}/{place} holds none.")
@@ -285,10 +291,6 @@ class Workspace:
             if not (copy.is_file() and copy.stat().st_size == entry.size):
                 self.store.download(entry.key, copy)
         return copies
-
-
-def _machine_cache() -> Path:
-    return Path(os.environ.get("MSINET_CACHE") or platformdirs.user_cache_path("msinet"))
 
 
 def open_workspace(option: str | None) -> Workspace:

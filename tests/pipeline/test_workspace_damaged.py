@@ -12,6 +12,7 @@ import pytest
 from support.grids import done, failed, made, quiet, task_of
 from support.stores import keys
 
+from pipeline.errors import RequestError
 from pipeline.plan.kinds import EMBEDDING, HISTORY, KINDS, SHARDS, WEIGHTS
 from pipeline.plan.stage import Plan
 from pipeline.results import Failure
@@ -111,10 +112,10 @@ def test_a_result_without_its_files_is_not_published(either_workspace: Workspace
     attempt = workspace.begin("retrain", "k")
     for name in {HISTORY, WEIGHTS} - set(lost):
         (attempt.folder / name).write_text("content")
-    with pytest.raises(OSError, match=rf"must have all of its files, but {', '.join(lost)}"):
+    with pytest.raises(OSError, match=rf"must have all of its files, but .* has lost {', '.join(lost)}\."):
         workspace.publish(attempt, VALUES, [HISTORY, WEIGHTS])
     (attempt.folder / lost[0]).touch()
-    with pytest.raises(OSError, match=rf"must have all of its files, but {', '.join(lost)}"):
+    with pytest.raises(OSError, match=rf"must have all of its files, but .* has lost {', '.join(lost)}\."):
         workspace.publish(attempt, VALUES, [HISTORY, WEIGHTS])
     assert workspace.result("retrain", "k") is None
 
@@ -226,7 +227,6 @@ USES: dict[str, Callable[[Workspace], Any]] = {
     "replace": lambda workspace: workspace.store.replace("a", b""),
     "delete": lambda workspace: workspace.store.delete("a"),
     "upload": lambda workspace: workspace.store.upload(Path(__file__), "a"),
-    "make": lambda workspace: workspace.make(),
     "lease": lambda workspace: leases.take(workspace.store, "stages/search/k/leases", "driver", 60),
 }
 
@@ -290,6 +290,12 @@ def test_a_stage_whose_workspace_vanishes_meanwhile_tries_again(
     assert not (tmp_path / "mount").exists()
     (tmp_path / "away").rename(tmp_path / "mount")
     assert done(execute(workspace.address, task, quiet, holder="driver"))["metrics"]
+
+
+def test_a_workspace_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RequestError, match=r"the workspace must be writable, but .*Not a directory.* \(--workspace\)"):
+        Workspace(tmp_path / "file" / "workspace").make()
 
 
 def test_the_marker_is_written_once_and_makes_a_workspace(either_workspace: Workspace) -> None:
