@@ -235,7 +235,7 @@ def _is_key(key: str) -> bool:
 
 @contextlib.contextmanager
 def translated_errors(place: str) -> Iterator[None]:
-    """Raise errors of S3 at a place as OSError, in words that contain no secret.
+    """Raise errors of S3 at a place as `UnreadableError`, in words that contain no secret.
 
     The original errors are not passed on, because they can contain addresses, and answers that repeat tokens.
     """
@@ -245,7 +245,7 @@ def translated_errors(place: str) -> Iterator[None]:
         code = _code(error)
         if code in ABSENT:
             raise FileNotFoundError(f"nothing is at {place}") from None
-        raise OSError(f"{place} failed: {REASONS.get(code, code)}") from None
+        raise UnreadableError(f"{place} failed: {REASONS.get(code, code)}") from None
 
 
 def _code(error: BaseException) -> str:

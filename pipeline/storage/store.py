@@ -26,7 +26,7 @@ ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class UnreadableError(RequestError, OSError):
-    """A store cannot be read. When a command starts, the request is wrong; later, the failure may pass by itself."""
+    """A store does not do what it must. For a command, the request is wrong; for a stage, it may pass by itself."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class LocalStore:
 
     def require(self) -> None:
         if self._expected is not None and not _is_file(self._expected):
-            raise OSError(
+            raise UnreadableError(
                 f"the folder {self.root} must contain {self._expected.name}, but does not; it may not be mounted"
             )
 

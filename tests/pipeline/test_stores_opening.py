@@ -2,16 +2,22 @@
 
 import logging
 import pickle
+import re
 import traceback
 import uuid
+from pathlib import Path
+from typing import Any
 
 import pytest
+from support.command_line import write
 from support.s3 import Environ, S3Service
 from support.stores import assert_no_secret, method
 
+from pipeline.cli import main
 from pipeline.errors import RequestError
 from pipeline.storage.open import open_store, require_conditions
 from pipeline.storage.store import Store
+from pipeline.storage.workspace import Workspace
 
 
 def test_an_unknown_kind_of_address_is_not_repeated() -> None:
@@ -72,6 +78,25 @@ def test_a_redirection_without_a_region_is_not_followed_for_ever(
     with pytest.raises(RequestError, match="must be readable"):
         open_store(s3_address)
     assert s3_service.requests < 10
+
+
+@pytest.mark.parametrize("verb", ["plan", "status"])
+def test_a_store_that_fails_after_it_was_opened_is_one_sentence(
+    s3_address: str,
+    s3_service: S3Service,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    verb: str,
+) -> None:
+    Workspace(s3_address).make()
+    s3_service.fault = lambda environ: "403 AccessDenied" if environ["PATH_INFO"].endswith("/result.json") else None
+    with pytest.raises(SystemExit) as ended:
+        main([verb, str(write(tmp_path, tiny)), "--workspace", s3_address])
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2
+    assert re.fullmatch(rf"error: {s3_address}/stages/prepare/\w+/result.json failed: access was denied .*\n", err), err
+    assert out == ""
 
 
 def test_opening_without_a_bucket(s3_service: S3Service) -> None:
