@@ -5,7 +5,6 @@ last saved state.
 """
 
 import contextlib
-import logging
 import time
 import uuid
 from collections.abc import Sequence
@@ -16,8 +15,10 @@ import ray
 
 from pipeline.cluster.board import Mailbox
 from pipeline.cluster.connect import share_of
+from pipeline.cluster.probe import Probe
 from pipeline.cluster.pulse import Pulse
-from pipeline.cluster.retries import ATTEMPTS, Attempts
+from pipeline.cluster.queue import Queue, Rank, Share, Submitted, rank_of
+from pipeline.cluster.retries import ATTEMPTS, Absence, Attempts
 from pipeline.cluster.watcher import (
     DONE,
     ELSEWHERE,
@@ -30,24 +31,15 @@ from pipeline.cluster.watcher import (
     Outcome,
     Watcher,
 )
-from pipeline.cluster.worker import probe_device, run_task
-from pipeline.errors import ClusterLost, RequestError
+from pipeline.cluster.worker import ended_of, run_task
+from pipeline.errors import RequestError
 from pipeline.plan.estimate import longest_paths
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan, Stage, content_key
-from pipeline.results import Done, Ended, Failed, Failure, Held, Report, Stopped
+from pipeline.results import Done, Failed, Failure, Held, Report, Stopped
 from pipeline.stages.task import task_of
 from pipeline.storage.leases import holder_of
 from pipeline.storage.workspace import Workspace, stage_place
-
-log = logging.getLogger(__name__)
-
-# Number of submitted stages that may wait for a place on the cluster. It is large enough to make any cluster grow, and
-# small enough that stages of the longest path, which are ready last, do not wait behind all others.
-BACKLOG = 64
-# Seconds between two tries to reach a workspace that does not answer, and seconds after which a driver without running
-# stages gives up.
-AWAY_PAUSE, AWAY_LIMIT = 5.0, 3600.0
 
 
 def run_plan(plan: Plan, workspace: Workspace, watchers: Sequence[Watcher], run: Any = run_task) -> Outcome:
@@ -80,24 +72,23 @@ class _Driver:
         self.results = plan.results()
         self.paths = longest_paths(plan)
         self.failures: dict[str, Failure] = {}  # by key
-        self.running: dict[Any, Stage] = {}
+        self.queue = Queue(plan.experiment.resources.max_concurrent)
         self.attempts: dict[str, Attempts] = {}  # by key
         self.specs: dict[str, dict[str, Any]] = {}  # by name of the stage, as soon as they are known
         self.mailbox, self.pulse = Mailbox(), Pulse()
-        self.away_since: float | None = None  # when the workspace stopped answering, by this process's monotonic clock
-        self.next_release = 0.0  # by the same clock
-        if any(plan.of_kind("measure")):
-            probe = probe_device.options(**share_of(plan.experiment.resources, "measure"))
-            plan.name_device(ray.get(probe.remote()))
+        self.absence = Absence()
+        missing = [stage for stage in plan.of_kind("measure") if stage.result is None]
+        self.probe = Probe(plan.experiment.resources) if missing else None
 
     def run(self) -> Outcome:
         """Run stages until nothing is running and nothing can be released."""
         while True:
             self.pulse.require()
+            self._name_device()
             self._release_if_answered()
             self._tell("tick", dict(self.states))
-            if self.running:
-                ended, _ = ray.wait(list(self.running), timeout=1.0)
+            if self.queue.submitted:
+                ended, _ = ray.wait(list(self.queue.submitted), timeout=1.0)
                 self._listen()
                 for reference in ended:
                     self._settle(reference)
@@ -106,12 +97,33 @@ class _Driver:
             else:
                 return Outcome(dict(self.states))
 
+    def _name_device(self) -> None:
+        """Give the measurements their device, as soon as a worker has named it."""
+        if self.probe is None:
+            return
+        try:
+            device = self.probe.answer()
+        except RequestError as error:
+            self.probe = None
+            for stage in self.plan.of_kind("measure"):
+                if self.states[stage.name] == WAITING:
+                    self._fail(stage, Failure(f"{error}"))
+        else:
+            if device is not None:
+                self.probe = None
+                self.plan.name_device(device)
+
     def _waits(self) -> bool:
         """Return whether a stage may become ready later, although this driver runs none."""
         return any(
-            state == ELSEWHERE or (state == WAITING and self.plan.stages[name].bind(self.results) is not None)
+            state == ELSEWHERE or (state == WAITING and self._may_be_ready(self.plan.stages[name]))
             for name, state in self.states.items()
         )
+
+    def _may_be_ready(self, stage: Stage) -> bool:
+        if self.probe is not None and stage.kind == "measure":
+            return all(name in self.results for name in stage.needs.values())
+        return stage.bind(self.results) is not None
 
     def _release_if_answered(self) -> None:
         """Call `_release`. If the workspace fails, running stages go on, and the call is repeated later.
@@ -119,32 +131,20 @@ class _Driver:
         Raises:
             RequestError: The workspace has failed for too long.
         """
-        if time.monotonic() < self.next_release:
+        if not self.absence.is_over:
             return
         try:
             self._release()
         except OSError as error:
-            self._wait_for_workspace(error)
+            self.absence.prolong(error, give_up=not self.queue.submitted)
         else:
-            self.away_since = None
-
-    def _wait_for_workspace(self, error: OSError) -> None:
-        now = time.monotonic()
-        if self.away_since is None:
-            self.away_since = now
-            log.warning("the workspace does not answer (%s): running stages go on, others start when it does.", error)
-        elif not self.running and now - self.away_since > AWAY_LIMIT:
-            raise RequestError(
-                f"the workspace must answer, but has not for {AWAY_LIMIT / 60:.0f} minutes: {error}. "
-                "Run the same command again to continue (--workspace)."
-            ) from error
-        self.next_release = now + AWAY_PAUSE
+            self.absence = Absence()
 
     def _release(self) -> None:
-        """Finish published stages, skip stages that can never run, and submit ready ones, the longest path first."""
+        """Finish published stages, skip stages that can never run, and submit ready ones."""
         self.workspace.make()  # workers never make a workspace: to them, a missing one has vanished
         ready = []
-        keys = {stage.key for stage in self.running.values()}
+        keys = self.queue.by_key()
         for stage in self.plan.stages.values():
             if self.states[stage.name] not in (WAITING, ELSEWHERE):
                 continue
@@ -156,12 +156,32 @@ class _Driver:
                     self._finish(stage, stage.result)
                 elif stage.key in self.failures:
                     self._fail(stage, self.failures[stage.key])
-                elif stage.key not in keys:
+                elif stage.key not in keys and self.attempts[str(stage.key)].due:
                     ready.append(stage)
-        for stage in sorted(ready, key=lambda stage: -self.paths[stage.name]):
-            if stage.key not in keys and self._has_room(stage):
-                self._start(stage)
+        self.queue.make_way(others_are_ready=any(self._is_free(stage) for stage in ready))
+        self._submit(ready)
+
+    def _is_free(self, stage: Stage) -> bool:
+        """Return whether a ready stage need not be alone, and is not known to be another driver's."""
+        return self.states[stage.name] == WAITING and not KINDS[stage.kind].alone
+
+    def _submit(self, ready: Sequence[Stage]) -> None:
+        """Submit stages while there is room: those of the lowest rank first, and of these the longest path first."""
+        resources = self.plan.experiment.resources
+        shares = {kind: share_of(resources, kind) for kind in {stage.kind for stage in ready}}
+        keys: set[str | None] = set()
+        full: set[tuple[str, bool]] = set()
+        for stage in sorted(ready, key=lambda s: (rank_of(s.kind, shares[s.kind]), -self.paths[s.name])):
+            alone = self.attempts[str(stage.key)].alone
+            if stage.key in keys or (stage.kind, alone) in full:
+                continue
+            share = share_of(resources, stage.kind, alone=True) if alone else shares[stage.kind]
+            rank = rank_of(stage.kind, share)
+            if self.queue.has_room(stage.kind, rank, share):
+                self._start(stage, rank, share)
                 keys.add(stage.key)
+            else:
+                full.add((stage.kind, alone))
 
     def _binds(self, stage: Stage) -> bool:
         """Return whether the stage's key is known. If it is, read the published result too."""
@@ -175,16 +195,7 @@ class _Driver:
             self.specs[stage.name] = spec  # set last, because the workspace may fail above
         return True
 
-    def _has_room(self, stage: Stage) -> bool:
-        limit = self.plan.experiment.resources.max_concurrent
-        if limit is not None and len(self.running) >= limit:
-            return False
-        if self.running and any(KINDS[other.kind].alone for other in (stage, *self.running.values())):
-            return False
-        queued = sum(self.states[other.name] == QUEUED for other in self.running.values())
-        return queued < BACKLOG and self.attempts[str(stage.key)].due
-
-    def _start(self, stage: Stage) -> None:
+    def _start(self, stage: Stage, rank: Rank, share: Share) -> None:
         """Submit a stage, unless it is done or another driver works at it."""
         attempts, key = self.attempts[str(stage.key)], str(stage.key)
         stage.result = self.workspace.result(stage.kind, key)
@@ -196,48 +207,39 @@ class _Driver:
         if attempts.newest is None:
             attempts.newest = self.workspace.newest_checkpoint(stage.kind, key)
         experiment, spec = self.plan.experiment, self.specs[stage.name]
-        share = share_of(experiment.resources, stage.kind, alone=attempts.alone)
         task = task_of(stage, spec, self.results, experiment, share)
-        # If several workers share the stage, Ray Train reserves their resources; the process that waits needs none.
-        options = {"name": stage.name, **({"num_cpus": 0} if spec.get("workers", 1) > 1 else share)}
-        submit = self.run_task.options(**options).remote
+        # If several workers share the stage, Ray Train reserves their places; the process that waits needs none.
+        place = {} if spec.get("workers", 1) > 1 else share
+        submit = self.run_task.options(**{"name": stage.name, "num_cpus": 0, **place}).remote
         reference = submit(self.workspace.address, task, self.mailbox.board, self.holder)
-        self.running[reference] = stage
+        self.queue.submitted[reference] = Submitted(stage, rank, place)
         self.states[stage.name] = QUEUED
         return None
 
     def _listen(self) -> None:
         """Pass what workers have posted on to the watchers."""
-        by_key = {stage.key: stage for stage in self.running.values()}
+        by_key = self.queue.by_key()
         reports: dict[str, list[Report]] = {}
         for key, report in self.mailbox.posts():
-            stage = by_key.get(key)
-            if stage is None:
+            if key not in by_key:
                 continue
             if isinstance(report, float):
-                self.states[stage.name] = RUNNING
-                stage.started = report
-                self._tell("started", stage)
+                submitted = by_key[key]
+                submitted.begun = True
+                submitted.stage.started = report
+                self.states[submitted.stage.name] = RUNNING
+                self._tell("started", submitted.stage)
             else:
                 reports.setdefault(key, []).append(report)
         for key, latest in reports.items():
-            self._tell("reported", by_key[key], latest)
+            self._tell("reported", by_key[key].stage, latest)
 
     def _settle(self, reference: Any) -> None:
-        stage = self.running.pop(reference)
-        try:
-            ended: Ended = ray.get(reference)
-        except ray.exceptions.RayTaskError as error:  # an error that `execute` does not catch
-            cause = error.cause
-            away = isinstance(cause, OSError)
-            message = f"the workspace cannot be used: {cause}" if away else f"{type(cause).__name__}: {cause}"
-            ended = Failed(Failure(message, traceback=str(error), retry="again" if away else None))
-        except ray.exceptions.LocalRayletDiedError:
-            # This driver's own part of Ray has died. Nothing that it submits will run, and no stage is the cause.
-            raise ClusterLost("Ray on this machine has died: run the same command again to continue.") from None
-        except ray.exceptions.RayError as error:
-            message = f"the stage's worker was lost: {error}".splitlines()[0]
-            ended = Failed(Failure(message, retry="again"))
+        submitted = self.queue.submitted.pop(reference)
+        stage, ended = submitted.stage, ended_of(reference)
+        if submitted.withdrawn and not isinstance(ended, Done):
+            self.states[stage.name] = WAITING
+            return
         match ended:
             case Done(result):
                 self._finish(stage, result)

@@ -1,9 +1,17 @@
-"""The rules that say when a stage is tried again, and when it has failed."""
+"""The rules that say when a stage or the workspace is tried again, and when it has failed."""
 
+import logging
 import time
 from dataclasses import dataclass
 
+from pipeline.errors import RequestError
+
+log = logging.getLogger(__name__)
+
 ATTEMPTS = 3  # a stage has failed after so many attempts in a row without progress
+# Seconds between two tries to reach a workspace that does not answer, and seconds after which a driver without running
+# stages gives up.
+AWAY_PAUSE, AWAY_LIMIT = 5.0, 3600.0
 
 
 @dataclass
@@ -43,3 +51,42 @@ class Attempts:
         self.newest = newest
         self.wait(2.0**self.fruitless - 1)
         return self.fruitless < ATTEMPTS
+
+
+@dataclass
+class Absence:
+    """The time in which the workspace has not answered.
+
+    Attributes:
+        since: When that began, by this process's monotonic clock; None if the workspace answers.
+        next_try: When to try again, by the same clock.
+    """
+
+    since: float | None = None
+    next_try: float = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether the workspace answers or may be tried again."""
+        return time.monotonic() >= self.next_try
+
+    def prolong(self, error: OSError, *, give_up: bool) -> None:
+        """Wait before the next try. People are told the first time.
+
+        Args:
+            error: Why the workspace cannot be used.
+            give_up: Whether it is useless to wait very long, because no stage runs.
+
+        Raises:
+            RequestError: The absence has lasted too long.
+        """
+        now = time.monotonic()
+        if self.since is None:
+            self.since = now
+            log.warning("the workspace does not answer (%s): running stages go on, others start when it does.", error)
+        elif give_up and now - self.since > AWAY_LIMIT:
+            raise RequestError(
+                f"the workspace must answer, but has not for {AWAY_LIMIT / 60:.0f} minutes: {error}. "
+                "Run the same command again to continue (--workspace)."
+            ) from error
+        self.next_try = now + AWAY_PAUSE

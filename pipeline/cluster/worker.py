@@ -1,4 +1,4 @@
-"""The functions that Ray runs on a worker: one runs a stage, the other names the device."""
+"""The functions that Ray runs on a worker, and how the driver reads the end of a stage there."""
 
 import time
 from dataclasses import replace
@@ -7,7 +7,8 @@ from typing import Any
 import ray
 
 from pipeline.cluster.ray_private import Notice
-from pipeline.results import Ended
+from pipeline.errors import ClusterLost
+from pipeline.results import Ended, Failed, Failure
 from pipeline.stages.attempt import execute
 from pipeline.stages.task import Task
 
@@ -31,6 +32,27 @@ def run_task(address: str, task: Task, board: Any, holder: str) -> Ended:
         notice=Notice(),
         attempt=attempt,
     )
+
+
+def ended_of(reference: Any) -> Ended:
+    """Return how a stage has ended that Ray ran under this reference.
+
+    Raises:
+        ClusterLost: Ray has died on this machine.
+    """
+    try:
+        ended: Ended = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:  # an error that `execute` does not catch
+        cause = error.cause
+        away = isinstance(cause, OSError)
+        message = f"the workspace cannot be used: {cause}" if away else f"{type(cause).__name__}: {cause}"
+        return Failed(Failure(message, traceback=str(error), retry="again" if away else None))
+    except ray.exceptions.LocalRayletDiedError:
+        # This driver's own part of Ray has died. Nothing that it submits will run, and no stage is the cause.
+        raise ClusterLost("Ray on this machine has died: run the same command again to continue.") from None
+    except ray.exceptions.RayError as error:
+        return Failed(Failure(f"the stage's worker was lost: {error}".splitlines()[0], retry="again"))
+    return ended
 
 
 @ray.remote

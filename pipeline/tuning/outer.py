@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any
 
 import optuna
-import ray
 from ray import tune as ray_tune
 from ray.tune.schedulers import TrialScheduler
 
@@ -26,9 +25,9 @@ from msinet.engine.held_out import has_matches
 from pipeline.cluster.connect import connect, share_of
 from pipeline.cluster.driver import run_plan
 from pipeline.cluster.ending import sigterm_as_error
+from pipeline.cluster.probe import Probe
 from pipeline.cluster.ray_private import keep_aws_keys_from_tune
 from pipeline.cluster.watcher import DONE
-from pipeline.cluster.worker import probe_device
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData
 from pipeline.config.tune import genotype_of, recipe_of
@@ -200,8 +199,7 @@ class Outer:
         """
         if not self.tune.measured:
             return
-        probe = probe_device.options(**share_of(self.experiment.resources, "measure"))
-        device = ray.get(probe.remote())
+        device = Probe(self.experiment.resources).wait()
         expected = self.study.user_attrs.get(DEVICE, self.tune.device or device)
         if {self.tune.device or device, expected} != {device}:
             raise RequestError(

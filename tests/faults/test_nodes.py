@@ -1,5 +1,6 @@
 """Nodes and workers are lost while a stage runs; the grid ends with an undisturbed one's numbers, published once."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -57,6 +58,8 @@ def test_a_lost_node_is_replaced_by_another(
         assert psutil.Process(pid).ppid() == node.all_processes["raylet"][0].process.pid
         cluster.add_node(num_cpus=1, **SMALL)
         cluster.remove_node(node, allow_graceful=False)
+        with contextlib.suppress(ProcessLookupError):  # all processes of a lost node are gone
+            os.kill(pid, signal.SIGKILL)
         lost.append(node)
 
     watcher = Disturber(barrier, lose_the_node)

@@ -31,7 +31,8 @@ class Barrier:
     @property
     def environment(self) -> dict[str, str]:
         """Return the environment variables of a Ray whose workers have the barrier."""
-        paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        tests = Path(__file__).parents[1]
+        paths = [str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]
         return {
             FOLDER: str(self.folder),
             WORKER_PROCESS_SETUP_HOOK_ENV_VAR: "support.barrier.install",

@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray._private import ray_constants
 
-from pipeline.cluster import board, connect, driver, ray_private
+from pipeline.cluster import board, connect, ray_private, worker
 from pipeline.cluster.driver import run_plan
 from pipeline.cluster.watcher import DONE, FAILED, SKIPPED, Watcher
 from pipeline.config.experiment import Experiment
@@ -148,7 +148,7 @@ def test_a_driver_without_its_ray_blames_no_stage(
 
     listener = Listener()
     with monkeypatch.context() as patch:
-        patch.setattr(driver.ray, "get", dead)
+        patch.setattr(worker.ray, "get", dead)
         with pytest.raises(ClusterLost, match="run the same command again"):
             run_plan(prepare_only(tiny), workspace, [listener])
     assert listener.lost == {}

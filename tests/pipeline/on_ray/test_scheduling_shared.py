@@ -1,6 +1,8 @@
 """A driver on a workspace where another publishes at the same time, and on one that does not answer for a while."""
 
 import logging
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 import ray
 from support.grids import tiny_document
 
-from pipeline.cluster import driver
+from pipeline.cluster import retries
 from pipeline.cluster.driver import run_plan
 from pipeline.cluster.watcher import DONE, QUEUED, RUNNING, Watcher
 from pipeline.config.experiment import Experiment
@@ -16,9 +18,11 @@ from pipeline.errors import RequestError
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.results import Done, Failed, Failure, Result
+from pipeline.stages.attempt import execute
 from pipeline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("local_ray")
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
 
 
 class JustPublished(Workspace):
@@ -91,21 +95,21 @@ class Leave(Watcher):
 def test_a_driver_waits_for_a_workspace_that_does_not_answer(
     finished: tuple[Plan, Workspace], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(driver, "AWAY_PAUSE", 0.01)
+    monkeypatch.setattr(retries, "AWAY_PAUSE", 0.01)
     _, workspace = finished
     planned = plan(Experiment.model_validate(tiny_document()))
     with caplog.at_level(logging.WARNING):
         outcome = run_plan(planned, Away(workspace.address, 5), [], never)
     assert set(outcome.states.values()) == {DONE}
-    assert [record.message for record in caplog.records if record.name == driver.__name__] == [
+    assert [record.message for record in caplog.records if record.name == retries.__name__] == [
         "the workspace does not answer (s3://bucket failed: its endpoint cannot be reached): "
         "running stages go on, others start when it does."
     ]
 
 
 def test_a_driver_does_not_wait_for_ever(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "AWAY_PAUSE", 0.01)
-    monkeypatch.setattr(driver, "AWAY_LIMIT", 0.1)
+    monkeypatch.setattr(retries, "AWAY_PAUSE", 0.01)
+    monkeypatch.setattr(retries, "AWAY_LIMIT", 0.1)
     planned = plan(Experiment.model_validate(tiny_document()))
     with pytest.raises(RequestError, match=r"must answer.*cannot be reached.*Run the same command again"):
         run_plan(planned, Away(workspace.address, float("inf")), [], never)
@@ -114,7 +118,7 @@ def test_a_driver_does_not_wait_for_ever(workspace: Workspace, monkeypatch: pyte
 def test_a_stage_that_ends_while_the_workspace_is_away_starts_again(
     finished: tuple[Plan, Workspace], workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "AWAY_PAUSE", 0.01)
+    monkeypatch.setattr(retries, "AWAY_PAUSE", 0.01)
     calls, prepared = tmp_path / "calls", finished[0].results()["prepare street"]
     away = Away(workspace.address, 0)
 
@@ -138,7 +142,7 @@ class Unmount(Watcher):
     """Takes the workspace's folder away while a stage runs, and brings it back after the driver has asked for it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.away = folder, folder.with_name("away")
+        self.folder, self.away, self.gone = folder, folder.with_name("away"), folder.with_name("gone")
         self.lost: list[str] = []
         self.ticks = 0
 
@@ -146,6 +150,7 @@ class Unmount(Watcher):
         if not self.ticks:
             self.folder.rename(self.away)
             self.folder.mkdir()  # the empty mount point
+            self.gone.touch()
 
     def tick(self, states: dict[str, str]) -> None:
         if self.away.exists():
@@ -159,16 +164,29 @@ class Unmount(Watcher):
         self.lost.append(failure.message)
 
 
+def once_there_is(path: Path) -> Any:
+    """Return a remote function that runs a stage, but not before this path is there."""
+
+    @ray.remote(max_retries=0)
+    def run(address: str, task: Any, board: Any, holder: str) -> Any:
+        board.post.remote(task.key, None)
+        while not path.exists():
+            time.sleep(0.02)
+        return execute(address, task, lambda report: None, holder=holder)
+
+    return run
+
+
 def test_a_workspace_that_vanishes_is_waited_for(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(driver, "AWAY_PAUSE", 0.01)
+    monkeypatch.setattr(retries, "AWAY_PAUSE", 0.01)
     assert workspace.root is not None
     planned = plan(Experiment.model_validate(tiny_document()))
     planned.stages = {"prepare street": planned.stages["prepare street"]}
     listener = Unmount(workspace.root)
     with caplog.at_level(logging.WARNING):
-        outcome = run_plan(planned, workspace, [listener])
+        outcome = run_plan(planned, workspace, [listener], once_there_is(listener.gone))
     assert set(outcome.states.values()) == {DONE}, listener.lost
     assert listener.ticks > 5
     assert f"the folder {workspace.root} must contain workspace.txt, but does not" in caplog.text

@@ -1,0 +1,125 @@
+"""The stages that Ray has received, and the order in which they start.
+
+Ray starts stages of equal needs in the order in which it receives them. Short stages, such as evaluations, go before
+trainings: people wait for their figures, and a training of hours loses minutes. They do so only where they use what the
+training needs anyway; a stage without a GPU never goes before one with a GPU, so GPUs stay busy. Stages that must be
+alone come last, because everything else would have to wait for them.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from pipeline.plan.kinds import KINDS
+from pipeline.plan.stage import Stage
+
+# Number of stages of one rank that may wait for a place on the cluster. It is large enough to make any cluster grow,
+# and small enough that stages of the longest path, which are ready last, do not wait behind all others.
+BACKLOG = 64
+OVERDUE = 3.0  # seconds after which a stage that has not begun waits for a place: starting alone takes less
+
+Share = Mapping[str, float]
+Rank = tuple[bool, bool, bool]
+
+
+def rank_of(kind: str, share: Share) -> Rank:
+    """Return where a stage of this kind stands: a stage of a lower rank starts before one of a higher rank.
+
+    Args:
+        kind: Kind of the stage.
+        share: What Ray reserves for it, or for each of its workers.
+    """
+    return KINDS[kind].alone, not share["num_gpus"], KINDS[kind].trains
+
+
+@dataclass
+class Submitted:
+    """A stage that Ray has received.
+
+    Attributes:
+        stage: The stage.
+        rank: Its rank.
+        place: What Ray reserves for it at once; empty if Ray Train reserves places for its workers later.
+        since: When it was submitted, by this process's monotonic clock.
+        begun: Whether a worker has begun it.
+        withdrawn: Whether it was taken back.
+    """
+
+    stage: Stage
+    rank: Rank
+    place: Share
+    since: float = field(default_factory=time.monotonic)
+    begun: bool = False
+    withdrawn: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Return whether the stage waits for a place."""
+        return not (self.begun or self.withdrawn)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Return whether the stage waits longer than a start takes."""
+        return self.waits and time.monotonic() - self.since > OVERDUE
+
+    def goes_before(self, rank: Rank, place: Share) -> bool:
+        """Return whether this stage is to start before another one, and fits wherever that one fits."""
+        return self.rank < rank and all(amount <= place.get(name, 0) for name, amount in self.place.items())
+
+
+class Queue:
+    """All stages that were submitted and have not ended.
+
+    Args:
+        limit: The largest number of such stages, or None.
+
+    Attributes:
+        submitted: The stages, by Ray's reference.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self.submitted: dict[Any, Submitted] = {}
+        self._limit = limit
+
+    def by_key(self) -> dict[str | None, Submitted]:
+        """Return the stages by key."""
+        return {submitted.stage.key: submitted for submitted in self.submitted.values()}
+
+    def has_room(self, kind: str, rank: Rank, place: Share) -> bool:
+        """Return whether one more stage may be submitted now."""
+        if self._limit is not None and len(self.submitted) >= self._limit:
+            return False
+        everyone = self.submitted.values()
+        if everyone and (KINDS[kind].alone or any(KINDS[other.stage.kind].alone for other in everyone)):
+            return False
+        waiting = [other for other in everyone if other.waits]
+        if sum(other.rank == rank for other in waiting) >= BACKLOG:
+            return False
+        # Among stages with different needs Ray follows no order. So this one comes when the earlier ones have begun.
+        return not any(other.goes_before(rank, place) and other.place != place for other in waiting)
+
+    def make_way(self, *, others_are_ready: bool) -> None:
+        """Take back stages that wait for a place before stages of a lower rank. They are submitted again behind those.
+
+        Args:
+            others_are_ready: Whether a stage that need not be alone is ready. A stage that must be alone makes way for
+                it, because its own place may never come.
+        """
+        overdue = [other for other in self.submitted.values() if other.is_overdue]
+        for reference, submitted in self.submitted.items():
+            if not submitted.waits:
+                continue
+            if KINDS[submitted.stage.kind].alone:
+                in_the_way = others_are_ready and submitted.is_overdue
+            else:
+                in_the_way = any(
+                    other.since > submitted.since and other.goes_before(submitted.rank, submitted.place)
+                    for other in overdue
+                )
+            if in_the_way:
+                submitted.withdrawn = True
+                # With `force`, a worker that begins the stage in this moment ends at once, as if it were lost.
+                ray.cancel(reference, force=True, recursive=False)
