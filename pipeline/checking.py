@@ -7,6 +7,7 @@ from msinet.data.dataset import ROLES
 from pipeline.config.load import kind_and_path, load_experiment
 from pipeline.config.parts import DiskData
 from pipeline.grid import open_grid
+from pipeline.plan.estimate import rest_of
 from pipeline.plan.preflight import disk_data, read_dataset, roles_of, signature
 from pipeline.reports.console import summary
 from pipeline.storage.workspace import Workspace, open_workspace
@@ -49,7 +50,10 @@ def check_experiment(
         return False
     grid = open_grid(path, workspace, data, weights, verify=True)
     lacking = any(stage.lacks for stage in grid.plan.stages.values())
-    print(f"{path} can run{', except the stages that lack something' if lacking else ''}:\n{summary(grid.plan)}")
+    print(
+        f"{path} can run{', except the stages that lack something' if lacking else ''}:\n{summary(grid.plan)}\n\n"
+        f"{rest_of(grid.plan, grid.workspace)}"
+    )
     return True
 
 

@@ -25,6 +25,8 @@ from pipeline.errors import RequestError
 from pipeline.output import say
 from pipeline.tracking.address import is_server, named_address, shown
 
+EveryOption = Annotated[bool, typer.Option("--all", help="Show a line for each stage, with its key.")]
+
 
 @app.command()
 def run(
@@ -37,11 +39,12 @@ def run(
 ) -> None:
     """Run the stages that are not done yet, then print the comparison."""
     from pipeline.grid import open_grid, run_grid
+    from pipeline.plan.estimate import rest_of
     from pipeline.reports.console import comparison, summary
 
     uri = named_address(tracking_uri)
     grid = open_grid(experiment, workspace, data, weights, verify=True, say=say)
-    say(summary(grid.plan))
+    say(f"{summary(grid.plan)}\n{rest_of(grid.plan, grid.workspace)}")
     stages = grid.plan.stages.values()
     if all(stage.lacks for stage in stages if stage.kind != "measure"):
         raise RequestError(f"no network of {experiment} can be trained: the lines above say what to give first.")
@@ -102,15 +105,16 @@ def plan(
     workspace: WorkspaceOption = None,
     data: DataOption = None,
     weights: WeightsOption = None,
+    every: EveryOption = False,
 ) -> None:
-    """Show the state of every stage, and how long the rest would take. A pending stage needs another stage's result."""
+    """Show how many stages are done, and how long the rest would take. A pending stage needs another stage's result."""
     from pipeline.grid import open_grid
-    from pipeline.plan.estimate import TRAINED, device_hours
-    from pipeline.reports.console import overview, summary
+    from pipeline.plan.estimate import rest_of
+    from pipeline.reports.console import every_stage, overview, summary
 
     grid = open_grid(experiment, workspace, data, weights)
-    measured = {kind: grid.workspace.all_results(kind) for kind in TRAINED}
-    print(f"{overview(grid.plan, {})}\n\n{summary(grid.plan)}\n\n{device_hours(grid.plan, measured)}")
+    stages = every_stage(grid.plan) if every else overview(grid.plan)
+    print(f"{stages}\n\n{summary(grid.plan)}\n\n{rest_of(grid.plan, grid.workspace)}")
 
 
 @app.command()
@@ -119,18 +123,19 @@ def status(
     workspace: WorkspaceOption = None,
     data: DataOption = None,
     weights: WeightsOption = None,
+    every: EveryOption = False,
 ) -> None:
-    """Show the state of every stage. For a failed stage, show the reason, the traceback and the end of the log."""
+    """Show how many stages are done or failed. For a failed stage, show the reason, traceback and end of the log."""
     from pipeline.grid import open_grid
-    from pipeline.reports.console import overview, summary
+    from pipeline.reports.console import every_stage, overview, summary
 
     grid = open_grid(experiment, workspace, data, weights, existing=True)
     failures = {}
     for stage in grid.plan.stages.values():
         if stage.key and not stage.result and (failure := grid.workspace.last_failure(stage.kind, stage.key)):
             failures[stage.name] = failure
-    messages = {name: failure.message for name, failure in failures.items()}
-    print(f"{overview(grid.plan, messages)}\n\n{summary(grid.plan)}")
+    stages = every_stage(grid.plan, failures) if every else overview(grid.plan, failures)
+    print(f"{stages}\n\n{summary(grid.plan, failures)}")
     for name, failure in failures.items():
         print(f"\nfailed: {name}\n  {failure.message}")
         for part, text in (("traceback", failure.traceback), ("log", failure.log)):

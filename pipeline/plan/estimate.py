@@ -1,29 +1,51 @@
 """An estimate of how long the rest of a plan takes, from the times of finished stages in the workspace."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from msinet.data.dataset import DataError
-from msinet.data.readers import READERS
+from msinet.data.readers import READERS, read
 from msinet.data.splits import parse_split, split_rows
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData
+from pipeline.config.tune import Tune
 from pipeline.errors import RequestError
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan, Stage
 from pipeline.results import Result
+from pipeline.storage.workspace import Workspace
 
 TRAIN = "train"
 TRAINED = [name for name, kind in KINDS.items() if kind.trains]
 # Seconds per pixel of a training image on one core of a 2 GHz AMD EPYC, measured in float32 with torch 2.13 on batches
 # of 16 at 256×128. The time of a search includes the second image on which each step updates α.
 CORE_SECONDS = {"search": 1.89e-5, "msinet": 1.01e-5, "resnet50": 2.44e-5, "osnet": 8.1e-6}
+Measured = Mapping[str, Sequence[Result]]
 
 
-def device_hours(plan: Plan, measured: Mapping[str, Sequence[Result]]) -> str:
-    """Return a sentence that says how long the searches and retrainings that are not done yet would take.
+def rest_of(plan: Plan, workspace: Workspace) -> str:
+    """Return sentences that say how long the rest of a plan would take, and the trials of `msinet tune`.
+
+    Args:
+        plan: A resolved plan.
+        workspace: Workspace whose finished stages say how fast they were.
+    """
+    tune, stages = plan.experiment.tune, _trained(plan)
+    kinds = {stage.kind for stage in stages if not stage.result} | ({"retrain"} if tune else set())
+    measured = {kind: workspace.all_results(kind) for kind in sorted(kinds)}
+    lines = [device_hours(plan, measured)] if stages or not tune else []
+    if lacking := [stage for stage in stages if stage.lacks]:
+        lines.append(f"the stages that lack something would take {_hours(plan, lacking, measured)}")
+    if tune:
+        lines.append(f"`msinet tune` runs the trials of the section `tune`: {trial_hours(plan, tune, measured)}")
+    return "\n".join(lines)
+
+
+def device_hours(plan: Plan, measured: Measured) -> str:
+    """Return a sentence that says how long the searches and retrainings that can run and are not done would take.
 
     A stage's time is epochs × training images × pixels of an image × seconds per pixel. The last factor comes from the
     newest finished stage of the same kind and network, or from a CPU core as long as a kind has none. Pending stages
@@ -33,28 +55,72 @@ def device_hours(plan: Plan, measured: Mapping[str, Sequence[Result]]) -> str:
         plan: A resolved plan.
         measured: Finished searches and retrainings of the workspace, by kind, the newest first.
     """
-    left = [stage for kind in TRAINED for stage in plan.of_kind(kind) if not (stage.result or stage.lacks)]
-    if not left:
-        return "no search or retraining is left that could run"
-    rates = {stage.name: _rate(stage, measured.get(stage.kind, ())) for stage in left}
-    uncounted = sorted({source for s in left if not train_images(plan, source := str(s.labels["source"]))})
+    left = [stage for stage in _trained(plan) if not (stage.result or stage.lacks)]
+    return _hours(plan, left, measured) if left else "no search or retraining is left that could run"
+
+
+def trial_hours(plan: Plan, tune: Tune, measured: Measured) -> str:
+    """Return a sentence that says how long all trials of an outer loop take at most.
+
+    Args:
+        plan, measured: See `device_hours`.
+        tune: The outer loop.
+    """
+    images = train_images(plan, tune.source)
+    if not images:
+        return _uncounted([tune.source])
+    recipe, axes = plan.experiment.retrain.in_domain, tune.space.retrain
+    epochs = max(axes["epochs"].ends) if "epochs" in axes else recipe.epochs
+    height, width = plan.experiment.training_size(tune.source)
+    trial = _Work("retrain", "msinet", epochs * images * (100 - tune.hold_out) / 100 * height * width)
+    return f"at most {_sum([trial] * tune.trials, 'trials', measured)}"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the time of a search or a training depends on: its kind, its network, and the pixels of all its epochs."""
+
+    kind: str
+    network: str | None
+    pixels: float
+
+
+def _trained(plan: Plan) -> list[Stage]:
+    return [stage for kind in TRAINED for stage in plan.of_kind(kind)]
+
+
+def _hours(plan: Plan, stages: Sequence[Stage], measured: Measured) -> str:
+    uncounted = sorted({source for s in stages if not train_images(plan, source := str(s.labels["source"]))})
     if uncounted:
-        return f"no estimate yet: the number of images must be known, so prepare {', '.join(uncounted)} first"
-    unknown = sorted({stage.kind for stage in left if rates[stage.name] is None})
+        return _uncounted(uncounted)
+    distinct = {stage.key or stage.name: stage for stage in stages}.values()
+    bound = "" if all(stage.key for stage in stages) else "at most "
+    work = [_Work(stage.kind, stage.settings.get("network"), _pixels(plan, stage)) for stage in distinct]
+    return f"{bound}{_sum(work, 'searches and retrainings', measured)}"
+
+
+def _uncounted(sources: Sequence[str]) -> str:
+    return f"no estimate yet: the number of images must be known, so prepare {', '.join(sources)} first"
+
+
+def _sum(works: Sequence[_Work], name: str, measured: Measured) -> str:
+    """Return how long all work takes together, on one device if its speed is known, else on one core."""
+    pixels: dict[tuple[str, str | None], float] = {}
+    for work in works:
+        pixels[work.kind, work.network] = pixels.get((work.kind, work.network), 0.0) + work.pixels
+    rates = {key: _rate(key[1], measured.get(key[0], ())) for key in pixels}
     unit, basis = "hours of one device", "as measured in this workspace"
-    if unknown:
-        rates = {stage.name: CORE_SECONDS[stage.settings.get("network", stage.kind)] for stage in left}
+    if unknown := sorted({kind for (kind, _), rate in rates.items() if rate is None}):
+        rates = {(kind, network): CORE_SECONDS[network or kind] for kind, network in pixels}
         unit = "hours of one 2 GHz CPU core"
         basis = f"and far less on a GPU, which can be estimated after a {' and a '.join(unknown)} in this workspace"
-    distinct = {stage.key or stage.name: stage for stage in left}.values()
-    seconds = sum(_pixels(plan, stage) * (rates[stage.name] or 0.0) for stage in distinct)
-    bound = "" if all(stage.key for stage in left) else "at most "
-    return f"{bound}{seconds / 3600:,.1f} {unit} for {len(distinct)} searches and retrainings, {basis}"
+    hours = sum(pixels[key] * (rate or 0.0) for key, rate in rates.items()) / 3600
+    shown = f"{hours:,.1f}" if hours >= 1 else f"{max(hours, 0.01):.2f}"
+    return f"{shown} {unit} for {len(works)} {name}, {basis}"
 
 
-def _rate(stage: Stage, finished: Sequence[Result]) -> float | None:
-    """Return seconds per pixel in the newest finished stage of the same kind and network, or None without one."""
-    network = stage.settings.get("network")
+def _rate(network: str | None, finished: Sequence[Result]) -> float | None:
+    """Return seconds per pixel in the newest of these stages that trained the same network, or None without one."""
     for result in finished:
         spec = result["spec"]
         if spec.get("network") == network and result.get("images"):
@@ -85,6 +151,8 @@ def _split_images(stage: Stage, images: int) -> int:
         train, valid = parse_split(split)
         return images * (train - valid + 100) // 200
     file = Path(stage.location["split"])
+    if not file.is_file():
+        return images  # the stage lacks this file, so only an upper bound is known
     try:
         return _images_in(file, file.stat().st_mtime_ns)
     except (DataError, OSError) as error:
@@ -101,7 +169,7 @@ def train_images(plan: Plan, name: str) -> int:
     """Return the number of a dataset's training images.
 
     It is counted in the prepared dataset, or else in the specification of a generated one, or else it is the number
-    that the dataset's authors state. It is 0 if nothing is known.
+    that the dataset's authors state, or else it is counted in the dataset itself. It is 0 if nothing is known.
     """
     prepared = plan.stages[f"prepare {name}"].result
     if prepared is not None:
@@ -112,8 +180,16 @@ def train_images(plan: Plan, name: str) -> int:
 def _stated_images(experiment: Experiment, name: str) -> int:
     data: Any = experiment.datasets[name]
     if isinstance(data, DiskData):
-        return READERS[data.kind].train_images or 0  # a manifest states none
+        return READERS[data.kind].train_images or (_listed_images(data.kind, data.path) if data.path else 0)
     return int(data.spec.train_images)
+
+
+@cache  # a dataset does not change while a plan is made
+def _listed_images(kind: str, path: Path) -> int:
+    try:
+        return sum(record.subset == TRAIN for record in read(kind, path).records)
+    except (DataError, OSError):
+        return 0  # `check` and `run` say what is wrong
 
 
 def longest_paths(plan: Plan) -> dict[str, float]:

@@ -4,12 +4,13 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from msinet.data.synthetic import RENDERER_VERSION
 from msinet.genotype import Genotype
-from msinet.recipes import Alignment
+from msinet.recipes import Alignment, BatchRecipe
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, SearchSplit
 from pipeline.plan.stage import Labels, Lookup, Plan, Stage, content_of
@@ -35,6 +36,11 @@ def plan(
     built = Plan(experiment, builder.build())
     built.resolve(lookup or (lambda kind, key: None))
     return built
+
+
+@cache  # many stages have one recipe
+def _numbers(recipe: BatchRecipe) -> dict[str, Any]:
+    return asdict(recipe)
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ class _Builder:
                     **division,
                     "seed": seed,
                     "image_size": list(experiment.training_size(source)),
-                    "recipe": {**asdict(experiment.search), "supervision": supervision},
+                    "recipe": {**_numbers(experiment.search), "supervision": supervision},
                     "threads": experiment.threads,
                     **experiment.workers.settings("search"),
                 },
@@ -175,7 +181,7 @@ class _Builder:
                 **candidate.settings,
                 "seed": seed,
                 "image_size": list(experiment.training_size(source)),
-                "recipe": asdict(recipe),
+                "recipe": _numbers(recipe),
                 "threads": experiment.threads,
                 **experiment.workers.settings("retrain"),
                 **({"hold_out": self.hold_out} if self.hold_out else {}),

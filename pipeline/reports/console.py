@@ -1,6 +1,6 @@
 """Tables that the command line prints, made from published results."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import mean, stdev
 
 from pipeline.plan.stage import Plan, Stage
@@ -57,46 +57,78 @@ def _percent(values: Sequence[float]) -> str:
     return f"{text} ± {100 * stdev(values):.1f}" if len(values) > 1 else text
 
 
-def overview(plan: Plan, failures: dict[str, str]) -> str:
+STATES = ("done", "failed", "to run", "pending", "lacking")
+
+
+def every_stage(plan: Plan, failed: Collection[str] = ()) -> str:
     """Return a table of the stages with their state and key.
 
     Args:
         plan: A plan that was resolved against a workspace.
-        failures: Message of the last failure, by stage name.
+        failed: Names of the stages that failed and were not done since.
     """
     lines = [["stage", "state", "key"]]
     for stage in plan.stages.values():
-        lines.append([stage.name, _state(stage, failures), stage.key or stage.lacks or "-"])
+        lines.append([stage.name, _state(stage, failed), stage.key or stage.lacks or "-"])
     return aligned(lines)
 
 
-def _state(stage: Stage, failures: dict[str, str]) -> str:
+def overview(plan: Plan, failed: Collection[str] = ()) -> str:
+    """Return a table of how many stages are in which state, by source, split or network, and kind of stage.
+
+    Args:
+        plan, failed: See `every_stage`.
+    """
+    groups: dict[tuple[str, str], dict[str, list[Stage]]] = {}
+    for stage in plan.stages.values():
+        labels = stage.labels
+        source, network = labels.get("source") or labels.get("dataset"), labels.get("split") or labels.get("origin")
+        if labels.get("supervision") == "softmax":
+            network = f"{network} softmax"
+        kinds = groups.setdefault((str(source or "-"), str(network or "-")), {})
+        kinds.setdefault(stage.kind, []).append(stage)
+    rows = {(*group, kind): stages for group, kinds in groups.items() for kind, stages in kinds.items()}
+    return _counted(("source", "split or network", "kind"), rows, failed)
+
+
+def summary(plan: Plan, failed: Collection[str] = ()) -> str:
+    """Return a table of how many stages of each kind are in which state, and what must be given first.
+
+    Args:
+        plan, failed: See `every_stage`.
+    """
+    groups: dict[tuple[str, ...], list[Stage]] = {}
+    for stage in plan.stages.values():
+        groups.setdefault((stage.kind,), []).append(stage)
+    needs = sorted({stage.lacks for stage in plan.stages.values() if stage.lacks})
+    return "\n".join([_counted(("kind",), groups, failed), *needs])
+
+
+def _counted(names: Sequence[str], groups: Mapping[tuple[str, ...], list[Stage]], failed: Collection[str]) -> str:
+    """Return a table with a line for each group: how many stages it has, and how many different ones in each state."""
+    shown = [state for state in STATES if failed or state != "failed"]
+    lines = [[*names, "stages", *shown]]
+    for group, stages in groups.items():
+        distinct: dict[str, set[str]] = {state: set() for state in shown}
+        for stage in stages:
+            distinct[_state(stage, failed)].add(stage.key or stage.name)
+        lines.append([*group, str(len(stages)), *(_bound(state, len(distinct[state])) for state in shown)])
+    return aligned(lines)
+
+
+def _state(stage: Stage, failed: Collection[str]) -> str:
     if stage.result:
         return "done"
-    if stage.name in failures:
+    if stage.name in failed:
         return "failed"
     if stage.lacks:
         return "lacking"
     return "to run" if stage.key else "pending"
 
 
-def summary(plan: Plan) -> str:
-    """Return a table of how many stages of each kind are in which state, and what must be given first."""
-    lines = [["kind", "stages", "done", "to run", "pending", "lacking"]]
-    for kind in dict.fromkeys(stage.kind for stage in plan.stages.values()):
-        stages = list(plan.of_kind(kind))
-        done = {stage.key for stage in stages if stage.result}
-        known = {stage.key for stage in stages if stage.key and not stage.result}
-        lacking = [stage for stage in stages if stage.lacks]
-        pending = len([stage for stage in stages if stage.key is None]) - len(lacking)
-        lines.append([kind, str(len(stages)), str(len(done)), str(len(known)), _bound(pending), str(len(lacking))])
-    needs = sorted({stage.lacks for stage in plan.stages.values() if stage.lacks})
-    return "\n".join([aligned(lines), *needs])
-
-
-def _bound(pending: int) -> str:
+def _bound(state: str, count: int) -> str:
     # A genotype that two searches find is retrained once, so the exact number is known only after the searches.
-    return f"up to {pending}" if pending else "0"
+    return f"up to {count}" if count and state == "pending" else str(count)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
