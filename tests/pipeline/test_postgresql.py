@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.mlflow_server import MlflowServer, free_port
+from support.command_line import environment, kill, members, start
+from support.mlflow_server import MlflowServer, free_port, wait_for_pages
 from support.s3 import S3Service
 
 from pipeline.plan.kinds import GENOTYPE, HISTORY, SPLIT
@@ -113,3 +114,17 @@ def test_sync_writes_every_run_once(
         assert PASSWORD not in server.log.read_text()
     finally:
         server.stop()
+
+
+def test_the_pages_of_a_database_show_its_password_to_nobody(database: str, tmp_path: Path) -> None:
+    port = free_port()
+    env = environment(tmp_path, MLFLOW_TRACKING_URI=database)
+    process = start(["ui", "--port", str(port)], tmp_path, env, tmp_path / "out.txt")
+    try:
+        wait_for_pages(port, process, tmp_path / "out.txt")
+        commands = [" ".join(member.cmdline()) for member in members(process.pid)]
+    finally:
+        kill(process)
+    assert any("uvicorn" in command for command in commands), "the processes of the server were seen"
+    assert not [command for command in commands if PASSWORD in command or "postgresql:" in command]
+    assert PASSWORD not in (tmp_path / "out.txt").read_text()
