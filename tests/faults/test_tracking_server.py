@@ -108,6 +108,8 @@ def steps(client: Any, run: Any, metric: str) -> list[int]:
 def test_everything_is_written_once_a_server_is_back(finished: tuple[Plan, Workspace], server: MlflowServer) -> None:
     workspace = finished[1]
     planned, results = under_way(*finished)
+    for stage in planned.stages.values():
+        stage.started = results[stage.name]["started"]
     (search,), (retrain,) = planned.of_kind("search"), planned.of_kind("retrain")
 
     def finish(tracker: Tracker, stage: Stage) -> None:
