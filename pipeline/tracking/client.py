@@ -85,7 +85,7 @@ def reach(uri: str, deadline: Deadline, work: Callable[[], None]) -> None:
     """Do work with MLflow, on a thread of its own, until it is done or MLflow does not answer in time.
 
     Raises:
-        RequestError: MLflow cannot be used.
+        RequestError: MLflow cannot be used, or the work itself ended so.
     """
     errors: list[BaseException] = []
 
@@ -102,7 +102,7 @@ def reach(uri: str, deadline: Deadline, work: Callable[[], None]) -> None:
     if thread.is_alive():
         raise RequestError(f"MLflow must be reachable, but {shown(uri)} {deadline} ({SETTING}).")
     for error in errors:
-        if not isinstance(error, Exception):
+        if isinstance(error, RequestError) or not isinstance(error, Exception):
             raise error
         reason = without_credentials(error, uri)
         raise RequestError(f"MLflow must be reachable, but it failed with {reason} ({SETTING}).") from error

@@ -1,5 +1,6 @@
 """The runs of one experiment in MLflow. Each is found by a tag, made once and never doubled."""
 
+import errno
 from typing import TYPE_CHECKING
 
 from pipeline.plan.stage import content_hash
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 KEY_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG = "msinet.key", "msinet.spec", "msinet.synced", "msinet.files"
 PARENT_TAG, NAME_TAG, FAILURE_TAG = "mlflow.parentRunId", "mlflow.runName", "failure"
+# Errors of a workspace that this user may only read. Nobody else then claims runs in this user's MLflow.
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Tags of a run that say what it holds. A run that takes its place holds nothing yet.
 OF_CONTENT = (SYNCED_TAG, FAILURE_TAG, "kind")
 
@@ -96,11 +99,15 @@ class Runs:
     def _claim(self, value: str, run: str) -> str:
         """Return the run that counts: the one claimed first for this value, if it still exists, else this one."""
         place = f"{self._claims}/{value}"
-        first = self.store.read(place)
-        if first is None and self.store.create(place, run.encode()):
-            return run
-        claimed = (first or self.store.read(place) or b"").decode()
-        if claimed == run or (claimed and self.is_there(claimed)):
-            return claimed
-        self.store.replace(place, run.encode())  # the claimed run was in a database that no longer exists
+        try:
+            first = self.store.read(place)
+            if first is None and self.store.create(place, run.encode()):
+                return run
+            claimed = (first or self.store.read(place) or b"").decode()
+            if claimed == run or (claimed and self.is_there(claimed)):
+                return claimed
+            self.store.replace(place, run.encode())  # the claimed run was in a database that no longer exists
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
         return run

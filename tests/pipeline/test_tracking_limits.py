@@ -14,6 +14,7 @@ from support.grids import under_way
 
 from pipeline.cli import main
 from pipeline.errors import RequestError
+from pipeline.paths import JOB_VARIABLE
 from pipeline.plan.stage import Plan
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking import client
@@ -207,3 +208,11 @@ def test_an_address_is_shown_without_secrets() -> None:
     message = "at http://me:my%2Fword@host or my/word: <urllib3.X object at 0x7f00aa>: refused\nmore"
     cleaned = without_credentials(ValueError(message), "http://me:my%2Fword@host")
     assert cleaned == "ValueError: at http://…@host or …: refused"
+
+
+def test_in_a_job_a_file_needs_an_absolute_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job runs in a copy of the project that Ray removes."""
+    monkeypatch.setenv(JOB_VARIABLE, "{}")
+    assert named_address("sqlite:////absolute/mlflow.db") == "sqlite:////absolute/mlflow.db"
+    with pytest.raises(RequestError, match=r"in a Ray job a path must be absolute, but got mlflow.db \(--tracking-uri"):
+        named_address("sqlite:///mlflow.db")

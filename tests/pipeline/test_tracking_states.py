@@ -1,5 +1,7 @@
 """MLflow's state is changed behind our back: deleted, moved, copied, interrupted. The next run or `sync` mends it."""
 
+import errno
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -119,6 +121,22 @@ def test_artifacts_that_were_deleted_are_written_again(
     shutil.rmtree(tmp_path / "mlartifacts")
     sync(uri, planned, workspace)
     require_whole(uri, planned, workspace)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_workspace_that_may_only_be_read_is_shown(
+    finished: tuple[Plan, Workspace], uri: str, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    planned, workspace = finished
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(workspace.store, "create", refuse)
+    monkeypatch.setattr(workspace.store, "replace", refuse)
+    for _ in range(2):
+        sync(uri, planned, workspace)
+        require_whole(uri, planned, workspace)
 
 
 # Moved and copied.
