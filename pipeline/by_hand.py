@@ -136,7 +136,7 @@ def _is_embedded(name: str, after_neck: bool) -> bool:
 
 def _prepare(target: str, workspace: Workspace) -> tuple[DiskData, dict[str, Any]]:
     kind, path = kind_and_path(target)
-    location = {"path": str(Path(path).expanduser().absolute())}
+    location = {"path": str(path)}
     data = DiskData.model_validate({"kind": kind, **location})
     dataset = read_dataset(target, data)
     require_pictures(TARGET, target, dataset)

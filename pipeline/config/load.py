@@ -98,16 +98,16 @@ def _with_absolute_paths(experiment: Experiment, folder: Path) -> Experiment:
     return experiment.model_copy(update={"datasets": datasets, "weights": weights, "splits": splits, "tune": tune})
 
 
-def kind_and_path(item: str) -> tuple[str, str]:
-    """Return the two parts of `KIND=PATH`.
+def kind_and_path(item: str) -> tuple[str, Path]:
+    """Return the kind and the absolute path in `KIND=PATH`.
 
     Raises:
         RequestError: The item has another form, or its kind is not known.
     """
     kind, separator, path = item.partition("=")
-    if not separator:
+    if not separator or not path:
         raise RequestError(f"`--data` must be KIND=PATH, where KIND is one of {', '.join(READERS)}, but got {item!r}.")
     try:
-        return require_kind(kind), path
+        return require_kind(kind), absolute(Path(path), f"--data {kind}")
     except DataError as error:
         raise RequestError(f"{error} (--data)") from None
