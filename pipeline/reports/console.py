@@ -87,7 +87,9 @@ def overview(plan: Plan, failed: Collection[str] = ()) -> str:
             network = f"{network} softmax"
         kinds = groups.setdefault((str(source or "-"), str(network or "-")), {})
         kinds.setdefault(stage.kind, []).append(stage)
-    rows = {(*group, kind): stages for group, kinds in groups.items() for kind, stages in kinds.items()}
+    rows: dict[tuple[str, ...], list[Stage]] = {
+        (*group, kind): stages for group, kinds in groups.items() for kind, stages in kinds.items()
+    }
     return _counted(("source", "split or network", "kind"), rows, failed)
 
 

@@ -26,10 +26,9 @@ class Captured:
     def __call__(self, verb: str, written: dict[str, Any], *options: str) -> str:
         """Run a verb, which must succeed, and return what it printed."""
         arguments = [verb, str(write(self.folder, written)), "--workspace", str(self.folder / "workspace"), *options]
-        try:
+        with pytest.raises(SystemExit) as end:
             main(arguments)
-        except SystemExit as end:
-            assert not end.code, self.capsys.readouterr()
+        assert not end.value.code, self.capsys.readouterr()
         return self.capsys.readouterr().out
 
 

@@ -169,7 +169,7 @@ def once_there_is(path: Path) -> Any:
 
     @ray.remote(max_retries=0)
     def run(address: str, task: Any, board: Any, holder: str) -> Any:
-        board.post.remote(task.key, None)
+        board.post.remote(task.key, time.time())
         while not path.exists():
             time.sleep(0.02)
         return execute(address, task, lambda report: None, holder=holder)
