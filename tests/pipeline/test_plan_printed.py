@@ -45,14 +45,14 @@ def test_a_plan_counts_by_source_split_and_kind(tiny: dict[str, Any], msinet: Ca
     assert counted == [
         ["street", "-", "prepare", "1"],
         ["campus", "-", "prepare", "1"],
-        ["street", "MSINet", "retrain", "1"],
-        ["street", "MSINet", "evaluate", "2"],
         ["street", "60-80", "search", "3"],
         ["street", "60-80", "retrain", "3"],
         ["street", "60-80", "evaluate", "6"],
         ["street", "50-50 softmax", "search", "3"],
         ["street", "50-50 softmax", "retrain", "3"],
         ["street", "50-50 softmax", "evaluate", "6"],
+        ["street", "MSINet", "retrain", "1"],
+        ["street", "MSINet", "evaluate", "2"],
     ]
     assert "search street" not in printed
 
