@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,10 +41,19 @@ def msinet(*arguments: str | Path, folder: Path, script: bool = False, **more: s
 
 
 def start(arguments: list[str], folder: Path, env: dict[str, str], out: Path) -> subprocess.Popen[bytes]:
-    """Start `msinet ...` from `folder`; what it prints goes into `out`."""
+    """Start `msinet ...` from `folder`; what it prints goes into `out`.
+
+    Ctrl-C reaches it, also if these tests run in the background, where shells have it ignored.
+    """
     command = [sys.executable, "-c", MAIN, *arguments]
     with out.open("wb") as file:
-        return subprocess.Popen(command, cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            command, cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT, preexec_fn=_heed_interrupts
+        )
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def members(pid: int) -> list[psutil.Process]:
