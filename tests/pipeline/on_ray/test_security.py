@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from support.barrier import Barrier
 from support.command_line import environment, kill, members, start
 from support.grids import tiny_document
 from support.s3 import ACCESS_KEY, SECRET_KEY, SECRETS, SESSION_TOKEN, S3Service
@@ -34,7 +35,8 @@ class Ran:
         bucket, prefix: The workspace.
         outputs: What was printed, by command.
         codes: Exit codes, by command.
-        listening: Addresses at which a process of the first run listened.
+        listening: Addresses at which a process of the first run, or of the outer loop, listened.
+        first_rank: Addresses at which the first of the search's two workers listened.
         friend, stranger: What its Ray told a process with its token, and one without.
     """
 
@@ -45,6 +47,7 @@ class Ran:
     outputs: dict[str, str] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
     listening: set[str] = field(default_factory=set)
+    first_rank: set[str] = field(default_factory=set)
     friend: str = ""
     stranger: str = ""
 
@@ -54,19 +57,28 @@ class Ran:
         return f"s3://{self.bucket}/{self.prefix}"
 
 
-def watch(process: subprocess.Popen[bytes], ran: Ran, env: dict[str, str]) -> None:
-    """Until a process has ended, note where it and what it started listen; ask its Ray with and without its token."""
+def watch(process: subprocess.Popen[bytes], ran: Ran, env: dict[str, str], barrier: Barrier) -> None:
+    """Until a process has ended, note where it and what it started listen; ask its Ray with and without its token.
+
+    The search waits at the barrier until its workers were looked at.
+    """
     while process.poll() is None:
+        waiting = barrier.waiting("search")
         for member in members(process.pid):
             try:
                 command, connections = member.cmdline(), member.net_connections("tcp")
             except psutil.Error:
                 continue  # it has just ended
-            ran.listening |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+            addresses = {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+            ran.listening |= addresses
+            if member.pid in waiting:
+                ran.first_rank |= addresses
             gcs = next((part for part in command if part.startswith("--gcs-address=")), None)
             if gcs and not ran.stranger and any(part.startswith("--raylet-name") for part in command):
                 address = gcs.partition("=")[2]
                 ran.friend, ran.stranger = (ask(address, env, mode) for mode in ("token", "disabled"))
+        if waiting:
+            barrier.open("search")
         time.sleep(0.2)
 
 
@@ -106,7 +118,8 @@ def ran(s3_server: tuple[S3Service, str], s3_client: Any, tmp_path_factory: pyte
     without_search = tiny_document() | {"targets": ["street"], "splits": [], "genotypes": ["MSINet"]}
     loop = {"trials": 1, "genotype": "MSINet", "space": {"retrain": {"lr": [0.01, 0.02]}}, "storage": database}
     documents = {
-        ran.folder / "experiment.yaml": tiny_document() | {"targets": ["street"]},
+        ran.folder / "experiment.yaml": tiny_document()
+        | {"targets": ["street"], "workers": {"search": 2}, "resources": {"search": {"cpus": 0.5}}},
         ran.folder / "live.yaml": without_search,
         # The only file that may hold the password, so it lies elsewhere.
         tmp_path_factory.mktemp("s3tune") / "tuned.yaml": without_search
@@ -136,16 +149,23 @@ def ran(s3_server: tuple[S3Service, str], s3_client: Any, tmp_path_factory: pyte
         "password in another URL": ["status", experiment, "--workspace", f"gs://{USER}@bucket/prefix"],
         "refused": ["status", *place],
     }
+    barrier = Barrier(tmp_path_factory.mktemp("barrier"))
+    barrier.open("retrain")
     nameless = {name: value for name, value in env.items() if name not in journal}
-    environments = {"tune by its file": nameless, "tune live": env | journal, "sync a study": env | journal}
+    environments = {
+        "tune by its file": nameless,
+        "tune live": env | journal,
+        "sync a study": env | journal,
+        "run": env | barrier.environment,
+    }
     for name, arguments in commands.items():
         if name == "refused":
             service.fault = lambda environ: "403 AccessDenied"  # with the secrets in its message
         out = ran.folder / f"{name}.txt"
         process = start(arguments, ran.folder, environments.get(name, env), out)
         try:
-            if name == "run":
-                watch(process, ran, env)
+            if name in ("run", "tune live"):
+                watch(process, ran, env, barrier)
             ran.codes[name] = process.wait(200)
         finally:
             kill(process)
@@ -248,9 +268,9 @@ def test_mlflow_is_told_of_a_studys_address_without_its_password(ran: Ran) -> No
 
 
 def test_a_local_run_listens_on_loopback_only(ran: Ran) -> None:
-    """Of stages with several workers, torch's own rendezvous would listen beyond it; there is none here."""
     assert ran.listening, "Ray's processes were seen"
-    assert ran.listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert ran.first_rank, "the two workers of the search were seen, whose store torch makes"
+    assert ran.listening | ran.first_rank <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 def test_a_local_ray_asks_for_its_token(ran: Ran) -> None:
