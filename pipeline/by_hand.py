@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from msinet.data.dataset import TARGET
 from msinet.genotype import Genotype
+from pipeline.config.describe import describe_errors
 from pipeline.config.load import kind_and_path
-from pipeline.config.parts import Baseline, DiskData
+from pipeline.config.parts import MAX_SIDE, MIN_SIDE, Baseline, DiskData
 from pipeline.errors import RequestError
 from pipeline.plan.kinds import SHARDS
 from pipeline.plan.preflight import checked_fingerprint, read_dataset, require_pictures
@@ -59,6 +62,8 @@ def evaluate_by_hand(
     workspace.make()
     try:
         network, options, image_size = _checked(model_file, network, options, image_size)
+        if image_size and not all(MIN_SIDE <= side <= MAX_SIDE for side in image_size):
+            raise ValueError(f"each side of a picture must have {MIN_SIDE} to {MAX_SIDE} pixels, but got {image_size}.")
         model = build_model(network, num_classes=0, **options)
         report = load_start(model, read_state_dict(model_file))
     except (ValueError, OSError) as error:
@@ -122,7 +127,11 @@ def _spelled_alike(options: dict[str, Any]) -> dict[str, Any]:
     if "genotype" in options:
         return {**options, "genotype": Genotype.parse(options["genotype"]).letters}
     if "scales" in options:
-        return Baseline.model_validate({"name": "osnet", "scales": options["scales"]}).options
+        baseline = {"name": "osnet", "scales": options["scales"]}
+        try:
+            return Baseline.model_validate(baseline).options
+        except ValidationError as error:
+            raise ValueError(" ".join(describe_errors(error, baseline))) from None
     return options
 
 

@@ -46,7 +46,7 @@ def _exit_code(arguments: list[str] | None, out: Output) -> int:
         return _tell(f"error: {error}", 2)
     except ClusterLost as error:
         return _tell(f"error: {error}", 1)
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         return _tell("interrupted: everything that is finished is kept. Run the same command again to continue.", 1)
     except Terminated as error:
         return _tell(f"{error}", 128 + signal.SIGTERM)

@@ -88,7 +88,7 @@ class Experiment(Strict):
     search: Annotated[SearchRecipe, based_on(SearchRecipe())] = SearchRecipe()
     retrain: Retrain = Retrain()
     workers: Workers = Workers()
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=1024)
     checkpoint_every: float = Field(default=60, ge=0)
     resources: Resources = Resources()
     tune: Tune | None = None

@@ -24,7 +24,9 @@ from pipeline.config.names import require_name
 from pipeline.errors import suggestion
 
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Size = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]  # the last feature map is 16 times smaller
+MIN_SIDE, MAX_SIDE = 16, 4096  # of pictures; the last feature map is 16 times smaller
+Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
+Size = tuple[Side, Side]
 ALL_SCALES = (3, 5, 7, 9)  # receptive fields of OSNet's branches
 
 

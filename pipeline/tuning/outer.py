@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -32,6 +33,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData
 from pipeline.config.tune import genotype_of, recipe_of
 from pipeline.errors import RequestError
+from pipeline.paths import absolute
 from pipeline.plan.preflight import known_fingerprints, preflight, read_dataset
 from pipeline.plan.stage import Plan, content_hash
 from pipeline.reports.progress import Progress
@@ -40,7 +42,8 @@ from pipeline.storage import leases
 from pipeline.storage.open import require_conditions
 from pipeline.storage.workspace import Workspace, study_place
 from pipeline.tuning.searcher import Broken, StudySearcher, halving
-from pipeline.tuning.studies import DEFINITION, DEVICE, Trials, mend, open_storage, open_study
+from pipeline.tuning.storage import mend, open_storage
+from pipeline.tuning.studies import DEFINITION, DEVICE, Trials, open_study
 from pipeline.tuning.trial import base_of, plan_trial, run_trial, settings
 
 STORAGE_VARIABLE = "MSINET_TUNE_STORAGE"
@@ -92,10 +95,10 @@ class Outer:
 
     def _storage_place(self) -> str:
         named = os.environ.get(STORAGE_VARIABLE)
-        if named is None and self.tune.storage is not None:
-            named = self.tune.storage.get_secret_value()
-        if named is not None:
-            return named
+        if named:
+            return named if "://" in named else str(absolute(Path(named), STORAGE_VARIABLE))
+        if self.tune.storage is not None:
+            return self.tune.storage.get_secret_value()
         if self.workspace.root is None:
             raise RequestError(
                 "with a workspace on S3 the study needs a place of its own, the path of a journal or the URL of a "

@@ -7,14 +7,12 @@ them out again, with their numbers and with what was known of them, so no trial 
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from msinet.genotype import LETTERS
@@ -33,40 +31,6 @@ DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
 }
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-def open_storage(place: str) -> BaseStorage:
-    """Open the storage of a study.
-
-    Args:
-        place: Path of a journal, or URL of a database.
-
-    Raises:
-        RequestError: The storage cannot be opened. The message does not repeat the URL, which may contain a password.
-    """
-    try:
-        if "://" in place:
-            return RDBStorage(place)
-        path = Path(place)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(place, lock_obj=JournalFileSymlinkLock(place)))
-    except Exception as error:  # of the file system, of SQLAlchemy, or of a missing database driver
-        found = f"{error}" if isinstance(error, ImportError) else type(error).__name__
-        raise RequestError(
-            "a study must lie in a journal that can be written, or in a database that can be reached, but opening it "
-            f"gave: {found} (tune.storage, MSINET_TUNE_STORAGE)."
-        ) from None
-
-
-def mend(place: str) -> None:
-    """Remove half a line from the end of a journal, where a machine left it when it died.
-
-    Otherwise the next entry would be appended to that half line. Nobody else may write to the journal meanwhile.
-    """
-    path = Path(place)
-    if "://" not in place and path.is_file() and not (data := path.read_bytes()).endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
 
 
 def open_study(name: str, tune: Tune, storage: BaseStorage, definition: Mapping[str, Any]) -> optuna.Study:

@@ -16,7 +16,7 @@ from pipeline.errors import RequestError
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import Workspace
 from pipeline.tuning.outer import Outer
-from pipeline.tuning.studies import open_storage
+from pipeline.tuning.storage import open_storage
 
 
 @pytest.mark.parametrize(

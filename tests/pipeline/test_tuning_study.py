@@ -1,5 +1,6 @@
 """A study draws trials with each sampler, stops the worse, and loses or doubles none after a kill."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,8 @@ from pipeline.config.tune import slots_of
 from pipeline.errors import RequestError
 from pipeline.tuning import fronts, searcher
 from pipeline.tuning.searcher import Broken, StudySearcher, halving
-from pipeline.tuning.studies import open_storage, open_study
+from pipeline.tuning.storage import mend, open_storage
+from pipeline.tuning.studies import open_study
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
@@ -179,3 +181,30 @@ def test_halving_stops_the_worse_also_after_a_kill(tiny: dict[str, Any], tmp_pat
     assert states == ["COMPLETE", "COMPLETE", "PRUNED"]
     assert again.study.trials[-1].intermediate_values == {2: 0.4}
     assert "stopped early, mAP 40.0 % after 2 epochs" in again.said[-1]
+
+
+@pytest.mark.parametrize("text", ["path,identity\na.jpg,1", "x", '{"op_code":0}\nx\n{"op_code":1}\n', "{}\n", "1\n"])
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "manifest.csv"
+    file.write_text(text)
+    for use in (open_storage, mend):
+        with pytest.raises(RequestError, match=r"must be a file that a study has written, but .*manifest.csv"):
+            use(str(file))
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize("half", ["{", '{"op_code":0,"wor'])
+def test_half_a_line_at_the_end_is_removed(tmp_path: Path, half: str) -> None:
+    journal = tmp_path / "journal.log"
+    for sound in ("", '{"op_code":0}\n'):
+        journal.write_text(sound + half)
+        mend(str(journal))
+        assert journal.read_text() == sound
+
+
+def test_a_journal_is_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for place in (tmp_path / "fifo", tmp_path / "null", tmp_path):
+        with pytest.raises(RequestError, match="must be a file that a study has written"):
+            open_storage(str(place))

@@ -153,3 +153,24 @@ def test_a_start_from_another_genotype_is_refused(folder: Path) -> None:
     with pytest.raises(RequestError, match="was asked for"):
         require_fitting_weights(planned)
     require_card(folder / "bare.safetensors", "msinet", {"genotype": SWAPPED})  # nothing is known, nothing is refused
+
+
+SIZE = ("--image-size", "32", "16")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--genotype", LETTERS, "--image-size", "0", "0"), "must have 16 to 4096 pixels, but got (0, 0)"),
+        (("--genotype", LETTERS, "--image-size", "-1", "5"), "must have 16 to 4096 pixels, but got (-1, 5)"),
+        (("--genotype", LETTERS, "--image-size", "99999", "99999"), "must have 16 to 4096 pixels"),
+        (("--network", "osnet", "--scales", "4"), "`scales.0` must be 3, 5, 7 or 9, but got 4."),
+        (("--genotype", LETTERS, *SIZE, "--data", "manifest="), "`--data` must be KIND=PATH"),
+        (("--genotype", LETTERS, *SIZE, "--data", "manifest=~nobody-has-this-name/x"), "the home folder"),
+    ],
+)
+def test_an_impossible_option_is_one_sentence(evaluate: Evaluate, options: tuple[str, ...], sentence: str) -> None:
+    code, said = evaluate("bare.safetensors", *options)
+    assert code == 2
+    assert sentence in said
+    assert "pydantic" not in said

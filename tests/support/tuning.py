@@ -7,7 +7,8 @@ from typing import Any
 from pipeline.config.experiment import Experiment
 from pipeline.config.tune import Tune
 from pipeline.tuning.searcher import StudySearcher
-from pipeline.tuning.studies import Trials, mend, open_storage, open_study
+from pipeline.tuning.storage import mend, open_storage
+from pipeline.tuning.studies import Trials, open_study
 
 TUNE: dict[str, Any] = {"source": "street", "hold_out": 30, "trials": 4, "sampler": "random"}
 RETRAIN = {"genotype": "MSINet", "space": {"retrain": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}}}

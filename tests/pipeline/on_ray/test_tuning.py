@@ -16,7 +16,7 @@ from support.tuning import document
 from pipeline.config.experiment import Experiment
 from pipeline.storage.workspace import CHECKPOINT, RESULT, Workspace
 from pipeline.tuning.outer import Outer
-from pipeline.tuning.studies import open_storage
+from pipeline.tuning.storage import open_storage
 
 
 @pytest.mark.timeout(150)
