@@ -153,7 +153,7 @@ def test_a_wheel_holds_the_experiments(tmp_path: Path) -> None:
         check=False,
     )
     assert planned.returncode == 0, planned.stderr
-    assert "search campus 33-67 seed 0" in planned.stdout
+    assert "33-67" in planned.stdout
 
 
 def test_a_line_that_cannot_be_printed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
