@@ -7,6 +7,36 @@ from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import content_of
 from pipeline.results import Report, Result
 
+# The settings that every experiment's identity contains. A setting that is not listed counts only if the file changes
+# it, so that experiments written before it existed keep their run in MLflow.
+ALWAYS = frozenset(
+    [
+        "name",
+        "datasets",
+        "sources",
+        "targets",
+        "image_size",
+        "splits",
+        "split_seed",
+        "genotypes",
+        "networks",
+        "alignments",
+        "starts",
+        "after_neck",
+        "rerank",
+        "measure",
+        "figures",
+        "tables",
+        "search_seeds",
+        "retrain_seeds",
+        "search",
+        "retrain",
+        "workers",
+        "threads",
+        "tune",
+    ]
+)
+
 
 def specification(experiment: Experiment) -> dict[str, Any]:
     """Return what identifies an experiment: everything but the places of its data and how its stages are run.
@@ -19,7 +49,14 @@ def specification(experiment: Experiment) -> dict[str, Any]:
     named = {source: [_split(entry) for entry in entries] for source, entries in by_source.items()}
     places: Any = {"datasets": {"__all__": {"path"}}, "weights": True, "resources": True, "checkpoint_every": True}
     values = experiment.model_dump(mode="json", exclude=places)
-    return {**values, "splits": named if isinstance(splits, dict) else named[None], "tune": None}
+    named_splits = named if isinstance(splits, dict) else named[None]
+    unchanged = [name for name in values.keys() - ALWAYS if _is_default(experiment, name)]
+    return {**{n: v for n, v in values.items() if n not in unchanged}, "splits": named_splits, "tune": None}
+
+
+def _is_default(experiment: Experiment, name: str) -> bool:
+    default: Any = Experiment.model_fields[name].get_default(call_default_factory=True)
+    return bool(getattr(experiment, name) == default)
 
 
 def _split(entry: Any) -> dict[str, Any]:
