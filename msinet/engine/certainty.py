@@ -1,0 +1,233 @@
+"""How sure a search is of its genotype, from the history of its architecture parameters. Only NumPy is needed.
+
+Letters: E epochs, S slots, O operations. Everything here can be computed for a search that was published before.
+
+The final mixture is read as a distribution over genotypes: each slot draws its operation with the probabilities
+softmax(α) of the last epoch, and the slots are independent. In a short search α stays near 0. All probabilities are
+then close to 1 / O, and the most probable genotype is only a little more probable than a random one.
+"""
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from msinet.genotype import LETTERS, OPERATIONS
+
+Array = NDArray[np.float64]
+
+NOISE_SHARE = 0.25
+"""Share of the epochs, at the end, whose steps are taken as the noise of α."""
+COLLAPSE_SHARE = 0.75
+"""Share of the slots that one operation must hold for a warning of collapse."""
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """A warning: one operation has taken most slots.
+
+    Differentiable searches are known to end in networks of one operation without parameters, whose mixture gets a small
+    loss early but which score badly after retraining (Zela et al., ICLR 2020; DARTS+, Liang et al., 2019). The limit is
+    three quarters of the slots: in a random genotype of 12 slots and 4 operations, some operation holds 9 or more slots
+    with probability 0.0016.
+
+    Attributes:
+        operation: Name of the operation.
+        epoch: First epoch at which it holds that many slots, counted from 0.
+        slots: Number of slots that it holds at the end.
+    """
+
+    operation: str
+    epoch: int
+    slots: int
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How sure a search is.
+
+    Attributes:
+        mixture_ESO: softmax(α) after each epoch.
+        entropy_ES: Entropy of each slot's mixture in bits; log2(O) means that the slot knows nothing.
+        margin_ES: Largest probability minus the second largest.
+        share_EO: Mean probability of each operation over the slots.
+        held_EO: Number of slots in which each operation is the most probable one.
+        choice_ES: Index of the most probable operation.
+        stands_since: First epoch, counted from 0, from which on the genotype no longer changes.
+        slot_stands_since: The same for each slot.
+        flip_S: Probability that a slot's choice changes; see `flip_probabilities`. NaN with fewer than four epochs.
+        collapse: A warning that one operation has taken most slots, or None.
+    """
+
+    mixture_ESO: Array
+    entropy_ES: Array
+    margin_ES: Array
+    share_EO: Array
+    held_EO: NDArray[np.int64]
+    choice_ES: NDArray[np.int64]
+    stands_since: int
+    slot_stands_since: list[int]
+    flip_S: Array
+    collapse: Collapse | None
+
+
+def certainty_of(alphas_ESO: ArrayLike, operations: Sequence[str] = OPERATIONS) -> Certainty:
+    """Return how sure a search is, from α after each of its epochs.
+
+    Args:
+        alphas_ESO: α after each epoch, as the lines of a search's history hold it.
+        operations: Names of the operations, in the order of α's columns.
+
+    Raises:
+        ValueError: α has another shape, no epoch, or something that is not a finite number.
+    """
+    alphas_ESO = _checked(alphas_ESO, len(operations))
+    mixture_ESO = mixture_of(alphas_ESO)
+    ordered_ESO = np.sort(mixture_ESO, axis=-1)
+    choice_ES = alphas_ESO.argmax(axis=-1)  # ties go to the first operation, as in `Genotype.from_alphas`
+    held_EO = np.stack([(choice_ES == operation).sum(axis=1) for operation in range(len(operations))], axis=1)
+    return Certainty(
+        mixture_ESO=mixture_ESO,
+        entropy_ES=-(mixture_ESO * _log_mixture(alphas_ESO)).sum(axis=-1) / math.log(2),
+        margin_ES=ordered_ESO[..., -1] - ordered_ESO[..., -2],
+        share_EO=mixture_ESO.mean(axis=1),
+        held_EO=held_EO,
+        choice_ES=choice_ES,
+        stands_since=_stands_since((choice_ES != choice_ES[-1]).any(axis=1)),
+        slot_stands_since=[_stands_since(changed_E) for changed_E in (choice_ES != choice_ES[-1]).T],
+        flip_S=flip_probabilities(alphas_ESO),
+        collapse=_collapse(held_EO, choice_ES.shape[1], operations),
+    )
+
+
+def mixture_of(alphas: ArrayLike) -> Array:
+    """Return softmax(α) over the last axis."""
+    return np.exp(_log_mixture(np.asarray(alphas, dtype=np.float64)))
+
+
+def _log_mixture(alphas: Array) -> Array:
+    below = alphas - alphas.max(axis=-1, keepdims=True)
+    return np.asarray(below - np.log(np.exp(below).sum(axis=-1, keepdims=True)))
+
+
+def epoch_figures(alphas_SO: ArrayLike, operations: Sequence[str] = OPERATIONS) -> dict[str, float]:
+    """Return the figures of one epoch, for a curve over the epochs: means over the slots.
+
+    Returns:
+        `entropy` in bits, `margin`, `held_slots` (most slots that one operation holds), and `share_<operation>`.
+    """
+    found = certainty_of(np.asarray(alphas_SO)[None], operations)
+    shares = dict(zip(operations, found.share_EO[0], strict=True))
+    return {
+        "entropy": float(found.entropy_ES.mean()),
+        "margin": float(found.margin_ES.mean()),
+        "held_slots": float(found.held_EO.max()),
+        **{f"share_{name}": float(share) for name, share in shares.items()},
+    }
+
+
+def likely_genotypes(alphas_SO: ArrayLike, count: int = 1, letters: Sequence[str] = LETTERS) -> list[tuple[str, float]]:
+    """Return the most probable genotypes under the mixture, exactly and without listing all of them.
+
+    The first one has the largest α in every slot. Each further one comes from an earlier one by the next smaller
+    probability in one slot (best-first search). The state of a genotype is the rank of its operation in each slot. A
+    state's parent is found by lowering its last rank above 0, so that each state is reached once.
+
+    Args:
+        alphas_SO: α of one epoch.
+        count: Number of genotypes.
+        letters: The operations' letters, in the order of α's columns.
+
+    Returns:
+        (letters, probability), from the most probable one on. Genotypes of equal probability come in the order of
+        their states, so ties go to the first operation.
+
+    Raises:
+        ValueError: There are fewer genotypes than `count`, or α has another shape.
+    """
+    alphas_SO = _checked(np.asarray(alphas_SO, dtype=np.float64)[None], len(letters))[0]
+    slots, operations = alphas_SO.shape
+    if not 1 <= count <= operations**slots:
+        raise ValueError(f"`candidates` must be 1 to {operations**slots}, the number of genotypes, but got {count}.")
+    order_SO = np.argsort(-alphas_SO, axis=1, kind="stable")
+    logs_SO = np.take_along_axis(_log_mixture(alphas_SO), order_SO, axis=1)
+    loss_SO = logs_SO[:, :1] - logs_SO  # what a rank costs, at least 0
+    best = float(logs_SO[:, 0].sum())
+    heap: list[tuple[float, tuple[int, ...]]] = [(0.0, (0,) * slots)]
+    found = []
+    while len(found) < count:
+        loss, state = heapq.heappop(heap)
+        chosen = "".join(letters[order_SO[slot, rank]] for slot, rank in enumerate(state))
+        found.append((chosen, math.exp(best - loss)))
+        last = max((slot for slot, rank in enumerate(state) if rank), default=0)
+        for slot in range(last, slots):
+            if state[slot] + 1 < operations:
+                child = (*state[:slot], state[slot] + 1, *state[slot + 1 :])
+                heapq.heappush(heap, (sum(loss_SO[s, rank] for s, rank in enumerate(child)), child))
+    return found
+
+
+def flip_probabilities(alphas_ESO: ArrayLike) -> Array:
+    """Return for each slot the probability that the noise of the last epochs changes its choice.
+
+    The noise is estimated from the steps between consecutive epochs in the last quarter of the search (at least three
+    steps): for each operation other than the chosen one, the gap α(chosen) − α(other) is followed, and its steps are
+    taken as independent draws from a normal distribution. Their standard deviation σ is the noise of one epoch, their
+    mean the drift. Over the n steps of this window, a random walk without drift moves by σ·√n. A choice flips against
+    one operation with probability Φ(−gap / (σ·√n)); the largest of these over the other operations is returned, which
+    is a lower bound of the probability that any of them wins. So the answer is to this question: had the last quarter
+    been run with other batches, would the slot have chosen differently? The noise of the initial weights, which other
+    search seeds show, is not part of it. Steps that depend on the step before, as under momentum, make it too small.
+
+    Returns:
+        One probability for each slot, 0 to 0.5; NaN for a search of fewer than four epochs, which has too few steps.
+    """
+    alphas_ESO = np.asarray(alphas_ESO, dtype=np.float64)
+    epochs, slots, operations = alphas_ESO.shape
+    steps = max(3, round(NOISE_SHARE * epochs))
+    if epochs < 4 or operations < 2:
+        return np.full(slots, np.nan if operations > 1 else 0.0)
+    chosen_S = alphas_ESO[-1].argmax(axis=-1)
+    gaps_ESO = np.take_along_axis(alphas_ESO, chosen_S[None, :, None], axis=-1) - alphas_ESO
+    deviation_SO = np.diff(gaps_ESO[-steps - 1 :], axis=0).std(axis=0, ddof=1)
+    flip_S = np.zeros(slots)
+    for slot in range(slots):
+        others = [operation for operation in range(operations) if operation != chosen_S[slot]]
+        moved_O = deviation_SO[slot, others] * math.sqrt(steps)
+        flip_S[slot] = max(map(_below_zero, gaps_ESO[-1, slot, others], moved_O))
+    return flip_S
+
+
+def _below_zero(mean: float, deviation: float) -> float:
+    """Return the probability that a normal variable is below 0; 1/2 for a tie, also without deviation."""
+    if deviation == 0:
+        return 0.5 if mean == 0 else 0.0
+    return 0.5 * math.erfc(mean / deviation / math.sqrt(2))
+
+
+def _checked(alphas_ESO: Any, operations: int) -> Array:
+    alphas_ESO = np.asarray(alphas_ESO, dtype=np.float64)
+    if alphas_ESO.ndim != 3 or alphas_ESO.shape[2] != operations or 0 in alphas_ESO.shape:
+        raise ValueError(f"α must be epochs × slots × {operations} operations, but has shape {alphas_ESO.shape}.")
+    if not np.isfinite(alphas_ESO).all():
+        raise ValueError("α must be finite numbers, but some are not.")
+    return alphas_ESO
+
+
+def _stands_since(differs_E: NDArray[np.bool_]) -> int:
+    """Return the first epoch from which on nothing differs from the end."""
+    differing = np.flatnonzero(differs_E)
+    return int(differing[-1]) + 1 if len(differing) else 0
+
+
+def _collapse(held_EO: NDArray[np.int64], slots: int, operations: Sequence[str]) -> Collapse | None:
+    crowded_E = (held_EO >= COLLAPSE_SHARE * slots).any(axis=1)
+    if not crowded_E.any():
+        return None
+    epoch = int(np.argmax(crowded_E))
+    operation = int(held_EO[epoch].argmax())
+    return Collapse(operations[operation], epoch, int(held_EO[-1, operation]))
