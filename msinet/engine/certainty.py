@@ -2,6 +2,8 @@
 
 Letters: E epochs, S slots, O operations. Everything here can be computed for a search that was published before.
 
+An operation that a slot does not offer has α = -inf, and so the probability 0.
+
 The final mixture is read as a distribution over genotypes: each slot draws its operation with the probabilities
 softmax(α) of the last epoch, and the slots are independent. In a short search α stays near 0. All probabilities are
 then close to 1 / O, and the most probable genotype is only a little more probable than a random one.
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from msinet.genotype import LETTERS, OPERATIONS
 
@@ -75,7 +77,7 @@ class Certainty:
     collapse: Collapse | None
 
 
-def certainty_of(alphas_ESO: ArrayLike, operations: Sequence[str] = OPERATIONS) -> Certainty:
+def certainty_of(alphas_ESO: Any, operations: Sequence[str] = OPERATIONS) -> Certainty:
     """Return how sure a search is, from α after each of its epochs.
 
     Args:
@@ -86,13 +88,13 @@ def certainty_of(alphas_ESO: ArrayLike, operations: Sequence[str] = OPERATIONS) 
         ValueError: α has another shape, no epoch, or something that is not a finite number.
     """
     alphas_ESO = _checked(alphas_ESO, len(operations))
-    mixture_ESO = mixture_of(alphas_ESO)
+    mixture_ESO, logs_ESO = mixture_of(alphas_ESO), _log_mixture(alphas_ESO)
     ordered_ESO = np.sort(mixture_ESO, axis=-1)
     choice_ES = alphas_ESO.argmax(axis=-1)  # ties go to the first operation, as in `Genotype.from_alphas`
     held_EO = np.stack([(choice_ES == operation).sum(axis=1) for operation in range(len(operations))], axis=1)
     return Certainty(
         mixture_ESO=mixture_ESO,
-        entropy_ES=-(mixture_ESO * _log_mixture(alphas_ESO)).sum(axis=-1) / math.log(2),
+        entropy_ES=-(mixture_ESO * np.where(mixture_ESO > 0, logs_ESO, 0.0)).sum(axis=-1) / math.log(2),
         margin_ES=ordered_ESO[..., -1] - ordered_ESO[..., -2],
         share_EO=mixture_ESO.mean(axis=1),
         held_EO=held_EO,
@@ -104,7 +106,7 @@ def certainty_of(alphas_ESO: ArrayLike, operations: Sequence[str] = OPERATIONS) 
     )
 
 
-def mixture_of(alphas: ArrayLike) -> Array:
+def mixture_of(alphas: Any) -> Array:
     """Return softmax(α) over the last axis."""
     return np.exp(_log_mixture(np.asarray(alphas, dtype=np.float64)))
 
@@ -114,7 +116,7 @@ def _log_mixture(alphas: Array) -> Array:
     return np.asarray(below - np.log(np.exp(below).sum(axis=-1, keepdims=True)))
 
 
-def epoch_figures(alphas_SO: ArrayLike, operations: Sequence[str] = OPERATIONS) -> dict[str, float]:
+def epoch_figures(alphas_SO: Any, operations: Sequence[str] = OPERATIONS) -> dict[str, float]:
     """Return the figures of one epoch, for a curve over the epochs: means over the slots.
 
     Returns:
@@ -130,7 +132,7 @@ def epoch_figures(alphas_SO: ArrayLike, operations: Sequence[str] = OPERATIONS) 
     }
 
 
-def likely_genotypes(alphas_SO: ArrayLike, count: int = 1, letters: Sequence[str] = LETTERS) -> list[tuple[str, float]]:
+def likely_genotypes(alphas_SO: Any, count: int = 1, letters: Sequence[str] = LETTERS) -> list[tuple[str, float]]:
     """Return the most probable genotypes under the mixture, exactly and without listing all of them.
 
     The first one has the largest α in every slot. Each further one comes from an earlier one by the next smaller
@@ -150,28 +152,29 @@ def likely_genotypes(alphas_SO: ArrayLike, count: int = 1, letters: Sequence[str
         ValueError: There are fewer genotypes than `count`, or α has another shape.
     """
     alphas_SO = _checked(np.asarray(alphas_SO, dtype=np.float64)[None], len(letters))[0]
-    slots, operations = alphas_SO.shape
-    if not 1 <= count <= operations**slots:
-        raise ValueError(f"`candidates` must be 1 to {operations**slots}, the number of genotypes, but got {count}.")
+    offered_S = np.isfinite(alphas_SO).sum(axis=1).tolist()
+    slots, genotypes = len(offered_S), math.prod(offered_S)
+    if not 1 <= count <= genotypes:
+        raise ValueError(f"`candidates` must be 1 to {genotypes}, the number of genotypes, but got {count}.")
     order_SO = np.argsort(-alphas_SO, axis=1, kind="stable")
     logs_SO = np.take_along_axis(_log_mixture(alphas_SO), order_SO, axis=1)
     loss_SO = logs_SO[:, :1] - logs_SO  # what a rank costs, at least 0
     best = float(logs_SO[:, 0].sum())
     heap: list[tuple[float, tuple[int, ...]]] = [(0.0, (0,) * slots)]
-    found = []
+    found: list[tuple[str, float]] = []
     while len(found) < count:
         loss, state = heapq.heappop(heap)
         chosen = "".join(letters[order_SO[slot, rank]] for slot, rank in enumerate(state))
         found.append((chosen, math.exp(best - loss)))
         last = max((slot for slot, rank in enumerate(state) if rank), default=0)
         for slot in range(last, slots):
-            if state[slot] + 1 < operations:
+            if state[slot] + 1 < offered_S[slot]:
                 child = (*state[:slot], state[slot] + 1, *state[slot + 1 :])
                 heapq.heappush(heap, (sum(loss_SO[s, rank] for s, rank in enumerate(child)), child))
     return found
 
 
-def flip_probabilities(alphas_ESO: ArrayLike) -> Array:
+def flip_probabilities(alphas_ESO: Any) -> Array:
     """Return for each slot the probability that the noise of the last epochs changes its choice.
 
     The noise is estimated from the steps between consecutive epochs in the last quarter of the search (at least three
@@ -187,18 +190,16 @@ def flip_probabilities(alphas_ESO: ArrayLike) -> Array:
         One probability for each slot, 0 to 0.5; NaN for a search of fewer than four epochs, which has too few steps.
     """
     alphas_ESO = np.asarray(alphas_ESO, dtype=np.float64)
-    epochs, slots, operations = alphas_ESO.shape
+    epochs, slots, _ = alphas_ESO.shape
     steps = max(3, round(NOISE_SHARE * epochs))
-    if epochs < 4 or operations < 2:
-        return np.full(slots, np.nan if operations > 1 else 0.0)
-    chosen_S = alphas_ESO[-1].argmax(axis=-1)
-    gaps_ESO = np.take_along_axis(alphas_ESO, chosen_S[None, :, None], axis=-1) - alphas_ESO
-    deviation_SO = np.diff(gaps_ESO[-steps - 1 :], axis=0).std(axis=0, ddof=1)
-    flip_S = np.zeros(slots)
-    for slot in range(slots):
-        others = [operation for operation in range(operations) if operation != chosen_S[slot]]
-        moved_O = deviation_SO[slot, others] * math.sqrt(steps)
-        flip_S[slot] = max(map(_below_zero, gaps_ESO[-1, slot, others], moved_O))
+    flip_S = np.full(slots, np.nan)
+    if epochs < 4:
+        return flip_S
+    for slot, chosen in enumerate(alphas_ESO[-1].argmax(axis=-1)):
+        others = [o for o in np.flatnonzero(np.isfinite(alphas_ESO[-1, slot])) if o != chosen]
+        gaps_EO = alphas_ESO[:, slot, [chosen]] - alphas_ESO[:, slot, others]
+        moved_O = np.diff(gaps_EO[-steps - 1 :], axis=0).std(axis=0, ddof=1) * math.sqrt(steps)
+        flip_S[slot] = max(map(_below_zero, gaps_EO[-1], moved_O), default=0.0)
     return flip_S
 
 
@@ -213,8 +214,8 @@ def _checked(alphas_ESO: Any, operations: int) -> Array:
     alphas_ESO = np.asarray(alphas_ESO, dtype=np.float64)
     if alphas_ESO.ndim != 3 or alphas_ESO.shape[2] != operations or 0 in alphas_ESO.shape:
         raise ValueError(f"α must be epochs × slots × {operations} operations, but has shape {alphas_ESO.shape}.")
-    if not np.isfinite(alphas_ESO).all():
-        raise ValueError("α must be finite numbers, but some are not.")
+    if np.isnan(alphas_ESO).any() or not np.isfinite(alphas_ESO.max(axis=-1)).all():
+        raise ValueError("α must be numbers, finite for at least one operation of each slot, but is not.")
     return alphas_ESO
 
 

@@ -41,6 +41,19 @@ def test_alphas_far_apart_give_probabilities_without_overflow() -> None:
     assert (first, p, q) == ("A" * NUM_SLOTS, 1.0, 0.0)
 
 
+def test_an_operation_that_a_slot_does_not_offer_has_no_part() -> None:
+    alphas = drawn(6, 3, 4)
+    alphas[:, 0, 2:] = alphas[:, 1, 1:] = -np.inf
+    found = certainty_of(alphas)
+    assert certainty_of(alphas[:, :1, :2], OPERATIONS[:2]).entropy_ES == pytest.approx(found.entropy_ES[:, :1])
+    assert found.entropy_ES[:, 1] == pytest.approx(0)
+    assert found.flip_S[1] == 0
+    assert 0 < found.flip_S[0] <= 0.5
+    assert len(likely_genotypes(alphas[-1], 2 * 1 * 4)) == 8
+    with pytest.raises(ValueError, match="1 to 8,"):
+        likely_genotypes(alphas[-1], 9)
+
+
 @pytest.mark.parametrize("count", [0, 17])
 def test_no_more_candidates_than_genotypes(count: int) -> None:
     with pytest.raises(ValueError, match=f"must be 1 to 16, the number of genotypes, but got {count}"):
