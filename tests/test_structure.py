@@ -24,6 +24,7 @@ ROOMS = {
         "losses",
         "models",
         "data",
+        "statistics",
         "ranks",
         "recipes",
         "genotype",
