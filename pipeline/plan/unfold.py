@@ -3,16 +3,17 @@
 import itertools
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from msinet.data.synthetic import RENDERER_VERSION
-from msinet.genotype import Genotype
 from msinet.recipes import Alignment, BatchRecipe
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, SearchSplit
+from pipeline.plan.additions import measurements, pair_pictures
+from pipeline.plan.candidates import Candidate, named
 from pipeline.plan.stage import Labels, Lookup, Plan, Stage, content_of
 
 
@@ -43,17 +44,6 @@ def _numbers(recipe: BatchRecipe) -> dict[str, Any]:
     return asdict(recipe)
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A network to be trained: a named genotype, a baseline, or the genotype that a search will find."""
-
-    origin: str
-    network: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    needs: dict[str, str] = field(default_factory=dict)
-    labels: Labels = field(default_factory=dict)
-
-
 class _Builder:
     """Builds the stages of an experiment from its axes."""
 
@@ -69,12 +59,16 @@ class _Builder:
         for name in experiment.used_datasets:
             self._prepare(name)
         for source in experiment.sources:
-            for candidate in [*self._named(), *self._searched(source)]:
+            for candidate in self._candidates(source):
                 self._train_and_evaluate(source, candidate)
         if experiment.measure:
-            self._measure_all()
+            for source in experiment.sources:
+                for stage in measurements(experiment, source, self._candidates(source), self.hold_out):
+                    self._add(stage)
         if experiment.figures:
-            self._draw_pairs()
+            evaluations = [stage for stage in self.stages.values() if stage.kind == "evaluate"]
+            for stage in pair_pictures(experiment, evaluations):
+                self._add(stage)
         return self.stages
 
     def _add(self, stage: Stage) -> Stage:
@@ -82,20 +76,18 @@ class _Builder:
             stage.lacks = next((self.stages[n].lacks for n in stage.needs.values() if self.stages[n].lacks), None)
         return self.stages.setdefault(stage.name, stage)
 
-    def _named(self) -> Iterator[_Candidate]:
-        for name in self.experiment.genotypes:
-            yield _Candidate(name, "msinet", {"genotype": Genotype.parse(name).letters})
-        for baseline in self.experiment.networks:
-            yield _Candidate(baseline.label, baseline.name, {"options": baseline.options})
+    def _candidates(self, source: str) -> Iterator[Candidate]:
+        yield from named(self.experiment)
+        yield from self._searched(source)
 
-    def _searched(self, source: str) -> Iterator[_Candidate]:
+    def _searched(self, source: str) -> Iterator[Candidate]:
         for entry in self.experiment.splits_of(source):
             supervision = entry.supervision or self.experiment.search.supervision
             for seed in self.experiment.search_seeds:
                 search = self._search(source, entry, supervision, seed)
                 split = entry.split if supervision == "tcm" else f"{entry.split} {supervision}"
                 labels: Labels = {"split": entry.split, "supervision": supervision, "search_seed": seed}
-                yield _Candidate(f"{split} seed {seed}", "msinet", {}, {"genotype": search.name}, labels)
+                yield Candidate(f"{split} seed {seed}", "msinet", {}, {"genotype": search.name}, labels)
 
     def _prepare(self, name: str) -> None:
         data = self.experiment.datasets[name]
@@ -152,7 +144,7 @@ class _Builder:
             )
         )
 
-    def _train_and_evaluate(self, source: str, candidate: _Candidate) -> None:
+    def _train_and_evaluate(self, source: str, candidate: Candidate) -> None:
         experiment = self.experiment
         alignments: list[Alignment | None] = [None]
         if candidate.network == "msinet" and experiment.alignments:
@@ -203,7 +195,7 @@ class _Builder:
             else:
                 self._evaluate(model, target, labels)
 
-    def _start(self, candidate: _Candidate, start: str) -> tuple[Path | None, str | None]:
+    def _start(self, candidate: Candidate, start: str) -> tuple[Path | None, str | None]:
         """Return the file to start from, and what is missing for it; each may be None."""
         if start == "scratch":
             return None, None
@@ -256,54 +248,3 @@ class _Builder:
                 labels={"dataset": source, "target": f"held-out {source}", "domain": "held_out", **labels},
             )
         )
-
-    def _draw_pairs(self) -> None:
-        """Add the pictures that compare networks of the same source, target and seed: the first with each other one."""
-        groups: dict[tuple[Any, ...], list[Stage]] = {}
-        for stage in [stage for stage in self.stages.values() if stage.kind == "evaluate"]:
-            groups.setdefault(tuple(stage.labels[name] for name in ("source", "target", "seed")), []).append(stage)
-        for (source, target, seed), (first, *others) in groups.items():
-            for other in others:
-                names = [stage.needs["model"].removeprefix(f"retrain {source} ") for stage in (first, other)]
-                self._add(
-                    Stage(
-                        f"picture {source} {names[0]} beside {names[1]} on {target}",
-                        "picture",
-                        {
-                            "names": names,
-                            "image_size": list(self.experiment.training_size(source)),
-                            "threads": self.experiment.threads,
-                        },
-                        needs={
-                            "model": first.needs["model"],
-                            "other_model": other.needs["model"],
-                            "evaluation": first.name,
-                            "other_evaluation": other.name,
-                            "target_data": f"prepare {target}",
-                        },
-                        labels={"dataset": target, "source": source, "target": target, "seed": seed},
-                    )
-                )
-
-    def _measure_all(self) -> None:
-        """Add a measurement of every candidate, and without `hold_out` of ResNet-50, at each source's picture size."""
-        baseline = _Candidate("resnet50", "resnet50", {"options": {}})
-        for source in self.experiment.sources:
-            height, width = self.experiment.training_size(source)
-            for candidate in [*([] if self.hold_out else [baseline]), *self._named(), *self._searched(source)]:
-                self._add(
-                    Stage(
-                        f"measure {candidate.origin}{f' on {source}' if candidate.needs else ''} {height}x{width}",
-                        "measure",
-                        {
-                            "network": candidate.network,
-                            **candidate.settings,
-                            "image_size": [height, width],
-                            "threads": self.experiment.threads,
-                            "device": None,
-                            **({"batch_size": 1} if self.hold_out else {}),
-                        },
-                        needs=candidate.needs,
-                        labels={"network": candidate.network, "origin": candidate.origin, **candidate.labels},
-                    )
-                )

@@ -1,0 +1,58 @@
+"""Stages that an experiment may have in addition to its trainings: measurements, and pictures that compare networks."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pipeline.config.experiment import Experiment
+from pipeline.plan.candidates import Candidate
+from pipeline.plan.stage import Stage
+
+
+def measurements(
+    experiment: Experiment, source: str, candidates: Iterable[Candidate], hold_out: int | None
+) -> Iterator[Stage]:
+    """Yield a measurement of every candidate, and without `hold_out` of ResNet-50, at a source's picture size."""
+    baseline = Candidate("resnet50", "resnet50", {"options": {}})
+    height, width = experiment.training_size(source)
+    for candidate in [*([] if hold_out else [baseline]), *candidates]:
+        yield Stage(
+            f"measure {candidate.origin}{f' on {source}' if candidate.needs else ''} {height}x{width}",
+            "measure",
+            {
+                "network": candidate.network,
+                **candidate.settings,
+                "image_size": [height, width],
+                "threads": experiment.threads,
+                "device": None,
+                **({"batch_size": 1} if hold_out else {}),
+            },
+            needs=candidate.needs,
+            labels={"network": candidate.network, "origin": candidate.origin, **candidate.labels},
+        )
+
+
+def pair_pictures(experiment: Experiment, evaluations: Iterable[Stage]) -> Iterator[Stage]:
+    """Yield the pictures that compare networks of the same source, target and seed: the first with each other one."""
+    groups: dict[tuple[Any, ...], list[Stage]] = {}
+    for stage in evaluations:
+        groups.setdefault(tuple(stage.labels[name] for name in ("source", "target", "seed")), []).append(stage)
+    for (source, target, seed), (first, *others) in groups.items():
+        for other in others:
+            names = [stage.needs["model"].removeprefix(f"retrain {source} ") for stage in (first, other)]
+            yield Stage(
+                f"picture {source} {names[0]} beside {names[1]} on {target}",
+                "picture",
+                {
+                    "names": names,
+                    "image_size": list(experiment.training_size(source)),
+                    "threads": experiment.threads,
+                },
+                needs={
+                    "model": first.needs["model"],
+                    "other_model": other.needs["model"],
+                    "evaluation": first.name,
+                    "other_evaluation": other.name,
+                    "target_data": f"prepare {target}",
+                },
+                labels={"dataset": target, "source": source, "target": target, "seed": seed},
+            )
