@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from msinet.genotype import Genotype
 from msinet.recipes import Alignment, SearchRecipe, TrainRecipe
+from pipeline.config.derive import Derive
 from pipeline.config.names import Name
 from pipeline.config.parts import (
     Baseline,
@@ -54,6 +55,7 @@ class Experiment(Strict):
         figures: Whether ranked lists and activation maps are drawn that compare the first network with each other one.
         tables: Which of the paper's Tables 7 to 11 the report contains; by default those for which the experiment has a
             cell.
+        derive: How many genotypes of each search are retrained.
         search_seeds: Seeds of the searches, one search for each. A seed decides the initial weights and α, the batches
             and the augmentation.
         retrain_seeds: Seeds of the retrainings, one retraining for each.
@@ -83,6 +85,7 @@ class Experiment(Strict):
     measure: bool = False
     figures: bool = False
     tables: list[Literal[7, 8, 9, 10, 11]] = []
+    derive: Derive = Derive()
     search_seeds: list[Seed] = Field(default=[0], min_length=1)
     retrain_seeds: list[Seed] = Field(default=[0], min_length=1)
     search: Annotated[SearchRecipe, based_on(SearchRecipe())] = SearchRecipe()
@@ -125,6 +128,8 @@ class Experiment(Strict):
                     raise ValueError(f"`{role}` must name entries of `datasets`, but got {name!r}.{hint}")
         if not (self.splits or self.genotypes or self.networks or self.tune):
             raise ValueError("an experiment must have `splits`, `genotypes`, `networks` or `tune`, but has none.")
+        if self.derive != Derive() and not self.splits:
+            raise ValueError("`derive` says what is kept of searches, but the experiment has none: give `splits`.")
         if self.tune:
             self.tune.check(self.sources, self.retrain.in_domain)
         for name in self.sources:

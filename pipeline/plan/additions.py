@@ -27,6 +27,7 @@ def measurements(
                 **({"batch_size": 1} if hold_out else {}),
             },
             needs=candidate.needs,
+            candidate=candidate.number,
             labels={"network": candidate.network, "origin": candidate.origin, **candidate.labels},
         )
 

@@ -1,4 +1,4 @@
-"""The networks that an experiment trains, apart from those that a search will find."""
+"""The networks that an experiment trains: those that it names, and those that a search will find."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ class Candidate:
         network: Name that `build_model` knows.
         settings: The genotype or the options of the network, unless a search finds them.
         needs: The search that finds the genotype, by role.
+        number: Which genotype of that search it is, counted from the most probable one.
         labels: Split, supervision and seed of that search.
     """
 
@@ -25,6 +26,7 @@ class Candidate:
     network: str
     settings: dict[str, Any] = field(default_factory=dict)
     needs: dict[str, str] = field(default_factory=dict)
+    number: int = 1
     labels: Labels = field(default_factory=dict)
 
 
@@ -34,3 +36,19 @@ def named(experiment: Experiment) -> Iterator[Candidate]:
         yield Candidate(name, "msinet", {"genotype": Genotype.parse(name).letters})
     for baseline in experiment.networks:
         yield Candidate(baseline.label, baseline.name, {"options": baseline.options})
+
+
+def derived(experiment: Experiment, origin: str, search: str, labels: Labels) -> Iterator[Candidate]:
+    """Yield the candidates that a search will find: the most probable genotypes of its final mixture.
+
+    Args:
+        experiment: Says how many (`derive.candidates`).
+        origin: Name of the search for people, such as `60-80 seed 0`.
+        search: Name of the search's stage.
+        labels: Labels of the search.
+    """
+    needs = {"genotype": search}
+    yield Candidate(origin, "msinet", needs=needs, labels=labels)
+    for number in range(2, experiment.derive.candidates + 1):
+        named = {**labels, "candidate": number}
+        yield Candidate(f"{origin} candidate {number}", "msinet", needs=needs, number=number, labels=named)

@@ -64,6 +64,23 @@ def _scored_files(result: Mapping[str, Any]) -> tuple[str, ...]:
     return (PER_QUERY,) if "hold_out" in result["spec"] else (PER_QUERY, EMBEDDING)
 
 
+def found_genotype(result: Mapping[str, Any], candidate: int = 1) -> str:
+    """Return the letters of a genotype that a search found.
+
+    Args:
+        result: Result of the search.
+        candidate: 1 for the genotype that the search derived, n for the n-th most probable one of its final mixture.
+
+    Raises:
+        ValueError: The mixture has fewer genotypes.
+    """
+    if candidate == 1:
+        return str(result["genotype"])
+    from msinet.engine.certainty import likely_genotypes  # imports numpy; most plans do not need it
+
+    return likely_genotypes(result["alphas"], candidate)[-1][0]
+
+
 def _key(result: Mapping[str, Any]) -> Any:
     return result["key"]
 
@@ -85,7 +102,7 @@ KINDS: dict[str, Kind] = {
     ),
     "search": Kind(
         schema=4,
-        contribution={"genotype": lambda result: result["genotype"]},
+        contribution={"genotype": found_genotype, "supernet": _key},
         files=_always(GENOTYPE, HISTORY, SPLIT, WEIGHTS),
         artifacts=(GENOTYPE, HISTORY, SPLIT),
         trains=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.experiment import Experiment
-from pipeline.plan.kinds import CONTRIBUTION, KINDS
+from pipeline.plan.kinds import CONTRIBUTION, KINDS, found_genotype
 from pipeline.results import Result
 
 _UNKNOWN = None  # a fingerprint or a device that is not known yet
@@ -30,6 +30,7 @@ class Stage:
         kind: A name in `KINDS`.
         settings: The part of the specification that is known from the start. The results of other stages add the rest.
         needs: Names of the stages whose results the stage uses, by role.
+        candidate: Which genotype of the search in the role `genotype` it uses, counted from the most probable one.
         labels: Dataset, source, target, split, seed and so on, for tables and for MLflow.
         location: Paths of its dataset, weights or split; never part of the key.
         lacks: What the user must give before the stage can run, and the setting that gives it.
@@ -42,6 +43,7 @@ class Stage:
     kind: str
     settings: dict[str, Any]
     needs: dict[str, str] = field(default_factory=dict)
+    candidate: int = 1
     labels: Labels = field(default_factory=dict)
     location: dict[str, str] = field(default_factory=dict)
     lacks: str | None = None
@@ -63,6 +65,8 @@ class Stage:
         if any(name not in results for name in self.needs.values()):
             return None
         contributed = {role: CONTRIBUTION[role](results[name]) for role, name in self.needs.items()}
+        if self.candidate > 1:
+            contributed["genotype"] = found_genotype(results[self.needs["genotype"]], self.candidate)
         return {**self.settings, **contributed}
 
 

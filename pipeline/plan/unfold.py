@@ -13,7 +13,7 @@ from msinet.recipes import Alignment, BatchRecipe
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, SearchSplit
 from pipeline.plan.additions import measurements, pair_pictures
-from pipeline.plan.candidates import Candidate, named
+from pipeline.plan.candidates import Candidate, derived, named
 from pipeline.plan.stage import Labels, Lookup, Plan, Stage, content_of
 
 
@@ -87,7 +87,7 @@ class _Builder:
                 search = self._search(source, entry, supervision, seed)
                 split = entry.split if supervision == "tcm" else f"{entry.split} {supervision}"
                 labels: Labels = {"split": entry.split, "supervision": supervision, "search_seed": seed}
-                yield Candidate(f"{split} seed {seed}", "msinet", {}, {"genotype": search.name}, labels)
+                yield from derived(self.experiment, f"{split} seed {seed}", search.name, labels)
 
     def _prepare(self, name: str) -> None:
         data = self.experiment.datasets[name]
@@ -185,6 +185,7 @@ class _Builder:
                     "retrain",
                     {**settings, **({"start": self._content(weights)} if weights else {})},
                     needs={"source_data": f"prepare {source}", **candidate.needs},
+                    candidate=candidate.number,
                     labels={"dataset": source, **labels},
                     location={"weights": str(weights)} if weights else {},
                     lacks=lacks,

@@ -66,7 +66,8 @@ def network_name(stage: Stage) -> str:
     if network in BASELINES:
         return origin.replace(network, BASELINES[network], 1)
     if is_searched(stage):
-        return f"{stage.labels['split']} {supervision_name(label_of(stage, 'supervision'))}"
+        supervised = supervision_name(label_of(stage, "supervision"))
+        return f"{stage.labels['split']} {supervised}{candidate_suffix(stage)}"
     return published_name(origin)
 
 
@@ -93,13 +94,20 @@ def alignment_suffix(stage: Stage) -> str:
     return "" if label_of(stage, "alignment") == "none" else f", {alignment_of(stage)}"
 
 
+def candidate_suffix(stage: Stage) -> str:
+    """Return a text for the second and further genotypes of a search; empty for the first one."""
+    return f", candidate {stage.labels['candidate']}" if "candidate" in stage.labels else ""
+
+
 def network_key(stage: Stage) -> RowKey:
     return RowKey(STARTS[label_of(stage, "start")], network_name(stage) + alignment_suffix(stage))
 
 
 def split_key(stage: Stage) -> RowKey:
     split, start = str(stage.labels["split"]), label_of(stage, "start")
-    name = split + ("" if start == "scratch" else f", {STARTS[start]}") + alignment_suffix(stage)
+    name = (
+        split + candidate_suffix(stage) + ("" if start == "scratch" else f", {STARTS[start]}") + alignment_suffix(stage)
+    )
     if label_of(stage, "supervision") == "softmax":
         return RowKey(SOFTMAX, name)
     if not split[0].isdigit():

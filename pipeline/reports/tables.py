@@ -175,7 +175,7 @@ class _Builder:
         measures = [
             stage
             for stage in self.measures
-            if (search in stage.needs.values() if search else network_name(stage) == name)
+            if (search in stage.needs.values() and stage.candidate == 1 if search else network_name(stage) == name)
         ]
         paper = published()["table8_supervised"]["scratch"].get(name, {}).get("params")
         return Row(group, name, [letters, self._parameters(measures, paper)])
