@@ -41,7 +41,13 @@ def describe_errors(error: ValidationError, document: Any) -> list[str]:
     for details in error.errors():
         by_setting.setdefault(_setting_of(details, document), []).append(details)
     told = [_sentence(setting, errors) for setting, errors in by_setting.items() if _matters(setting, by_setting)]
-    return [*told[:MOST], f"and {len(told) - MOST} more errors."] if len(told) > MOST else told
+    return most_of(told)
+
+
+def most_of(sentences: list[str]) -> list[str]:
+    """Return the first sentences, and how many more there are."""
+    more = [f"and {len(sentences) - MOST} more errors."] if len(sentences) > MOST else []
+    return [*sentences[:MOST], *more]
 
 
 def _matters(setting: Setting, wrong: Iterable[Setting]) -> bool:

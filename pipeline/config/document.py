@@ -1,5 +1,6 @@
 """Read a YAML file strictly, in bounded memory and time, as a mapping of settings."""
 
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,12 @@ from pipeline.errors import RequestError, printable
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 500_000, 20_000, 32
 MAX_DIGITS = 100  # bound on the text of a number
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "merge")}
+# How numbers are written. In YAML 1.1, 010 is 8, 1:30 is 90, and 1e-3 is a text, which nobody means.
+_NUMBERS = {
+    "int": r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)",
+    "float": r"[-+]?([0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|\.[0-9][0-9_]*([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}
 
 
 def read_mapping(path: Path) -> dict[Any, Any]:
@@ -67,7 +74,7 @@ class _Loader(yaml.SafeLoader):
     """
 
     yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in known if tag in _TAGS]
+        first: [(tag, pattern) for tag, pattern in known if tag in _TAGS and not tag.endswith((":int", ":float"))]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -134,3 +141,7 @@ def _require_plain(node: yaml.ScalarNode) -> None:
 
 def _problem(text: str, place: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=text, problem_mark=place.start_mark)
+
+
+for _kind, _pattern in _NUMBERS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"({_pattern})$"), [*"-+.0123456789"])

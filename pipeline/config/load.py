@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from msinet.data.dataset import DataError
 from msinet.data.readers import READERS, require_kind
-from pipeline.config.describe import describe_errors
+from pipeline.config.conversions import converted_values
+from pipeline.config.describe import describe_errors, most_of
 from pipeline.config.document import read_mapping
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, SearchSplit, SyntheticData
@@ -33,8 +34,11 @@ def load_experiment(path: Path, data: Sequence[str] = (), weights: Sequence[str]
     document = read_mapping(path)
     try:
         experiment = Experiment.model_validate(document)
+        wrong = most_of([*converted_values(document, experiment)])
     except ValidationError as error:
-        raise RequestError("\n".join(f"{path}: {line}" for line in describe_errors(error, document))) from None
+        wrong = describe_errors(error, document)
+    if wrong:
+        raise RequestError("\n".join(f"{path}: {line}" for line in wrong))
     return _with_options(_with_absolute_paths(experiment, path.absolute().parent), data, weights)
 
 

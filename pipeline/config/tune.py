@@ -19,6 +19,7 @@ from pydantic import (
 
 from msinet.genotype import Genotype
 from msinet.recipes import TrainRecipe
+from pipeline.config.conversions import converted_values
 from pipeline.errors import suggestion
 
 Objective = Literal["mAP", "latency_ms", "parameters"]
@@ -216,11 +217,13 @@ class Tune(Section):
         for values in itertools.islice(itertools.product(*(axis.ends for axis in axes.values())), _COMBINATIONS):
             chosen = dict(zip(axes, values, strict=True))
             try:
-                recipe_of(base, chosen)
+                recipe = recipe_of(base, chosen)
             except ValidationError as error:
                 reason = error.errors()[0]["msg"].removeprefix("Value error, ")
                 message = f"`tune.space.retrain` must hold only possible recipes, but {chosen} is not one: {reason}"
                 raise ValueError(message) from None
+            if wrong := [*converted_values(chosen, recipe, ("tune", "space", "retrain"))]:
+                raise ValueError(wrong[0])
 
 
 def recipe_of(base: TrainRecipe, values: Mapping[str, Any]) -> TrainRecipe:
