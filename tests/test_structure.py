@@ -28,6 +28,7 @@ ROOMS = {
         "ranks",
         "recipes",
         "genotype",
+        "spaces",
         "files",
         "compiled",
     ],
