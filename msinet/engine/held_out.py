@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from msinet.data.dataset import FIXED
+from msinet.data.held_out import with_cameras
 from msinet.data.records import Record
 from msinet.engine.evaluate import rank_records
 
@@ -24,23 +25,7 @@ def rank_others(records: Sequence[Record], embedding_ND: Tensor) -> tuple[dict[s
     Raises:
         ValueError: No picture has a match under another camera (or, without cameras, any match).
     """
-    distinct = _with_cameras(records)
+    distinct = with_cameras(records)
     twice = [replace(record, subset=subset) for subset in ("query", "gallery") for record in distinct]
     scores, per_query = rank_records(twice, embedding_ND.repeat(2, 1), FIXED, rerank=False)
     return scores, {**per_query, "camid": [record.camid for record in records]}
-
-
-def has_matches(records: Sequence[Record]) -> bool:
-    """Return whether at least one picture has a match among the others, so that `rank_others` can score it."""
-    cameras: dict[int | str, set[int | None]] = {}
-    for record in _with_cameras(records):
-        cameras.setdefault(record.pid, set()).add(record.camid)
-    return any(len(seen) > 1 for seen in cameras.values())
-
-
-def _with_cameras(records: Sequence[Record]) -> list[Record]:
-    """Give each picture without a camera a camera of its own, so that only the picture itself leaves its gallery."""
-    free = 1 + max((record.camid for record in records if record.camid is not None), default=-1)
-    return [
-        replace(record, camid=free + index) if record.camid is None else record for index, record in enumerate(records)
-    ]

@@ -19,10 +19,12 @@ from pipeline.config.parts import (
     SearchSplit,
     Seed,
     Size,
+    Start,
     Strict,
     Workers,
     based_on,
 )
+from pipeline.config.selection import Selection
 from pipeline.config.tune import Tune
 from pipeline.errors import suggestion
 
@@ -65,6 +67,7 @@ class Experiment(Strict):
         threads: CPU threads of a stage. They are part of the key, because their number changes how sums are rounded.
         checkpoint_every: Seconds between saved states of a search or a training.
         resources: What stages occupy on the cluster.
+        selection: How one genotype is chosen for each source without query and gallery pictures; by default none is.
         tune: Settings of `msinet tune`; no other verb runs trials.
     """
 
@@ -78,7 +81,7 @@ class Experiment(Strict):
     genotypes: list[str] = []
     networks: list[Baseline] = []
     alignments: list[Alignment] = []
-    starts: list[Literal["scratch", "pretrained"]] = Field(default=["scratch"], min_length=1)
+    starts: list[Start] = Field(default=["scratch"], min_length=1)
     weights: dict[str, Path] = {}
     after_neck: bool = False
     rerank: bool = False
@@ -94,6 +97,7 @@ class Experiment(Strict):
     threads: int = Field(default=1, ge=1, le=1024)
     checkpoint_every: float = Field(default=60, ge=0)
     resources: Resources = Resources()
+    selection: Selection | None = None
     tune: Tune | None = None
 
     @field_validator("genotypes")
@@ -132,6 +136,7 @@ class Experiment(Strict):
             raise ValueError("`derive` says what is kept of searches, but the experiment has none: give `splits`.")
         if self.tune:
             self.tune.check(self.sources, self.retrain.in_domain)
+        self._selection_fits()
         for name in self.sources:
             self.training_size(name)
         for name in self.weights:
@@ -143,6 +148,24 @@ class Experiment(Strict):
             if stray:
                 raise ValueError(f"the keys of `{setting}` must be entries of `sources`, but got {', '.join(stray)}.")
         return self
+
+    def _selection_fits(self) -> None:
+        if self.selection is None:
+            return
+        if not (self.splits or self.genotypes):
+            raise ValueError("`selection` must have `splits` or `genotypes` to choose from, but there are none.")
+        domain = self.selection.domain
+        if domain is None:
+            return
+        if domain not in self.datasets:
+            hint = suggestion(domain, self.datasets)
+            raise ValueError(f"`selection.domain` must name an entry of `datasets`, but got {domain!r}.{hint}")
+        for source in self.sources:
+            if any(self.same_domain(name, domain) for name in (source, *self.targets_of(source))):
+                raise ValueError(
+                    "`selection.domain` must be neither a source nor a target nor another test list of one, because "
+                    f"scores on it choose the genotype, but got {domain!r}."
+                )
 
     def _workers_divide_batches(self) -> None:
         retrain = [recipe for recipe in self.retrain.recipes if isinstance(recipe, TrainRecipe)]
@@ -189,8 +212,9 @@ class Experiment(Strict):
 
     @property
     def used_datasets(self) -> list[str]:
-        """Return every source and target once."""
-        return list(dict.fromkeys([*self.sources, *self.all_targets]))
+        """Return every source, every target and the dataset of the selection once."""
+        chosen_on = [self.selection.domain] if self.selection and self.selection.domain else []
+        return list(dict.fromkeys([*self.sources, *self.all_targets, *chosen_on]))
 
     def training_size(self, source: str) -> tuple[int, int]:
         """Return (height, width) of the pictures for the networks of this source, in training and on all targets.

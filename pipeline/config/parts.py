@@ -27,6 +27,7 @@ Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 MIN_SIDE, MAX_SIDE = 16, 4096  # of pictures; the last feature map is 16 times smaller
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
 Size = tuple[Side, Side]
+Start = Literal["scratch", "pretrained"]
 ALL_SCALES = (3, 5, 7, 9)  # receptive fields of OSNet's branches
 
 

@@ -142,6 +142,7 @@ def images_seen(plan: Plan, stage: Stage) -> int:
     if stage.kind == "search":
         # The images of shared identities are divided evenly between both sides.
         images = _split_images(stage, images)
+    images = images * (100 - stage.settings.get("hold_out", 0)) // 100
     return int(stage.settings["recipe"]["epochs"]) * images
 
 

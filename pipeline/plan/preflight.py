@@ -175,6 +175,10 @@ def _require_identities(experiment: Experiment, name: str, train_records: list[A
         for network in networks
         for target in experiment.targets_of(name)
     ]
+    selection = experiment.selection
+    if selection and not selection.domain:
+        num_ids, cameras = experiment.retrain.in_domain.num_ids, selection.by == "camera"
+        require_held_out(name, train_records, selection.hold_out, num_ids, "selection", cameras=cameras)
     found = len({record.pid for record in train_records})
     for recipe_name, recipe in recipes:
         if found < recipe.num_ids:
@@ -182,6 +186,42 @@ def _require_identities(experiment: Experiment, name: str, train_records: list[A
                 f"a batch needs {recipe.num_ids} identities, but {name!r} has {found} for training: lower `batch_size` "
                 f"or raise `num_instances` (retrain.{recipe_name}.batch_size)."
             )
+
+
+def require_held_out(
+    name: str, train_records: Sequence[Any], percent: int, num_ids: int, section: str, *, cameras: bool = False
+) -> None:
+    """Make sure that there are enough identities to train on, and enough held-out pictures to score.
+
+    Args:
+        name: Name of the dataset.
+        train_records: Its training pictures.
+        percent: Percent of its training identities that are held out.
+        num_ids: Identities in a batch.
+        section: Section of the experiment that holds out identities.
+        cameras: Whether the last two cameras are held out too.
+
+    Raises:
+        RequestError: There are too few identities or cameras.
+    """
+    from msinet.data.held_out import has_matches, hold_out
+
+    try:
+        seen, held_out = hold_out(train_records, percent, cameras=cameras)
+    except DataError as error:
+        raise RequestError(f"{name!r} cannot be divided: {error}") from None
+    found = [len({record.pid for record in side}) for side in (seen, held_out)]
+    if found[0] < num_ids:
+        raise RequestError(
+            f"a batch needs {num_ids} identities, but {name!r} has {found[0]} that are not held out: "
+            f"lower `{section}.hold_out` or `batch_size` (retrain.in_domain.batch_size)."
+        )
+    if found[1] < 2 or not has_matches(held_out):
+        raise RequestError(
+            f"at least two identities must be held out, one of them seen by two cameras, but {percent} percent "
+            f"of {name!r} are {found[1]}: raise `{section}.hold_out`, or leave the column `camera` of a manifest "
+            "empty if there is one camera only."
+        )
 
 
 def _generated_train_records(data: SyntheticData) -> list[Any]:
@@ -192,7 +232,8 @@ def _generated_train_records(data: SyntheticData) -> list[Any]:
 
 def roles_of(experiment: Experiment, name: str) -> list[str]:
     """Return what an experiment does with a dataset: the names of its roles."""
-    named = {SOURCE: experiment.sources, TARGET: experiment.all_targets}
+    chosen_on = [experiment.selection.domain] if experiment.selection and experiment.selection.domain else []
+    named = {SOURCE: experiment.sources, TARGET: [*experiment.all_targets, *chosen_on]}
     return [role for role, names in named.items() if name in names]
 
 

@@ -16,6 +16,7 @@ from pipeline.results import Result
 
 _UNKNOWN = None  # a fingerprint or a device that is not known yet
 
+HELD_OUT = "held_out"  # value of the label `domain` of evaluations that serve to choose, not to report
 Labels = dict[str, str | int]
 
 Lookup = Callable[[str, str], Result | None]
@@ -50,6 +51,11 @@ class Stage:
     key: str | None = None
     result: Result | None = None
     started: float | None = None
+
+    @property
+    def on_target(self) -> bool:
+        """Return whether this is an evaluation on a target, and not on pictures that serve to choose a genotype."""
+        return self.kind == "evaluate" and self.labels["domain"] != HELD_OUT
 
     def bind(self, results: Mapping[str, Result]) -> dict[str, Any] | None:
         """Return the whole specification, or None while a part of it is unknown.

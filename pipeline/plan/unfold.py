@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from msinet.data.synthetic import RENDERER_VERSION
 from msinet.recipes import Alignment, BatchRecipe
 from pipeline.config.experiment import Experiment
-from pipeline.config.parts import DiskData, SearchSplit
+from pipeline.config.parts import DiskData, SearchSplit, Start
+from pipeline.config.selection import Selection
 from pipeline.plan.additions import measurements, pair_pictures
 from pipeline.plan.candidates import Candidate, derived, named
-from pipeline.plan.stage import Labels, Lookup, Plan, Stage, content_of
+from pipeline.plan.stage import HELD_OUT, Labels, Lookup, Plan, Stage, content_of
 
 
 def plan(
@@ -31,7 +33,8 @@ def plan(
         fingerprints: The known fingerprints of disk datasets, by name.
         lookup: Function that finds a published result by kind and key; by default nothing is published.
         hold_out: Percent of each source's training identities, the last ones, on which its networks are not trained but
-            evaluated, instead of on targets. Measurements then take one picture at a time, and leave out ResNet-50.
+            evaluated, instead of on targets. Measurements then take one picture at a time, and leave out ResNet-50. An
+            experiment's `selection` has no effect then.
     """
     builder = _Builder(experiment, dict(fingerprints or {}), hold_out)
     built = Plan(experiment, builder.build())
@@ -66,8 +69,7 @@ class _Builder:
                 for stage in measurements(experiment, source, self._candidates(source), self.hold_out):
                     self._add(stage)
         if experiment.figures:
-            evaluations = [stage for stage in self.stages.values() if stage.kind == "evaluate"]
-            for stage in pair_pictures(experiment, evaluations):
+            for stage in pair_pictures(experiment, [s for s in self.stages.values() if s.on_target]):
                 self._add(stage)
         return self.stages
 
@@ -149,52 +151,97 @@ class _Builder:
         alignments: list[Alignment | None] = [None]
         if candidate.network == "msinet" and experiment.alignments:
             alignments = [*experiment.alignments]
-        targets = [source] if self.hold_out else experiment.targets_of(source)
-        axes = itertools.product(alignments, experiment.starts, experiment.retrain_seeds, targets)
-        for alignment, start, seed, target in axes:
-            in_domain = experiment.same_domain(source, target)
-            recipe_name, recipe = experiment.retrain.recipe_for(candidate.network, in_domain=in_domain)
-            if alignment is not None:
-                recipe = replace(recipe, alignment=alignment)
-            variant = [*([alignment] if alignment else []), *([start] if start != "scratch" else [])]
-            labels: Labels = {
-                "source": source,
-                "origin": candidate.origin,
-                "network": candidate.network,
-                **({"genotype": candidate.settings["genotype"]} if "genotype" in candidate.settings else {}),
-                **candidate.labels,
-                "alignment": recipe.alignment,
-                "start": start,
-                "recipe": recipe_name,
-                "seed": seed,
-            }
-            settings = {
-                "network": candidate.network,
-                **candidate.settings,
-                "seed": seed,
-                "image_size": list(experiment.training_size(source)),
-                "recipe": _numbers(recipe),
-                "threads": experiment.threads,
-                **experiment.workers.settings("retrain"),
-                **({"hold_out": self.hold_out} if self.hold_out else {}),
-            }
-            weights, lacks = self._start(candidate, start)
-            model = self._add(
-                Stage(
-                    " ".join(["retrain", source, candidate.origin, *variant, recipe_name, f"seed {seed}"]),
-                    "retrain",
-                    {**settings, **({"start": self._content(weights)} if weights else {})},
-                    needs={"source_data": f"prepare {source}", **candidate.needs},
-                    candidate=candidate.number,
-                    labels={"dataset": source, **labels},
-                    location={"weights": str(weights)} if weights else {},
-                    lacks=lacks,
-                )
-            )
+        for variant in itertools.product(alignments, experiment.starts, experiment.retrain_seeds):
             if self.hold_out:
-                self._evaluate_held_out(model, labels)
-            else:
-                self._evaluate(model, target, labels)
+                model = self._train(source, candidate, *variant, in_domain=True, held_out={"hold_out": self.hold_out})
+                self._evaluate_held_out(model, {"hold_out": self.hold_out})
+                continue
+            for target in experiment.targets_of(source):
+                in_domain = experiment.same_domain(source, target)
+                model = self._train(source, candidate, *variant, in_domain=in_domain)
+                self._evaluate(model, target, "in_domain" if in_domain else "cross_domain")
+            if experiment.selection and candidate.network == "msinet":
+                self._compare(experiment.selection, source, candidate, *variant)
+
+    def _compare(
+        self,
+        selection: Selection,
+        source: str,
+        candidate: Candidate,
+        alignment: Alignment | None,
+        start: Start,
+        seed: int,
+    ) -> None:
+        """Add the score by which a genotype may be chosen, and the training for it."""
+        variant = (alignment, start, seed)
+        if selection.domain:
+            model = self._train(source, candidate, *variant, in_domain=False)
+            self._evaluate(model, selection.domain, HELD_OUT)
+            return
+        held_out = {"hold_out": selection.hold_out, **({"hold_out_cameras": True} if selection.by == "camera" else {})}
+        without = " without held-out pictures"
+        model = self._train(source, candidate, *variant, in_domain=True, held_out=held_out, suffix=without)
+        self._evaluate_held_out(model, held_out)
+
+    def _train(
+        self,
+        source: str,
+        candidate: Candidate,
+        alignment: Alignment | None,
+        start: Start,
+        seed: int,
+        *,
+        in_domain: bool,
+        held_out: Mapping[str, Any] = MappingProxyType({}),
+        suffix: str = "",
+    ) -> Stage:
+        """Add a training of a candidate, and return it.
+
+        Args:
+            source, candidate, alignment, start, seed: What is trained.
+            in_domain: Which recipe is used.
+            held_out: The settings that say which training pictures the network does not see.
+            suffix: The end of the stage's name, if the same training on all pictures may be in the plan too.
+        """
+        experiment = self.experiment
+        recipe_name, recipe = experiment.retrain.recipe_for(candidate.network, in_domain=in_domain)
+        if alignment is not None:
+            recipe = replace(recipe, alignment=alignment)
+        variant = [*([alignment] if alignment else []), *([start] if start != "scratch" else [])]
+        labels: Labels = {
+            "source": source,
+            "origin": candidate.origin,
+            "network": candidate.network,
+            **({"genotype": candidate.settings["genotype"]} if "genotype" in candidate.settings else {}),
+            **candidate.labels,
+            "alignment": recipe.alignment,
+            "start": start,
+            "recipe": recipe_name,
+            "seed": seed,
+        }
+        settings = {
+            "network": candidate.network,
+            **candidate.settings,
+            "seed": seed,
+            "image_size": list(experiment.training_size(source)),
+            "recipe": _numbers(recipe),
+            "threads": experiment.threads,
+            **experiment.workers.settings("retrain"),
+            **held_out,
+        }
+        weights, lacks = self._start(candidate, start)
+        return self._add(
+            Stage(
+                " ".join(["retrain", source, candidate.origin, *variant, recipe_name, f"seed {seed}"]) + suffix,
+                "retrain",
+                {**settings, **({"start": self._content(weights)} if weights else {})},
+                needs={"source_data": f"prepare {source}", **candidate.needs},
+                candidate=candidate.number,
+                labels={"dataset": source, **labels},
+                location={"weights": str(weights)} if weights else {},
+                lacks=lacks,
+            )
+        )
 
     def _start(self, candidate: Candidate, start: str) -> tuple[Path | None, str | None]:
         """Return the file to start from, and what is missing for it; each may be None."""
@@ -215,26 +262,25 @@ class _Builder:
             self.contents[path] = content_of(path)
         return self.contents[path]
 
-    def _evaluate(self, model: Stage, target: str, labels: Labels) -> None:
-        domain = "in_domain" if self.experiment.same_domain(str(labels["source"]), target) else "cross_domain"
+    def _evaluate(self, model: Stage, target: str, domain: str) -> None:
         self._add(
             Stage(
                 f"evaluate {model.name.removeprefix('retrain ')} on {target}",
                 "evaluate",
                 {
-                    "image_size": list(self.experiment.training_size(str(labels["source"]))),
+                    "image_size": list(self.experiment.training_size(str(model.labels["source"]))),
                     "after_neck": self.experiment.after_neck,
                     "rerank": self.experiment.rerank,
                     "threads": self.experiment.threads,
                 },
                 needs={"model": model.name, "target_data": f"prepare {target}"},
-                labels={"dataset": target, "target": target, "domain": domain, **labels},
+                labels={**model.labels, "dataset": target, "target": target, "domain": domain},
             )
         )
 
-    def _evaluate_held_out(self, model: Stage, labels: Labels) -> None:
-        """Add an evaluation on the training identities that the network has not seen."""
-        source = str(labels["source"])
+    def _evaluate_held_out(self, model: Stage, held_out: Mapping[str, Any]) -> None:
+        """Add an evaluation on the training pictures that are held out."""
+        source = str(model.labels["source"])
         self._add(
             Stage(
                 f"evaluate {model.name.removeprefix('retrain ')} on held-out {source}",
@@ -243,9 +289,9 @@ class _Builder:
                     "image_size": list(self.experiment.training_size(source)),
                     "after_neck": self.experiment.after_neck,
                     "threads": self.experiment.threads,
-                    "hold_out": self.hold_out,
+                    **held_out,
                 },
                 needs={"model": model.name, "source_data": f"prepare {source}"},
-                labels={"dataset": source, "target": f"held-out {source}", "domain": "held_out", **labels},
+                labels={**model.labels, "target": f"held-out {source}", "domain": HELD_OUT},
             )
         )

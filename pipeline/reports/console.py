@@ -19,7 +19,7 @@ def comparison(plan: Plan) -> str:
     rows: dict[tuple[str, str], dict[str, list[Stage]]] = {}
     origins: dict[tuple[str, str], dict[str, None]] = {}
     for stage in plan.of_kind("evaluate"):
-        if stage.result is None:
+        if stage.result is None or not stage.on_target:
             continue
         row = (str(stage.labels["source"]), _network(plan, stage))
         rows.setdefault(row, {}).setdefault(str(stage.labels["target"]), []).append(stage)

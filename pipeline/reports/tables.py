@@ -81,7 +81,7 @@ class _Builder:
         self.plan = plan
         self.command = command
         self.codes = {name: CODES.get(data.kind) for name, data in plan.experiment.datasets.items()}
-        self.evaluations = list(plan.of_kind("evaluate"))
+        self.evaluations = [stage for stage in plan.of_kind("evaluate") if stage.on_target]
         self.measures = list(plan.of_kind("measure"))
         self.with_osnet = any(label_of(stage, "network") == "osnet" for stage in self.evaluations)
         self.aligned_groups = {

@@ -9,6 +9,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from msinet.data.held_out import hold_out
 from msinet.data.loaders import TrainBatches
 from msinet.data.packed import ImageStore, PackedDataset
 from msinet.data.records import Record, label_of
@@ -62,10 +63,11 @@ def records_of(packed: PackedDataset, subset: str) -> list[Record]:
 
 
 def divide_held_out(context: Context, packed: PackedDataset) -> tuple[list[Record], list[Record]]:
-    """Return the training records that a network sees, and those of the last identities, which it does not see."""
-    records = records_of(packed, "train")
-    percent = context.spec.get("hold_out")
-    return identity_split(records, 100 - percent, percent) if percent else (records, [])
+    """Return the training records that a network sees, and those that it is scored on if some are held out."""
+    records, spec = records_of(packed, "train"), context.spec
+    if "hold_out" not in spec:
+        return records, []
+    return hold_out(records, spec["hold_out"], cameras=spec.get("hold_out_cameras", False))
 
 
 def image_store(context: Context, role: str, packed: PackedDataset, records: Sequence[Record]) -> ImageStore:

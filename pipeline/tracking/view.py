@@ -219,6 +219,7 @@ class View:
             self._run_of(stage).info.run_id
             for stage in self.plan.of_kind("evaluate")
             if stage.result is not None
+            and stage.on_target
             and stage.needs["model"] in picture.needs.values()
             and stage.needs["target_data"] == picture.needs["target_data"]
         ]

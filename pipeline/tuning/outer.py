@@ -21,8 +21,6 @@ import optuna
 from ray import tune as ray_tune
 from ray.tune.schedulers import TrialScheduler
 
-from msinet.data.splits import identity_split
-from msinet.engine.held_out import has_matches
 from pipeline.cluster.connect import connect, share_of
 from pipeline.cluster.driver import run_plan
 from pipeline.cluster.ending import sigterm_as_error
@@ -34,7 +32,7 @@ from pipeline.config.parts import DiskData
 from pipeline.config.tune import genotype_of, recipe_of
 from pipeline.errors import RequestError
 from pipeline.paths import absolute
-from pipeline.plan.preflight import known_fingerprints, preflight, read_dataset
+from pipeline.plan.preflight import known_fingerprints, preflight, read_dataset, require_held_out
 from pipeline.plan.stage import Plan, content_hash
 from pipeline.reports.progress import Progress
 from pipeline.results import Failure
@@ -76,7 +74,7 @@ class Outer:
         require_conditions(self.workspace.store)
         self.workspace.make()
         self.fingerprints = preflight(self.base, self.workspace, self.say)
-        require_held_out(self.experiment)
+        require_trainable(self.experiment)
 
     def load(self) -> bool:
         """Find the study and return whether there is one. Only read it, because another driver may be writing to it.
@@ -298,7 +296,7 @@ def count_parameters(values: Mapping[str, Any]) -> int:
     return count(build_model("msinet", num_classes=0, genotype=genotype_of(values)))
 
 
-def require_held_out(experiment: Experiment) -> None:
+def require_trainable(experiment: Experiment) -> None:
     """Make sure that there are enough identities to train on, and enough held-out identities to score on.
 
     Raises:
@@ -306,7 +304,6 @@ def require_held_out(experiment: Experiment) -> None:
     """
     tune = settings(experiment)
     records = _train_records(tune.source, experiment.datasets[tune.source])
-    trained, held_out = identity_split(records, 100 - tune.hold_out, tune.hold_out)
     recipe = experiment.retrain.in_domain
     choices = tune.space.retrain
     sizes = [
@@ -314,18 +311,7 @@ def require_held_out(experiment: Experiment) -> None:
         for size in (choices["batch_size"].ends if "batch_size" in choices else [recipe.batch_size])
         for instances in (choices["num_instances"].ends if "num_instances" in choices else [recipe.num_instances])
     ]
-    found = [len({record.pid for record in side}) for side in (trained, held_out)]
-    if found[0] < max(sizes):
-        raise RequestError(
-            f"a batch needs {max(sizes)} identities, but {tune.source!r} has {found[0]} that are not held out: "
-            "lower `tune.hold_out` or `batch_size` (retrain.in_domain.batch_size)."
-        )
-    if found[1] < 2 or not has_matches(held_out):
-        raise RequestError(
-            f"at least two identities must be held out, one of them seen by two cameras, but {tune.hold_out} percent "
-            f"of {tune.source!r} are {found[1]}: raise `tune.hold_out`, or leave the column `camera` of a manifest "
-            "empty if there is one camera only."
-        )
+    require_held_out(tune.source, records, tune.hold_out, max(sizes), "tune")
 
 
 def _train_records(name: str, data: Any) -> list[Any]:

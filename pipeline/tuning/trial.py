@@ -30,6 +30,7 @@ def base_of(experiment: Experiment) -> Experiment:
     return experiment.model_copy(
         update={
             "tune": None,
+            "selection": None,
             "sources": [tune.source],
             "targets": [],
             "splits": [],

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from msinet.data.dataset import DataError
+from msinet.data.held_out import has_matches, hold_out
 from msinet.data.records import Record
-from msinet.engine.held_out import has_matches, rank_others
+from msinet.engine.held_out import rank_others
 
 
 def slow_average_precisions(records: list[Record], embedding_ND: torch.Tensor) -> list[float]:
@@ -48,3 +50,18 @@ def test_a_picture_never_finds_itself() -> None:
 def test_what_can_be_scored(cameras: tuple[int | None, int | None], expected: bool) -> None:
     records = [Record(f"{n}.jpg", "a", camid, "train") for n, camid in enumerate(cameras)]
     assert has_matches([*records, Record("b.jpg", "b", 3, "train")]) is expected
+
+
+def test_held_out_cameras_and_identities_are_seen_by_nobody() -> None:
+    records = [Record(f"{pid}_{camid}.jpg", pid, camid, "train") for pid in range(10) for camid in (3, 1, 7, 5)]
+    seen, held_out = hold_out(records, 20, cameras=True)
+    assert {record.pid for record in seen} == set(range(8))
+    assert {record.camid for record in seen} == {1, 3}
+    assert [(record.pid, record.camid) for record in held_out] == [(8, 5), (8, 7), (9, 5), (9, 7)]
+
+
+@pytest.mark.parametrize(("cameras", "found"), [([1, 2], 2), ([1, 2, 3, None], 3)])
+def test_cameras_can_only_be_held_out_if_another_one_is_left(cameras: list[int | None], found: int) -> None:
+    records = [Record(f"{pid}_{camid}.jpg", pid, camid, "train") for pid in range(5) for camid in cameras]
+    with pytest.raises(DataError, match=f"at least 3 of them, but there are {found}"):
+        hold_out(records, 20, cameras=True)
