@@ -53,6 +53,8 @@ class Experiment(Strict):
             `--weights NAME=PATH` adds one.
         after_neck: Whether embeddings are taken after the necks.
         rerank: Whether evaluations also give scores after k-reciprocal re-ranking.
+        rank: Whether every genotype is also scored under the shared weights of every search on the same source
+            (`msinet rank`).
         measure: Whether the parameters and the inference time of every network and of ResNet-50 are measured.
         figures: Whether ranked lists and activation maps are drawn that compare the first network with each other one.
         tables: Which of the paper's Tables 7 to 11 the report contains; by default those for which the experiment has a
@@ -85,6 +87,7 @@ class Experiment(Strict):
     weights: dict[str, Path] = {}
     after_neck: bool = False
     rerank: bool = False
+    rank: bool = False
     measure: bool = False
     figures: bool = False
     tables: list[Literal[7, 8, 9, 10, 11]] = []
@@ -134,6 +137,8 @@ class Experiment(Strict):
             raise ValueError("an experiment must have `splits`, `genotypes`, `networks` or `tune`, but has none.")
         if self.derive != Derive() and not self.splits:
             raise ValueError("`derive` says what is kept of searches, but the experiment has none: give `splits`.")
+        if self.rank and not self.splits:
+            raise ValueError("`rank` scores genotypes under the weights of searches, so it needs `splits`.")
         if self.tune:
             self.tune.check(self.sources, self.retrain.in_domain)
         self._selection_fits()

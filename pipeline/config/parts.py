@@ -253,7 +253,7 @@ class Resources(Strict):
     """What stages occupy on the cluster. None of these settings changes a result.
 
     Attributes:
-        prepare, search, retrain, evaluate, measure, picture: Share of one stage of that kind.
+        prepare, search, retrain, evaluate, score, measure, picture: Share of one stage of that kind.
         max_concurrent: Upper bound on the stages that run at the same time; by default only the cluster limits them.
         lease_seconds: Seconds without a sign of life after which a driver takes over a stage from another driver, at
             most a day.
@@ -263,6 +263,7 @@ class Resources(Strict):
     search: Share = Share()
     retrain: Share = Share()
     evaluate: Share = Share()
+    score: Share = Share()
     measure: Share = Share()
     picture: Share = Share()
     max_concurrent: int | None = Field(default=None, ge=1)

@@ -1,5 +1,6 @@
-"""Stages that an experiment may have in addition to its trainings: measurements, and pictures that compare networks."""
+"""Stages that an experiment may have in addition to its trainings: measurements, scores and pictures."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -29,6 +30,28 @@ def measurements(
             needs=candidate.needs,
             candidate=candidate.number,
             labels={"network": candidate.network, "origin": candidate.origin, **candidate.labels},
+        )
+
+
+def shared_scores(
+    experiment: Experiment, source: str, candidates: Iterable[Candidate], stages: Iterable[Stage]
+) -> Iterator[Stage]:
+    """Yield a score of every genotype of a source under the shared weights of every search on it."""
+    genotypes = [candidate for candidate in candidates if candidate.network == "msinet"]
+    searches = [stage for stage in stages if stage.kind == "search" and stage.labels["source"] == source]
+    for search, candidate in itertools.product(searches, genotypes):
+        supernet = search.name.removeprefix(f"search {source} ")
+        yield Stage(
+            f"score {source} {candidate.origin} under {supernet}",
+            "score",
+            {
+                **candidate.settings,
+                "image_size": list(experiment.training_size(source)),
+                "threads": experiment.threads,
+            },
+            needs={"source_data": f"prepare {source}", "supernet": search.name, **candidate.needs},
+            candidate=candidate.number,
+            labels={**search.labels, "origin": candidate.origin, "supernet": supernet},
         )
 
 

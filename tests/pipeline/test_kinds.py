@@ -38,7 +38,7 @@ def test_a_role_is_of_one_kind() -> None:
 
 
 def test_every_stage_that_a_plan_holds_is_of_a_known_kind_and_needs_known_roles() -> None:
-    document = tiny_document() | {"genotypes": ["MSINet"], "measure": True, "figures": True}
+    document = tiny_document() | {"genotypes": ["MSINet"], "measure": True, "figures": True, "rank": True}
     stages = plan(Experiment.model_validate(document)).stages.values()
     assert {stage.kind for stage in stages} == KINDS.keys(), "the tiny experiment with all options has every kind"
     for stage in stages:
@@ -77,7 +77,13 @@ def keys_of(document: dict[str, Any]) -> dict[str, str | None]:
 
 def test_keys_stay_what_they_are() -> None:
     """A changed key here means that workspaces written before are not found again: raise the schema on purpose."""
-    document = tiny_document() | {"genotypes": ["MSINet"], "networks": ["osnet"], "measure": True, "figures": True}
+    document = tiny_document() | {
+        "genotypes": ["MSINet"],
+        "networks": ["osnet"],
+        "measure": True,
+        "figures": True,
+        "rank": True,
+    }
     document["datasets"]["m"] = {"kind": "market1501"}
     document["sources"] = ["street", "m"]
     document["datasets"]["m"]["path"] = "/data/market"
