@@ -1,12 +1,36 @@
 """Stages that an experiment may have in addition to its trainings: measurements, scores and pictures."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from pipeline.config.experiment import Experiment
 from pipeline.plan.candidates import Candidate
 from pipeline.plan.stage import Stage
+
+
+def additions(
+    experiment: Experiment,
+    candidates_of: Callable[[str], Iterable[Candidate]],
+    stages: Sequence[Stage],
+    hold_out: int | None,
+) -> Iterator[Stage]:
+    """Yield the stages that the experiment's settings `rank`, `measure` and `figures` add.
+
+    Args:
+        experiment: The experiment.
+        candidates_of: Function from a source to its candidates.
+        stages: The stages so far.
+        hold_out: As in `pipeline.plan.unfold.plan`.
+    """
+    if experiment.rank and not hold_out:
+        for source in experiment.sources:
+            yield from shared_scores(experiment, source, candidates_of(source), stages)
+    if experiment.measure:
+        for source in experiment.sources:
+            yield from measurements(experiment, source, candidates_of(source), hold_out)
+    if experiment.figures:
+        yield from pair_pictures(experiment, [stage for stage in stages if stage.on_target])
 
 
 def measurements(

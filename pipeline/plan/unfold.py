@@ -14,7 +14,7 @@ from msinet.recipes import Alignment, BatchRecipe
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, SearchSplit, Start
 from pipeline.config.selection import Selection
-from pipeline.plan.additions import measurements, pair_pictures, shared_scores
+from pipeline.plan.additions import additions
 from pipeline.plan.candidates import Candidate, derived, named
 from pipeline.plan.stage import HELD_OUT, Labels, Lookup, Plan, Stage, content_of
 
@@ -64,17 +64,8 @@ class _Builder:
         for source in experiment.sources:
             for candidate in self._candidates(source):
                 self._train_and_evaluate(source, candidate)
-        if experiment.rank and not self.hold_out:
-            for source in experiment.sources:
-                for stage in shared_scores(experiment, source, self._candidates(source), [*self.stages.values()]):
-                    self._add(stage)
-        if experiment.measure:
-            for source in experiment.sources:
-                for stage in measurements(experiment, source, self._candidates(source), self.hold_out):
-                    self._add(stage)
-        if experiment.figures:
-            for stage in pair_pictures(experiment, [s for s in self.stages.values() if s.on_target]):
-                self._add(stage)
+        for stage in additions(experiment, self._candidates, list(self.stages.values()), self.hold_out):
+            self._add(stage)
         return self.stages
 
     def _add(self, stage: Stage) -> Stage:
