@@ -1,16 +1,14 @@
 """Every number of a search and of a retraining. The defaults are those of the paper (Gu et al., CVPR 2023)."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Literal
+
+from msinet.schemes import MIXTURE, Scheme
+from msinet.settings import STRICT, require, require_choice, rises
 
 Precision = Literal["float32", "bf16"]
 Supervision = Literal["tcm", "softmax"]
 Alignment = Literal["none", "pos", "neg", "pos_neg", "sam_softmax", "consistent_attention", "activation_distribution"]
-# Makes an unknown key or an infinite number in a configuration file an error. Only pydantic reads it; this package does
-# not import pydantic.
-STRICT = {"extra": "forbid", "allow_inf_nan": False}
 # (height, width) in pixels of the pictures that networks receive, as in the paper.
 PERSON_SIZE, VEHICLE_SIZE = (256, 128), (256, 256)
 
@@ -45,21 +43,6 @@ class Augmentation:
 
 IN_DOMAIN = Augmentation(erasing=0.5)
 CROSS_DOMAIN = Augmentation(brightness=0.4, contrast=0.4, saturation=0.3)
-
-
-def _require(recipe: object, must_be: str, holds: Callable[[Any], bool], *names: str) -> None:
-    for name in names:
-        if not holds(value := getattr(recipe, name)):
-            raise ValueError(f"`{name}` must be {must_be}, but got {value!r}.")
-
-
-def _require_choice(recipe: object, choices: Any, name: str) -> None:
-    *others, last = map(repr, get_args(choices))
-    _require(recipe, f"{', '.join(others)} or {last}", lambda x: x in get_args(choices), name)
-
-
-def _rises(epochs: Sequence[int]) -> bool:
-    return all(first < second for first, second in pairwise(epochs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +82,7 @@ class BatchRecipe:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        _require(self, "at least 1", lambda x: x >= 1, "epochs", "batch_size", "num_instances")
+        require(self, "at least 1", lambda x: x >= 1, "epochs", "batch_size", "num_instances")
         if self.batch_size % self.num_instances:
             raise ValueError(
                 "`batch_size` must be a multiple of `num_instances`, but got "
@@ -110,11 +93,11 @@ class BatchRecipe:
                 "a batch must hold at least two identities, but got "
                 f"batch_size={self.batch_size}, num_instances={self.num_instances}."
             )
-        _require(self, "positive", lambda x: x > 0, "lr", "gamma")
-        _require(self, "0 to 1", lambda x: 0 <= x <= 1, "momentum", "warmup_factor")
-        _require(self, "at least 0", lambda x: x >= 0, "weight_decay", "warmup_epochs")
-        _require(self, "rising", _rises, "milestones")
-        _require_choice(self, Precision, "precision")
+        require(self, "positive", lambda x: x > 0, "lr", "gamma")
+        require(self, "0 to 1", lambda x: 0 <= x <= 1, "momentum", "warmup_factor")
+        require(self, "at least 0", lambda x: x >= 0, "weight_decay", "warmup_epochs")
+        require(self, "rising", rises, "milestones")
+        require_choice(self, Precision, "precision")
 
     @property
     def num_ids(self) -> int:
@@ -135,6 +118,8 @@ class SearchRecipe(BatchRecipe):
             entropy of a classifier that both sides share.
         temperature: τ of the contrastive loss; `softmax` ignores it.
         memory_momentum: Share of an identity's memory that an update keeps; `softmax` has no memory.
+        scheme: Which operations the supernet computes in each step, and how the search ends in a genotype
+            (`msinet.schemes`). The paper's is the mixture of all operations.
     """
 
     lr: float = 0.025
@@ -145,17 +130,18 @@ class SearchRecipe(BatchRecipe):
     supervision: Supervision = "tcm"
     temperature: float = 0.05
     memory_momentum: float = 0.2
+    scheme: Scheme = MIXTURE
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self, "positive", lambda x: x > 0, "alpha_lr", "temperature")
-        _require(
+        require(self, "positive", lambda x: x > 0, "alpha_lr", "temperature")
+        require(
             self, "two numbers from 0 to below 1", lambda x: len(x) == 2 and 0 <= min(x) <= max(x) < 1, "alpha_betas"
         )
-        _require(self, "at least 0", lambda x: x >= 0, "alpha_weight_decay")
-        _require(self, "rising", _rises, "alpha_milestones")
-        _require(self, "0 to 1", lambda x: 0 <= x <= 1, "memory_momentum")
-        _require_choice(self, Supervision, "supervision")
+        require(self, "at least 0", lambda x: x >= 0, "alpha_weight_decay")
+        require(self, "rising", rises, "alpha_milestones")
+        require(self, "0 to 1", lambda x: 0 <= x <= 1, "memory_momentum")
+        require_choice(self, Supervision, "supervision")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,9 +166,9 @@ class TrainRecipe(BatchRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self, "0 to 1", lambda x: 0 <= x <= 1, "label_smoothing")
-        _require(self, "at least 0", lambda x: x >= 0, "margin", "alignment_weight")
-        _require_choice(self, Alignment, "alignment")
+        require(self, "0 to 1", lambda x: 0 <= x <= 1, "label_smoothing")
+        require(self, "at least 0", lambda x: x >= 0, "margin", "alignment_weight")
+        require_choice(self, Alignment, "alignment")
         if self.alignment == "activation_distribution" and self.num_instances < 2:
             raise ValueError(
                 "`alignment` activation_distribution compares two images of one identity, so `num_instances` must be "

@@ -27,6 +27,8 @@ ROOMS = {
         "statistics",
         "ranks",
         "recipes",
+        "schemes",
+        "settings",
         "genotype",
         "spaces",
         "files",

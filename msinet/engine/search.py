@@ -1,6 +1,7 @@
 """The search, which trains α on the validation identities and the weights on the training identities.
 
 It is supervised by the twins contrastive mechanism (Gu et al., CVPR 2023), or by a classifier that both sides share.
+The scheme of the recipe says which operations a step computes (`msinet.schemes`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from msinet.data.loaders import Batch, TrainBatches
+from msinet.data.streams import generator
 from msinet.engine.loop import Loop, require_batches
 from msinet.engine.optim import build_optimizer, load_optimizer, lr_factor, recipe_lr, set_lr
 from msinet.genotype import Genotype
@@ -20,6 +22,7 @@ from msinet.losses import memory_contrastive, update_memory
 from msinet.models.supernet import Supernet
 from msinet.ranks import ALONE, Ranks
 from msinet.recipes import SearchRecipe, Supervision
+from msinet.schemes import Moment
 
 
 @dataclass(frozen=True)
@@ -28,21 +31,21 @@ class SearchReport:
 
     Attributes:
         epoch: Counted from 0.
-        train_loss, valid_loss: Means over the epoch's batches.
+        train_loss, valid_loss: Means over the epoch's batches; no validation loss if the epoch only trained weights.
         lr, alpha_lr: Learning rates of the epoch.
-        alphas: 12 rows of 4, after the epoch.
-        genotype: The genotype that `alphas` give.
+        alphas: 12 rows of 4, after the epoch; None for a scheme that does not use α.
+        genotype: The genotype that `alphas` give, or None.
         steps: Number of batches of the training side.
         seconds: Duration of the epoch.
     """
 
     epoch: int
     train_loss: float
-    valid_loss: float
+    valid_loss: float | None
     lr: float
     alpha_lr: float
-    alphas: list[list[float]]
-    genotype: Genotype
+    alphas: list[list[float]] | None
+    genotype: Genotype | None
     steps: int
     seconds: float
 
@@ -96,39 +99,59 @@ class Search(Loop):
         self.train_memory = self._new_memory(train)
         self.valid_memory = self._new_memory(valid)
 
-    def step(self, batches: tuple[Batch, Batch]) -> Tensor:
-        """Update α on a validation batch, then the weights on a training batch.
+    def batches(self, epoch: int) -> Iterator[tuple[Batch, Batch | None]]:
+        """Return the remaining pairs of batches of the epoch that comes next, as `step` takes them."""
+        train = self.train.epoch(epoch, self.next_step)
+        if self.recipe.scheme.trains_alphas(epoch, self.recipe.epochs):
+            return zip(train, self.valid.cycling(epoch, self.next_step), strict=False)
+        return ((batch, None) for batch in train)
+
+    def step(self, batches: tuple[Batch, Batch | None]) -> Tensor:
+        """Update α on a validation batch, if there is one, then the weights on a training batch.
 
         Args:
-            batches: (training batch, validation batch).
+            batches: (training batch, validation batch or None).
 
         Returns:
-            (training loss, validation loss), detached.
+            (training loss, validation loss), detached; the validation loss is 0 without a validation batch.
         """
         train_batch, valid_batch = batches
-        valid_loss = self.alpha_step(valid_batch)
-        return torch.stack([self.weight_step(train_batch), valid_loss])
+        valid_loss = None if valid_batch is None else self.alpha_step(valid_batch)
+        train_loss = self.weight_step(train_batch)
+        return torch.stack([train_loss, torch.zeros_like(train_loss) if valid_loss is None else valid_loss])
 
     def alpha_step(self, batch: Batch) -> Tensor:
         """Update α, but no weights, on a validation batch. Return the loss, detached."""
-        return self._step(batch, self.valid_memory, [self.supernet.alphas], self.alpha_optimizer)
+        return self._step("valid", batch, self.valid_memory, [self.supernet.alphas], self.alpha_optimizer)
 
     def weight_step(self, batch: Batch) -> Tensor:
         """Update the weights, but not α, on a training batch. Return the loss, detached."""
-        return self._step(batch, self.train_memory, self.weights, self.weight_optimizer)
+        return self._step("train", batch, self.train_memory, self.weights, self.weight_optimizer)
+
+    def _moment(self, side: str) -> Moment:
+        rng = generator(self.train.seed, f"scheme {side}", self.next_epoch, self.next_step)
+        return Moment(self.next_epoch, self.recipe.epochs, rng, self.supernet.choices)
 
     def _step(
-        self, batch: Batch, memory: Tensor | None, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer
+        self,
+        side: str,
+        batch: Batch,
+        memory: Tensor | None,
+        parameters: Sequence[Tensor],
+        optimizer: torch.optim.Optimizer,
     ) -> Tensor:
+        mixture = self.recipe.scheme.mixture(self.supernet.alphas, self._moment(side))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            own_BD = self.supernet(batch.images_BCHW)
+            own_BD = self.supernet(batch.images_BCHW, mixture)
             if memory is None:
                 own_BD = self.supernet.logits(own_BD)
             # From here on every rank computes the same, for the global batch.
             output_BD, labels_B = self.ranks.gather(own_BD), self.ranks.gather(batch.labels_B)
             loss = self._loss(output_BD, labels_B, memory)
-        # Compute the gradients of `parameters` only, so that this loss never reaches the other side's parameters.
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        # Compute the gradients of `parameters` only, so that this loss never reaches the other side's parameters. The
+        # weights of an operation that was not computed get none, and the optimiser leaves them as they are.
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         self.ranks.average_gradients(parameters)
         optimizer.step()
@@ -204,7 +227,7 @@ def _check_classes(supernet: Supernet, batches: TrainBatches, supervision: Super
 def search_epochs(search: Search, after_step: Callable[[], None] | None = None) -> Iterator[SearchReport]:
     """Run the remaining epochs and yield a report after each of them. At each report `search` may be saved.
 
-    A step updates α on a validation batch, then the weights on a training batch.
+    A step updates α on a validation batch, unless the scheme says otherwise, then the weights on a training batch.
 
     Args:
         search: A new search, or one that continues from any step.
@@ -223,18 +246,16 @@ def search_epochs(search: Search, after_step: Callable[[], None] | None = None) 
         )
         set_lr(search.weight_optimizer, lr)
         set_lr(search.alpha_optimizer, alpha_lr)
-        start = search.next_step
-        batches = zip(search.train.epoch(epoch, start), search.valid.cycling(epoch, start), strict=False)
-        (train_mean, valid_mean), steps, seconds = search.run_epoch(batches, search.step, after_step)
-        alphas = search.supernet.alphas.detach().tolist()
+        (train_mean, valid_mean), steps, seconds = search.run_epoch(search.batches(epoch), search.step, after_step)
+        alphas = search.supernet.alphas.detach().tolist() if recipe.scheme.uses_alphas else None
         yield SearchReport(
             epoch=epoch,
             train_loss=train_mean,
-            valid_loss=valid_mean,
+            valid_loss=valid_mean if recipe.scheme.trains_alphas(epoch, recipe.epochs) else None,
             lr=lr,
             alpha_lr=alpha_lr,
             alphas=alphas,
-            genotype=Genotype.from_alphas(alphas),
+            genotype=Genotype.from_alphas(alphas) if alphas else None,
             steps=steps,
             seconds=seconds,
         )

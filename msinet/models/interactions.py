@@ -4,12 +4,14 @@ Letters: B batch, C channels of a branch, H×W map, N = H·W positions. Every in
 branches, both B×C×H×W, and returns two maps of the same shape.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from msinet.genotype import OPERATIONS
 from msinet.models.layers import Gate
 
 Pair = tuple[Tensor, Tensor]
@@ -74,6 +76,8 @@ class MixedInteraction(nn.Module):
 
     With a one-hot row the result equals that of the one operation bit for bit: the other terms add exact zeros, and
     the remaining term is computed in the same way.
+
+    If some weights are None, only the other operations are computed, one after another.
     """
 
     def __init__(self, channels: int) -> None:
@@ -81,10 +85,33 @@ class MixedInteraction(nn.Module):
         self.channel_gate = ChannelGate(channels)
         self.cross_attention = CrossAttention()
 
-    def forward(
+    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor, *weights: Tensor | float | None) -> Pair:
+        """Return both mixed branches. The weights are scalars or None, in the order of `OPERATIONS`."""
+        if any(weight is None for weight in weights):
+            return self._some(a_BCHW, b_BCHW, weights)
+        return self._all(a_BCHW, b_BCHW, *weights)  # type: ignore[arg-type]
+
+    def operation(self, name: str) -> nn.Module:
+        """Return the operation `name`, with the weights that it has here."""
+        own = dict(self.named_children())
+        return own[name] if name in own else build_operation(name, 0)
+
+    def _some(self, a_BCHW: Tensor, b_BCHW: Tensor, weights: Sequence[Tensor | float | None]) -> Pair:
+        total: Pair | None = None
+        for name, weight in zip(OPERATIONS, weights, strict=True):
+            if weight is None:
+                continue
+            a, b = self.operation(name)(a_BCHW, b_BCHW)
+            # The weight 1 of a path that is drawn without α costs nothing.
+            pair = (a, b) if isinstance(weight, float) and weight == 1 else (weight * a, weight * b)
+            total = pair if total is None else (total[0] + pair[0], total[1] + pair[1])
+        if total is None:
+            raise ValueError("a slot must compute at least one operation, but all its weights are None.")
+        return total
+
+    def _all(
         self, a_BCHW: Tensor, b_BCHW: Tensor, none: Tensor, gate: Tensor, attention: Tensor, exchange: Tensor
     ) -> Pair:
-        """Return both mixed branches. The weights are scalars, in the order of `OPERATIONS`."""
         attention_a, attention_b = self.cross_attention.attention(a_BCHW, b_BCHW)
         kept, attended = none + attention, attention * self.cross_attention.gamma
         swapped = exchange.to(a_BCHW.dtype)
@@ -95,6 +122,33 @@ class MixedInteraction(nn.Module):
             return torch.addcmul(mixed_BCHW, other, swapped)
 
         return branch(a_BCHW, b_BCHW, attention_a), branch(b_BCHW, a_BCHW, attention_b)
+
+
+class PartialInteraction(nn.Module):
+    """The mixture of all operations on the first channels of both branches. The other channels pass by unchanged.
+
+    Args:
+        channels: Number of channels of a branch.
+        divisor: One `divisor`-th of the channels passes through the operations.
+
+    Raises:
+        ValueError: The channels cannot be divided, or are too few.
+    """
+
+    def __init__(self, channels: int, divisor: int) -> None:
+        super().__init__()
+        self.channels = channels // divisor
+        if channels % divisor or self.channels < 16:
+            raise ValueError(
+                "one k-th of a branch's channels must be a whole number from 16 on, but got "
+                f"{channels} channels and k = {divisor} (search.scheme.k)."
+            )
+        self.part = MixedInteraction(self.channels)
+
+    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor, *weights: Tensor | float | None) -> Pair:
+        a, b = self.part(a_BCHW[:, : self.channels], b_BCHW[:, : self.channels], *weights)
+        passed_a, passed_b = a_BCHW[:, self.channels :], b_BCHW[:, self.channels :]
+        return torch.cat((a, passed_a), dim=1), torch.cat((b, passed_b), dim=1)
 
 
 def build_operation(operation: str, channels: int) -> nn.Module:

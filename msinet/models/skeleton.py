@@ -16,8 +16,11 @@ CHANNELS = (64, 256, 384, 512)
 Interact = Callable[[int, int], nn.Module]
 """A function that makes an interaction from (slot, channels of a branch)."""
 
-Mixture = Sequence[Sequence[Tensor]]
-"""For each slot, the weights that its interaction receives besides the two branches: none or four."""
+Mixture = Sequence[Sequence[Tensor | float | None]]
+"""For each slot, the weights that its interaction receives besides the two branches: none, or one for each operation.
+
+An operation whose weight is None is not computed.
+"""
 
 NO_MIXTURE: Mixture = ((),) * NUM_SLOTS
 

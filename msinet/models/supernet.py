@@ -7,47 +7,59 @@ import torch
 from torch import Tensor, nn
 
 from msinet.genotype import NUM_SLOTS, OPERATIONS, Genotype
-from msinet.models.interactions import MixedInteraction
+from msinet.models.interactions import MixedInteraction, PartialInteraction
 from msinet.models.layers import global_pool, initialise, neck
 from msinet.models.msinet import MSINet
-from msinet.models.skeleton import CHANNELS, Backbone
+from msinet.models.skeleton import CHANNELS, Backbone, Mixture
+from msinet.schemes.mixture import softmax_mixture
 
 ALPHA_STD = 1e-3
 
 
 class Supernet(nn.Module):
-    """MSINet's skeleton with all four operations in every slot, summed with the weights softmax(α).
+    """MSINet's skeleton with all four operations in every slot, by default summed with the weights softmax(α).
 
     Args:
         num_classes: Number of identities, for the softmax supervision: a neck and a classifier without bias are
             built. With None neither is built, because the contrastive supervision compares features.
+        channel_divisor: One k-th of a branch's channels passes through the operations; by default all of them.
 
     Attributes:
-        num_classes: The argument.
+        num_classes, channel_divisor: The arguments.
+        choices: For each slot, the columns of α whose operations it offers.
         alphas: The architecture parameters, 12×4, drawn from 1e-3·N(0, 1).
         feature_dim: Number of values of a feature, 512.
     """
 
     feature_dim = CHANNELS[-1]
 
-    def __init__(self, num_classes: int | None = None) -> None:
+    def __init__(self, num_classes: int | None = None, channel_divisor: int = 1) -> None:
         super().__init__()
-        self.num_classes = num_classes
-        self.backbone = Backbone(lambda slot, channels: MixedInteraction(channels))
+        self.num_classes, self.channel_divisor = num_classes, channel_divisor
+        self.choices = (tuple(range(len(OPERATIONS))),) * NUM_SLOTS
+        self.backbone = Backbone(
+            lambda slot, channels: (
+                MixedInteraction(channels) if channel_divisor == 1 else PartialInteraction(channels, channel_divisor)
+            )
+        )
         self.neck = neck(self.feature_dim) if num_classes else None
         self.classifier = nn.Linear(self.feature_dim, num_classes, bias=False) if num_classes else None
         initialise(self, linear_std=0.001)
         self.alphas = nn.Parameter(ALPHA_STD * torch.randn(NUM_SLOTS, len(OPERATIONS)))
 
-    def maps(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (part map, last map): B×384×H/16×W/16 and B×512×H/16×W/16."""
-        mixture_SO = self.alphas.softmax(dim=-1)
-        part_BCHW, maps = self.backbone(images_BCHW, [row_O.unbind() for row_O in mixture_SO.unbind()])
+    def maps(self, images_BCHW: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, Tensor]:
+        """Return (part map, last map): B×384×H/16×W/16 and B×512×H/16×W/16.
+
+        Args:
+            images_BCHW: Normalised images.
+            mixture: For each slot, the weights of its operations; by default softmax(α).
+        """
+        part_BCHW, maps = self.backbone(images_BCHW, softmax_mixture(self.alphas) if mixture is None else mixture)
         return part_BCHW, maps[-1]
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Return the feature, B×512: the mean of the last map, not normalised."""
-        return global_pool(self.maps(images_BCHW)[1])
+    def forward(self, images_BCHW: Tensor, mixture: Mixture | None = None) -> Tensor:
+        """Return the feature, B×512: the mean of the last map, not normalised. The arguments are those of `maps`."""
+        return global_pool(self.maps(images_BCHW, mixture)[1])
 
     def logits(self, features_BD: Tensor) -> Tensor:
         """Return the scores of the identities, B×num_classes, for the softmax supervision.
@@ -68,7 +80,16 @@ class Supernet(nn.Module):
         return Genotype.from_alphas(self.alphas.detach())
 
     def load_into(self, network: MSINet) -> None:
-        """Copy the weights that `network` shares with this supernet: its whole backbone, for any genotype."""
+        """Copy the weights that `network` shares with this supernet: its whole backbone, for any genotype.
+
+        Raises:
+            ValueError: The operations of this supernet are narrower than those of `network`.
+        """
+        if self.channel_divisor != 1:
+            raise ValueError(
+                "a network can take its weights only from a supernet whose operations have all channels, but those of "
+                f"this one have one {self.channel_divisor}th (search.scheme)."
+            )
         shared = {_without_operation(key): value for key, value in self.backbone.state_dict().items()}
         network.backbone.load_state_dict({key: shared[key] for key in network.backbone.state_dict()})
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from msinet.genotype import Genotype
-from msinet.recipes import Alignment, SearchRecipe, TrainRecipe
+from msinet.recipes import Alignment, TrainRecipe
 from pipeline.config.derive import Derive
 from pipeline.config.names import Name
 from pipeline.config.parts import (
@@ -24,6 +24,7 @@ from pipeline.config.parts import (
     Workers,
     based_on,
 )
+from pipeline.config.search import SearchSettings
 from pipeline.config.selection import Selection
 from pipeline.config.tune import Tune
 from pipeline.errors import suggestion
@@ -63,7 +64,7 @@ class Experiment(Strict):
         search_seeds: Seeds of the searches, one search for each. A seed decides the initial weights and α, the batches
             and the augmentation.
         retrain_seeds: Seeds of the retrainings, one retraining for each.
-        search: The search recipe.
+        search: The search recipe, with the scheme of the search.
         retrain: The retraining recipes.
         workers: How many processes share one search or one retraining, under Ray Train.
         threads: CPU threads of a stage. They are part of the key, because their number changes how sums are rounded.
@@ -94,7 +95,7 @@ class Experiment(Strict):
     derive: Derive = Derive()
     search_seeds: list[Seed] = Field(default=[0], min_length=1)
     retrain_seeds: list[Seed] = Field(default=[0], min_length=1)
-    search: Annotated[SearchRecipe, based_on(SearchRecipe())] = SearchRecipe()
+    search: Annotated[SearchSettings, based_on(SearchSettings())] = SearchSettings()
     retrain: Retrain = Retrain()
     workers: Workers = Workers()
     threads: int = Field(default=1, ge=1, le=1024)

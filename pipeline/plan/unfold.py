@@ -11,6 +11,7 @@ from typing import Any
 
 from msinet.data.synthetic import RENDERER_VERSION
 from msinet.recipes import Alignment, BatchRecipe
+from msinet.schemes import MIXTURE
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, SearchSplit, Start
 from pipeline.config.selection import Selection
@@ -44,7 +45,8 @@ def plan(
 
 @cache  # many stages have one recipe
 def _numbers(recipe: BatchRecipe) -> dict[str, Any]:
-    return asdict(recipe)
+    """Return the numbers of a recipe as a specification holds them: without the scheme if it is the paper's."""
+    return {name: value for name, value in asdict(recipe).items() if (name, value) != ("scheme", asdict(MIXTURE))}
 
 
 class _Builder:

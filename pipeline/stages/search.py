@@ -9,7 +9,7 @@ from msinet.data.splits import save_split
 from msinet.engine.search import Search, search_epochs
 from msinet.interop.card import SUPERNET, Card
 from msinet.models.supernet import Supernet
-from msinet.recipes import SearchRecipe
+from pipeline.config.search import SearchSettings
 from pipeline.plan.kinds import GENOTYPE, SPLIT
 from pipeline.results import Result
 from pipeline.stages.epochs import effort, run_epochs, save_weights
@@ -30,14 +30,14 @@ def run(context: Context) -> Result:
     """Search α on one train/valid split of a source, and derive a genotype."""
 
     spec, device = context.spec, device_of(context.spec)
-    recipe = recipe_of(SearchRecipe, spec["recipe"])
+    recipe = recipe_of(SearchSettings, spec["recipe"])
     packed = packed_dataset(context, "source_data")
     train, valid, sizes = divide_by_split(context, records_of(packed, "train"))
     save_split(context.out / SPLIT, train, valid)
     # With softmax supervision one classifier serves both sides, so their labels share one numbering.
     label = label_of([*train, *valid]) if recipe.supervision == "softmax" else None
     torch.manual_seed(spec["seed"])
-    supernet = Supernet(num_classes=len(label) if label else None)
+    supernet = Supernet(len(label) if label else None, recipe.scheme.channel_divisor)
     synchronise(context, supernet, device)
     search = Search(
         supernet,

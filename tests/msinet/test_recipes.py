@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from msinet.recipes import RECIPES, Augmentation, SearchRecipe, TrainRecipe
+from msinet.schemes.mixture import SoftmaxMixture
 
 SHARED = {
     "batch_size": 64,
@@ -49,6 +50,7 @@ def test_the_search_has_the_papers_numbers():
         "temperature": 0.05,
         "memory_momentum": 0.2,
         "supervision": "tcm",
+        "scheme": SoftmaxMixture(),
     }
     assert SearchRecipe().num_ids == 16
 

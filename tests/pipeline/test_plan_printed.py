@@ -81,7 +81,7 @@ def test_a_larger_grid_takes_no_more_lines_and_no_more_work_for_its_recipes(
     calls.clear()
     large = msinet("plan", {**tiny, "search_seeds": [*range(20)], "retrain_seeds": [*range(10)]})
     assert len(large.splitlines()) == len(small.splitlines())
-    assert calls["SearchRecipe"] == calls["TrainRecipe"] == 1
+    assert calls["SearchSettings"] == calls["TrainRecipe"] == 1
 
 
 def test_a_finished_grid_reads_each_result_once(
