@@ -41,6 +41,8 @@ def run(
     from pipeline.grid import open_grid, run_grid
     from pipeline.plan.estimate import rest_of
     from pipeline.reports.console import comparison, summary
+    from pipeline.reports.panels import panel_text
+    from pipeline.reports.write import panels
 
     uri = named_address(tracking_uri)
     grid = open_grid(experiment, workspace, data, weights, verify=True, say=say)
@@ -54,11 +56,8 @@ def run(
     options = same_results(grid.workspace.address, data, weights)
     if ended.behind:
         say(lacking_results(ended.behind, experiment, grid.workspace, options, uri))
-    say(
-        f"\n{comparison(grid.plan)}\n\n"
-        f"results      {grid.workspace.address}\n"
-        f"this table   {command('report', experiment, options)}"
-    )
+    found = "\n\n".join([comparison(grid.plan), *map(panel_text, panels(grid.plan, grid.workspace))])
+    say(f"\n{found}\n\nresults      {grid.workspace.address}\nthis table   {command('report', experiment, options)}")
     if ended.shown_at:
         pages = _pages(ended.shown_at, grid.workspace.address, uri)
         say(f"compare      {pages}: select runs of kind `evaluate`, then Compare")
@@ -154,13 +153,14 @@ def report(
     """Print the comparison of the finished results. With --out, write the paper's tables, published and measured."""
     from pipeline.grid import open_grid
     from pipeline.reports.console import comparison
+    from pipeline.reports.panels import panel_text
+    from pipeline.reports.write import panels, pictures, write_report
 
     grid = open_grid(experiment, workspace, data, weights, existing=True)
+    found = panels(grid.plan, grid.workspace)
     if out is None:
-        print(comparison(grid.plan))
+        print("\n\n".join([comparison(grid.plan), *map(panel_text, found)]))
         return
-    from pipeline.reports.write import pictures, write_report
-
     rerun = command("run", experiment, same_results(grid.workspace.address, data, weights))
-    for path in write_report(grid.plan, out, rerun, pictures(grid.plan, grid.workspace)):
+    for path in write_report(grid.plan, out, rerun, pictures(grid.plan, grid.workspace), found):
         print(path)

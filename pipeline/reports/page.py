@@ -26,18 +26,23 @@ from pipeline.reports.cells import (
     paper_text,
     part_text,
 )
+from pipeline.reports.panels import Panel, panel_html
 
 
-def to_html(tables: Sequence[Table], title: str, pictures: Sequence[tuple[str, bytes]] = ()) -> str:
+def to_html(
+    tables: Sequence[Table], title: str, pictures: Sequence[tuple[str, bytes]] = (), panels: Sequence[Panel] = ()
+) -> str:
     """Return the tables as one page, which contains no script, needs no other file and sends no request.
 
     Args:
         tables: The tables.
         title: Heading of the page.
-        pictures: Caption and PNG of each picture, shown below the tables.
+        pictures: Caption and PNG of each picture, shown below the tables and the panels.
+        panels: What the experiment says apart from the paper's tables.
     """
-    sections = [*map(_section, tables), *([_gallery(pictures)] if pictures else [])]
+    sections = [*map(_section, tables), *map(panel_html, panels), *([_gallery(pictures)] if pictures else [])]
     links = [f'<a href="#table{table.number}">{table.number} {escape(table.title)}</a>' for table in tables]
+    links += [f'<a href="#{escape(panel.anchor)}">{escape(panel.title)}</a>' for panel in panels]
     links += ['<a href="#pictures">Pictures</a>'] if pictures else []
     return _PAGE.substitute(
         title=escape(title),

@@ -7,7 +7,10 @@ from msinet.files import written_whole
 from pipeline.plan.kinds import PICTURES
 from pipeline.plan.stage import Plan
 from pipeline.reports.page import to_html
+from pipeline.reports.panels import Panel, panel_markdown
 from pipeline.reports.plain import escaped_markdown, to_csv, to_markdown
+from pipeline.reports.queries import queries_of
+from pipeline.reports.selection import selection_panels
 from pipeline.reports.tables import build_tables
 from pipeline.storage.workspace import Workspace
 
@@ -24,7 +27,18 @@ def pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, bytes]]:
     ]
 
 
-def write_report(plan: Plan, folder: Path, command: str, pictures: Sequence[tuple[str, bytes]] = ()) -> list[Path]:
+def panels(plan: Plan, workspace: Workspace) -> list[Panel]:
+    """Return what an experiment's results say apart from the paper's tables."""
+    return selection_panels(plan, queries_of(workspace))
+
+
+def write_report(
+    plan: Plan,
+    folder: Path,
+    command: str,
+    pictures: Sequence[tuple[str, bytes]] = (),
+    panels: Sequence[Panel] = (),
+) -> list[Path]:
     """Write an experiment's tables: `report.md`, `report.html`, and `tables/table<number>.csv` for each.
 
     Each file is either complete or absent, also while another process writes the same report.
@@ -34,15 +48,16 @@ def write_report(plan: Plan, folder: Path, command: str, pictures: Sequence[tupl
         folder: Folder for the files; it is created if it does not exist.
         command: The command that fills the cells that are not done, such as `msinet run grid.yaml`.
         pictures: Caption and PNG of each picture, for the page.
+        panels: What `panels` returns, below the tables.
 
     Returns:
         Paths of the written files.
     """
-    tables, title = build_tables(plan, command), plan.experiment.name
+    tables, title, below = build_tables(plan, command), plan.experiment.name, map(panel_markdown, panels)
     files = {
-        folder / "report.md": f"# {escaped_markdown(title)}\n\n{to_markdown(tables)}",
+        folder / "report.md": "\n".join([f"# {escaped_markdown(title)}\n", to_markdown(tables), *below]),
         **{folder / "tables" / f"table{table.number}.csv": to_csv(table) for table in tables},
-        folder / "report.html": to_html(tables, title, pictures),
+        folder / "report.html": to_html(tables, title, pictures, panels),
     }
     for path, text in files.items():
         with written_whole(path) as file:
