@@ -1,5 +1,6 @@
 """A genotype is chosen on pictures that no target holds: which stages that takes, and what may not be asked for."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pipeline.errors import RequestError
 from pipeline.plan.preflight import require_held_out
 from pipeline.plan.stage import HELD_OUT, Plan
 from pipeline.plan.unfold import plan
+from pipeline.stages.inputs import divide_held_out
 
 LETTERS = "NNNNNNNNNNNN"
 
@@ -92,3 +94,15 @@ def test_too_few_held_out_identities_or_cameras_are_refused() -> None:
         require_held_out("street", records, 20, 9, "selection")
     with pytest.raises(RequestError, match="at least 3 of them, but there are 2"):
         require_held_out("street", records, 20, 8, "selection", cameras=True)
+
+
+def test_stages_divide_pictures_as_the_specification_says() -> None:
+    records = [Record(f"{pid}_{camid}.jpg", pid, camid, "train") for pid in range(10) for camid in (0, 1, 2)]
+    packed: Any = SimpleNamespace(records=records, subset=lambda subset: range(len(records)))
+    for spec, counts in [
+        ({}, [30, 0]),
+        ({"hold_out": 20}, [24, 6]),
+        ({"hold_out": 20, "hold_out_cameras": True}, [8, 4]),
+    ]:
+        context: Any = SimpleNamespace(spec=spec)
+        assert [len(side) for side in divide_held_out(context, packed)] == counts
