@@ -12,6 +12,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.config.load import load_experiment
 from pipeline.errors import RequestError
 from pipeline.output import say
+from pipeline.plan.memory import left_of, needs_of
 from pipeline.plan.preflight import known_fingerprints, preflight, require_fitting_weights
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
@@ -112,7 +113,7 @@ def run_grid(
     from pipeline.reports.progress import Progress
     from pipeline.tracking.tracker import Tracker
 
-    connect(address, grid.experiment.resources)
+    connect(address, grid.experiment.resources, needs_of(grid.plan, left_of(grid.plan)))
     with sigterm_as_error():
         untracked = _untracked(tracking_uri, grid.workspace) if track else None
         uri = tracking_address(tracking_uri, grid.workspace) if track and not untracked else None

@@ -35,6 +35,7 @@ from pipeline.cluster.worker import ended_of, run_task
 from pipeline.errors import RequestError
 from pipeline.plan.estimate import longest_paths
 from pipeline.plan.kinds import KINDS
+from pipeline.plan.memory import reserved_memory
 from pipeline.plan.stage import Plan, Stage, content_key
 from pipeline.results import Done, Failed, Failure, Held, Report, Stopped
 from pipeline.stages.task import task_of
@@ -70,7 +71,7 @@ class _Driver:
         self.holder = uuid.uuid4().hex  # this driver's name in leases
         self.states = {name: LACKING if stage.lacks else WAITING for name, stage in plan.stages.items()}
         self.results = plan.results()
-        self.paths = longest_paths(plan)
+        self.paths, self.memory = longest_paths(plan), reserved_memory(plan)
         self.failures: dict[str, Failure] = {}  # by key
         self.queue = Queue(plan.experiment.resources.max_concurrent)
         self.attempts: dict[str, Attempts] = {}  # by key
@@ -168,14 +169,14 @@ class _Driver:
     def _submit(self, ready: Sequence[Stage]) -> None:
         """Submit stages while there is room: those of the lowest rank first, and of these the longest path first."""
         resources = self.plan.experiment.resources
-        shares = {kind: share_of(resources, kind) for kind in {stage.kind for stage in ready}}
+        shares = {kind: share_of(resources, kind, self.memory) for kind in {stage.kind for stage in ready}}
         keys: set[str | None] = set()
         full: set[tuple[str, bool]] = set()
         for stage in sorted(ready, key=lambda s: (rank_of(s.kind, shares[s.kind]), -self.paths[s.name])):
             alone = self.attempts[str(stage.key)].alone
             if stage.key in keys or (stage.kind, alone) in full:
                 continue
-            share = share_of(resources, stage.kind, alone=True) if alone else shares[stage.kind]
+            share = share_of(resources, stage.kind, self.memory, alone=True) if alone else shares[stage.kind]
             rank = rank_of(stage.kind, share)
             if self.queue.has_room(stage.kind, rank, share):
                 self._start(stage, rank, share)

@@ -34,7 +34,8 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
     relay: Any = ray.remote(num_cpus=0)(_Relay).remote(report)
     place = place_of(workspace, task)
     free_placement_group(place)  # an attempt whose process was lost may have left one
-    cpus, gpus = task.share["num_cpus"], task.share["num_gpus"]
+    share, gpus = task.share, task.share["num_gpus"]
+    reserved = {"CPU": share["num_cpus"], "GPU": gpus, "memory": share.get("memory", 0)}
     with tempfile.TemporaryDirectory() as folder:  # for Train's own files; stages report nothing to Train
         trainer = TorchTrainer(
             _work,
@@ -47,7 +48,7 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
             },
             torch_config=OwnRendezvous(),
             scaling_config=ray.train.ScalingConfig(
-                num_workers=task.spec["workers"], use_gpu=gpus > 0, resources_per_worker={"CPU": cpus, "GPU": gpus}
+                num_workers=task.spec["workers"], use_gpu=gpus > 0, resources_per_worker=reserved
             ),
             # A new name each time: Train would continue a run of the same name, or return its result.
             run_config=ray.train.RunConfig(

@@ -14,6 +14,7 @@ from pipeline.config.parts import DiskData
 from pipeline.config.tune import Tune
 from pipeline.errors import RequestError
 from pipeline.plan.kinds import KINDS
+from pipeline.plan.memory import needs_of, shown, trial_need
 from pipeline.plan.stage import Plan, Stage
 from pipeline.results import Result
 from pipeline.storage.workspace import Workspace
@@ -27,7 +28,7 @@ Measured = Mapping[str, Sequence[Result]]
 
 
 def rest_of(plan: Plan, workspace: Workspace) -> str:
-    """Return sentences that say how long the rest of a plan would take, and the trials of `msinet tune`.
+    """Return sentences about the rest of a plan and the trials of `msinet tune`: how long they take, and their memory.
 
     Args:
         plan: A resolved plan.
@@ -39,8 +40,13 @@ def rest_of(plan: Plan, workspace: Workspace) -> str:
     lines = [device_hours(plan, measured)] if stages or not tune else []
     if lacking := [stage for stage in stages if stage.lacks]:
         lines.append(f"the stages that lack something would take {_hours(plan, lacking, measured)}")
+    if needs := needs_of(plan, [stage for stage in plan.stages.values() if not stage.result]):
+        lines.append(
+            f"memory of one stage on a CPU, at most: {', '.join(f'{n.kind} {shown(n.memory)}' for n in needs)}"
+        )
     if tune:
         lines.append(f"`msinet tune` runs the trials of the section `tune`: {trial_hours(plan, tune, measured)}")
+        lines.append(f"memory of one trial on a CPU, at most: {shown(trial_need(plan.experiment, tune).memory)}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """Tables that the command line prints, made from published results."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from statistics import mean, stdev
 
 from pipeline.plan.stage import Plan, Stage
@@ -58,6 +58,7 @@ def _percent(values: Sequence[float]) -> str:
 
 
 STATES = ("done", "failed", "to run", "pending", "lacking")
+Groups = dict[tuple[str, ...], list[Stage]]
 
 
 def every_stage(plan: Plan, failed: Collection[str] = ()) -> str:
@@ -87,9 +88,7 @@ def overview(plan: Plan, failed: Collection[str] = ()) -> str:
             network = f"{network} softmax"
         kinds = groups.setdefault((str(source or "-"), str(network or "-")), {})
         kinds.setdefault(stage.kind, []).append(stage)
-    rows: dict[tuple[str, ...], list[Stage]] = {
-        (*group, kind): stages for group, kinds in groups.items() for kind, stages in kinds.items()
-    }
+    rows: Groups = {(*group, kind): stages for group, kinds in groups.items() for kind, stages in kinds.items()}
     return _counted(("source", "split or network", "kind"), rows, failed)
 
 
@@ -99,14 +98,14 @@ def summary(plan: Plan, failed: Collection[str] = ()) -> str:
     Args:
         plan, failed: See `every_stage`.
     """
-    groups: dict[tuple[str, ...], list[Stage]] = {}
+    groups: Groups = {}
     for stage in plan.stages.values():
         groups.setdefault((stage.kind,), []).append(stage)
     needs = sorted({stage.lacks for stage in plan.stages.values() if stage.lacks})
     return "\n".join([_counted(("kind",), groups, failed), *needs])
 
 
-def _counted(names: Sequence[str], groups: Mapping[tuple[str, ...], list[Stage]], failed: Collection[str]) -> str:
+def _counted(names: Sequence[str], groups: Groups, failed: Collection[str]) -> str:
     """Return a table with a line for each group: how many stages it has, and how many different ones in each state."""
     shown = [state for state in STATES if failed or state != "failed"]
     lines = [[*names, "stages", *shown]]

@@ -26,7 +26,8 @@ class Task:
         location: Paths of its disk dataset, its split or its weights.
         checkpoint_every: Seconds between saved states.
         lease_seconds: Seconds that another driver waits before it takes the stage over from a driver that has died.
-        share: Resources of each worker if several work at the stage, under Ray's names `num_cpus` and `num_gpus`.
+        share: Resources of each worker if several work at the stage, under Ray's names `num_cpus`, `num_gpus` and
+            `memory`.
         started: When a worker began with the stage, in seconds since the epoch; by default when the attempt begins.
     """
 

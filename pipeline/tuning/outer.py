@@ -32,6 +32,7 @@ from pipeline.config.parts import DiskData
 from pipeline.config.tune import genotype_of, recipe_of
 from pipeline.errors import RequestError
 from pipeline.paths import absolute
+from pipeline.plan.memory import trial_need
 from pipeline.plan.preflight import known_fingerprints, preflight, read_dataset, require_held_out
 from pipeline.plan.stage import Plan, content_hash
 from pipeline.reports.progress import Progress
@@ -139,7 +140,7 @@ class Outer:
             trials = Trials(self.study, self.tune, self._look, self.say)
             if not trials.missing:
                 return None
-            connect(address, self.experiment.resources)
+            connect(address, self.experiment.resources, [trial_need(self.base, self.tune)])
             with sigterm_as_error():
                 self._prepare()
                 self._require_device()
@@ -167,6 +168,7 @@ class Outer:
             rungs=asha.rungs(epochs) if asha else [],
         )
         share = share_of(self.experiment.resources, "retrain")
+        memory = 0 if share["num_gpus"] else trial_need(self.base, self.tune).memory
         with tempfile.TemporaryDirectory(prefix="msinet-tune-") as folder, _restored_sigint():
             ray_tune.run(
                 trainable,
@@ -174,7 +176,7 @@ class Outer:
                 search_alg=searcher,
                 scheduler=scheduler,
                 num_samples=-1,  # until the searcher has no more trials
-                resources_per_trial={"cpu": share["num_cpus"], "gpu": share["num_gpus"]},
+                resources_per_trial={"cpu": share["num_cpus"], "gpu": share["num_gpus"], "memory": memory},
                 max_failures=RETRIES,
                 raise_on_failed_trial=False,
                 storage_path=folder,  # Tune's own files are not needed, because the study has everything

@@ -138,3 +138,11 @@ def test_the_trials_of_an_outer_loop_are_planned(tiny: dict[str, Any], msinet: C
     images, seconds_per_pixel = 10 * 2 * 2, 1.01e-5
     hours = 50 * 1000 * 0.8 * images * 32 * 16 * seconds_per_pixel / 3600
     assert float(found[1]) == pytest.approx(hours, abs=0.05)
+
+
+@pytest.mark.parametrize("verb", ["plan", "check"])
+def test_the_memory_of_a_stage_is_said(tiny: dict[str, Any], msinet: Captured, verb: str) -> None:
+    tiny |= {"image_size": [256, 128], "search": {**tiny["search"], "batch_size": 64, "num_instances": 32}}
+    printed = msinet(verb, tiny)
+    assert re.search(r"memory of one stage on a CPU, at most: search 9\.8 GiB, retrain \d\.\d GiB, evaluate", printed)
+    assert "memory of one trial on a CPU, at most: 2." in msinet(verb, document(tiny))

@@ -91,6 +91,11 @@ class SyntheticSpec:
         return self.train_ids * self.cameras * self.images_per_camera
 
     @property
+    def test_images(self) -> int:
+        """Return the number of images of the test identities: queries and gallery."""
+        return self.test_ids * self.cameras * self.images_per_camera
+
+    @property
     def width(self) -> int:
         """Return the width of the images, in pixels."""
         return self.height // 2 if self.category == "person" else self.height

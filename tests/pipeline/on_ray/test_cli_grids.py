@@ -106,3 +106,13 @@ def test_an_interrupt_ends_with_a_sentence(tiny: dict[str, Any], tmp_path: Path)
     assert "left in all" in told
     assert "interrupted: everything that is finished is kept. Run the same command again to continue." in told
     assert "Traceback" not in told
+
+
+def test_a_stage_that_no_machine_can_hold_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny |= {"image_size": [2048, 2048], "search": {"batch_size": 65_536, "num_instances": 32_768}}
+    path = write(tmp_path, tiny)
+    ended = msinet("run", path, folder=tmp_path)
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "a stage must fit into the memory of this machine, but `search street 60-80 seed 0` needs " in ended.stderr
+    assert "lower search.batch_size or image_size, or set search.precision to bf16." in ended.stderr
+    assert "Traceback" not in ended.stderr
