@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.load import load_experiment
-from pipeline.plan.estimate import images_seen
+from pipeline.plan.images import images_seen
 from pipeline.plan.unfold import plan
 
 CODES = ("OURS", "RELEASED")

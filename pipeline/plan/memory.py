@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.config.experiment import Experiment
-from pipeline.config.parts import SyntheticData
 from pipeline.config.tune import Tune
+from pipeline.plan.images import compared_images
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan, Stage
 
@@ -110,7 +110,8 @@ def stage_memory(plan: Plan, stage: Stage) -> int:
         return training_memory(network, settings["recipe"], settings["image_size"], settings.get("workers", 1))
     if "image_size" not in settings:
         return 0
-    return _inference_memory(settings["image_size"], _test_images(plan, stage))
+    compared = 0 if stage.kind == "measure" else compared_images(plan, stage) or UNKNOWN
+    return _inference_memory(settings["image_size"], compared)
 
 
 def training_memory(network: str, recipe: Mapping[str, Any], image_size: Sequence[int], workers: int = 1) -> int:
@@ -136,17 +137,6 @@ def step_bytes(network: str, recipe: Mapping[str, Any], image_size: Sequence[int
 
 def _inference_memory(image_size: Sequence[int], test_images: int) -> int:
     return int(PROCESS + COPIES + MAPS * math.prod(image_size) + TESTED * test_images)
-
-
-def _test_images(plan: Plan, stage: Stage) -> int:
-    """Return the number of images that a stage compares."""
-    if stage.kind == "measure":
-        return 0
-    prepared = plan.stages.get(stage.needs.get("target_data", ""))
-    if prepared is not None and prepared.result is not None:
-        return sum(count for subset, count in prepared.result["images"].items() if subset != "train")
-    data = plan.experiment.datasets.get(str(stage.labels.get("target")))
-    return data.spec.test_images if isinstance(data, SyntheticData) else UNKNOWN
 
 
 def shown(size: float) -> str:

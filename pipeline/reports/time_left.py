@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from pipeline.errors import RequestError
-from pipeline.plan.estimate import CORE_SECONDS, TRAINED, images_seen
+from pipeline.plan.estimate import CORE_SECONDS, TRAINED
+from pipeline.plan.images import images_seen
 from pipeline.plan.stage import Plan, Stage
 from pipeline.results import Report, Result
 
