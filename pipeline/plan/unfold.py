@@ -64,7 +64,7 @@ class _Builder:
         for name in experiment.used_datasets:
             self._prepare(name)
         for source in experiment.sources:
-            for candidate in self._candidates(source):
+            for candidate in list(self._candidates(source)):  # all searches of a source come first
                 self._train_and_evaluate(source, candidate)
         for stage in additions(experiment, self._candidates, list(self.stages.values()), self.hold_out):
             self._add(stage)
