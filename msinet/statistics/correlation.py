@@ -58,7 +58,8 @@ def _kendall(x: Array, y: Array) -> float:
 
 
 def _spearman(x: Array, y: Array) -> float:
-    return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
+    ranks_x, ranks_y = (ranks - ranks.mean() for ranks in map(_ranks, (x, y)))
+    return float(ranks_x @ ranks_y / np.sqrt((ranks_x @ ranks_x) * (ranks_y @ ranks_y)))
 
 
 def _ranks(values: Array) -> Array:

@@ -1,15 +1,21 @@
 """The interval of a score, over the identities of the queries and over retraining seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from msinet.statistics.intervals import LEVEL, Interval, expansion, tail
+from msinet.statistics.intervals import LEVEL, Array, Interval, expansion, tail
 from msinet.statistics.queries import DRAWS, QueryScores, score_draws
 
 
 def score_interval(
-    runs: Sequence[QueryScores], metric: str, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
+    runs: Sequence[QueryScores],
+    metric: str,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Interval:
     """Return the mean score of some runs, and its interval by a bootstrap.
 
@@ -25,6 +31,9 @@ def score_interval(
     Args:
         runs: One evaluation for each retraining seed, all on the same queries.
         metric: `mAP`, `mINP` or `rank<k>`.
+        groups: For each run what its seed lies in, for example the search that found its genotype. The runs of one
+            group are not independent, so n is the number of groups, and their means vary. By default, and for a single
+            group, n is the number of runs.
         level: Share of intervals that contain the true value.
         draws: Number of draws.
         seed: Seed of the draws.
@@ -41,8 +50,17 @@ def score_interval(
     estimate = scores.mean()
     factor = expansion(len(runs[0].names), level)
     deviations = factor * (score_draws(runs, metric, draws, seed).mean(1) - estimate)
-    if len(runs) > 1:
-        error = scores.std(ddof=1) / np.sqrt(len(runs))
-        deviations = deviations + error * np.random.default_rng([seed, 1]).standard_t(len(runs) - 1, draws)
+    units = _units(scores, groups)
+    if len(units) > 1:
+        error = units.std(ddof=1) / np.sqrt(len(units))
+        deviations = deviations + error * np.random.default_rng([seed, 1]).standard_t(len(units) - 1, draws)
     low, high = np.clip(estimate + np.quantile(deviations, [tail(level), 1 - tail(level)]), 0, 1)
     return Interval(float(estimate), float(low), float(high), level)
+
+
+def _units(scores: Array, groups: Sequence[Hashable] | None) -> Array:
+    """Return the independent values of which the score is the mean."""
+    names = list(dict.fromkeys(groups or []))
+    if len(names) < 2:
+        return scores
+    return np.array([scores[[group == name for group in groups or []]].mean() for name in names])

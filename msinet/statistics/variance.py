@@ -48,7 +48,8 @@ def variance_components(
     those of the method of moments for designs that may be unbalanced (C. Henderson, Biometrics 9, 1953, method 1); a
     negative one becomes 0. For the intervals, each level's sum of squares is divided by a drawn χ² variable, and the
     components are solved again (generalised confidence intervals; J. Hannig, H. Iyer and P. Patterson, Journal of the
-    American Statistical Association 101, 2006). With unbalanced designs they are approximate.
+    American Statistical Association 101, 2006). With unbalanced designs they are approximate: in a
+    simulation, intervals of 95 % covered the truth in 92 to 96 % (tests/msinet/test_statistics_parts.py).
 
     Args:
         scores: One number for each run, (N,).
