@@ -3,20 +3,18 @@
 import itertools
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from msinet.data.synthetic import RENDERER_VERSION
-from msinet.recipes import Alignment, BatchRecipe
-from msinet.schemes import MIXTURE
+from msinet.recipes import Alignment
 from pipeline.config.experiment import Experiment
-from pipeline.config.parts import DiskData, SearchSplit, Start
+from pipeline.config.parts import Start
 from pipeline.config.selection import Selection
 from pipeline.plan.additions import additions
 from pipeline.plan.candidates import Candidate, derived, named
+from pipeline.plan.sources import prepare_stage, recipe_numbers, search_stage
 from pipeline.plan.stage import HELD_OUT, Labels, Lookup, Plan, Stage, content_of
 
 
@@ -43,12 +41,6 @@ def plan(
     return built
 
 
-@cache  # many stages have one recipe
-def _numbers(recipe: BatchRecipe) -> dict[str, Any]:
-    """Return the numbers of a recipe as a specification holds them: without the scheme if it is the paper's."""
-    return {name: value for name, value in asdict(recipe).items() if (name, value) != ("scheme", asdict(MIXTURE))}
-
-
 class _Builder:
     """Builds the stages of an experiment from its axes."""
 
@@ -62,7 +54,7 @@ class _Builder:
     def build(self) -> dict[str, Stage]:
         experiment = self.experiment
         for name in experiment.used_datasets:
-            self._prepare(name)
+            self._add(prepare_stage(experiment, name, self.fingerprints.get(name)))
         for source in experiment.sources:
             for candidate in list(self._candidates(source)):  # all searches of a source come first
                 self._train_and_evaluate(source, candidate)
@@ -83,65 +75,10 @@ class _Builder:
         for entry in self.experiment.splits_of(source):
             supervision = entry.supervision or self.experiment.search.supervision
             for seed in self.experiment.search_seeds:
-                search = self._search(source, entry, supervision, seed)
+                search = self._add(search_stage(self.experiment, source, entry, seed, self._content))
                 split = entry.split if supervision == "tcm" else f"{entry.split} {supervision}"
                 labels: Labels = {"split": entry.split, "supervision": supervision, "search_seed": seed}
                 yield from derived(self.experiment, f"{split} seed {seed}", search.name, labels)
-
-    def _prepare(self, name: str) -> None:
-        data = self.experiment.datasets[name]
-        location: dict[str, str] = {}
-        lacks = None
-        if isinstance(data, DiskData):
-            dataset: dict[str, Any] = {"kind": data.kind, "fingerprint": self.fingerprints.get(name)}
-            location = {"path": str(data.path)}
-            if data.path is None:
-                lacks = f"needs data: give `datasets.{name}.path` or --data {name}=PATH"
-        else:
-            dataset = {"kind": data.kind, **asdict(data.spec), "renderer": RENDERER_VERSION}
-        self._add(
-            Stage(
-                f"prepare {name}",
-                "prepare",
-                {"dataset": dataset},
-                labels={"dataset": name},
-                location=location,
-                lacks=lacks,
-            )
-        )
-
-    def _search(self, source: str, entry: SearchSplit, supervision: str, seed: int) -> Stage:
-        experiment, split = self.experiment, entry.split
-        division: dict[str, Any] = {"split": split, "split_seed": experiment.split_seed}
-        lacks = None
-        if entry.file is not None:
-            there = os.path.isfile(entry.file)
-            division = {"split": {"file": self._content(entry.file) if there else None}}
-            lacks = None if there else f"needs a split: the file {entry.file} must exist (splits, {split})"
-        return self._add(
-            Stage(
-                f"search {source} {split}{'' if supervision == 'tcm' else f' {supervision}'} seed {seed}",
-                "search",
-                {
-                    **division,
-                    "seed": seed,
-                    "image_size": list(experiment.training_size(source)),
-                    "recipe": {**_numbers(experiment.search), "supervision": supervision},
-                    "threads": experiment.threads,
-                    **experiment.workers.settings("search"),
-                },
-                needs={"source_data": f"prepare {source}"},
-                labels={
-                    "dataset": source,
-                    "source": source,
-                    "split": split,
-                    "seed": seed,
-                    "supervision": supervision,
-                },
-                location={"split": str(entry.file)} if entry.file else {},
-                lacks=lacks,
-            )
-        )
 
     def _train_and_evaluate(self, source: str, candidate: Candidate) -> None:
         experiment = self.experiment
@@ -221,7 +158,7 @@ class _Builder:
             **candidate.settings,
             "seed": seed,
             "image_size": list(experiment.training_size(source)),
-            "recipe": _numbers(recipe),
+            "recipe": recipe_numbers(recipe),
             "threads": experiment.threads,
             **experiment.workers.settings("retrain"),
             **held_out,
