@@ -30,7 +30,7 @@ COLLAPSE_SHARE = 0.75
 
 @dataclass(frozen=True)
 class Collapse:
-    """A warning: one operation has taken most slots.
+    """A warning: one operation holds most slots. It can be given after every epoch of a search that still runs.
 
     Differentiable searches are known to end in networks of one operation without parameters, whose mixture gets a small
     loss early but which score badly after retraining (Zela et al., ICLR 2020; DARTS+, Liang et al., 2019). The limit is
@@ -39,8 +39,8 @@ class Collapse:
 
     Attributes:
         operation: Name of the operation.
-        epoch: First epoch at which it holds that many slots, counted from 0.
-        slots: Number of slots that it holds at the end.
+        epoch: First epoch, counted from 0, from which on it holds that many slots.
+        slots: Number of slots that it holds after the last epoch.
     """
 
     operation: str
@@ -62,7 +62,7 @@ class Certainty:
         stands_since: First epoch, counted from 0, from which on the genotype no longer changes.
         slot_stands_since: The same for each slot.
         flip_S: Probability that a slot's choice changes; see `flip_probabilities`. NaN with fewer than four epochs.
-        collapse: A warning that one operation has taken most slots, or None.
+        collapse: A warning that one operation holds most slots after the last epoch, or None.
     """
 
     mixture_ESO: Array
@@ -226,9 +226,8 @@ def _stands_since(differs_E: NDArray[np.bool_]) -> int:
 
 
 def _collapse(held_EO: NDArray[np.int64], slots: int, operations: Sequence[str]) -> Collapse | None:
-    crowded_E = (held_EO >= COLLAPSE_SHARE * slots).any(axis=1)
-    if not crowded_E.any():
+    operation = int(held_EO[-1].argmax())
+    crowded_E = held_EO[:, operation] >= COLLAPSE_SHARE * slots
+    if not crowded_E[-1]:
         return None
-    epoch = int(np.argmax(crowded_E))
-    operation = int(held_EO[epoch].argmax())
-    return Collapse(operations[operation], epoch, int(held_EO[-1, operation]))
+    return Collapse(operations[operation], _stands_since(~crowded_E), int(held_EO[-1, operation]))

@@ -26,7 +26,10 @@ def images_seen(plan: Plan, stage: Stage) -> int:
 
 
 def compared_images(plan: Plan, stage: Stage) -> int:
-    """Return how many images an evaluation or a picture compares; 0 if nothing is known."""
+    """Return how many images an evaluation, a score or a picture compares; 0 if nothing is known."""
+    if stage.kind == "score":
+        images = train_images(plan, str(stage.labels["source"]))
+        return images - _split_images(plan.stages[stage.needs["supernet"]], images)
     if "hold_out" in stage.settings:
         return train_images(plan, str(stage.labels["source"])) * int(stage.settings["hold_out"]) // 100
     name = str(stage.labels["target"])

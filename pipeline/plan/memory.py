@@ -111,7 +111,9 @@ def stage_memory(plan: Plan, stage: Stage) -> int:
     if "image_size" not in settings:
         return 0
     compared = 0 if stage.kind == "measure" else compared_images(plan, stage) or UNKNOWN
-    return _inference_memory(settings["image_size"], compared)
+    # A score also runs 64 pictures at a time, four times as many as are embedded, to estimate batch norms.
+    normed = 3 * MAPS * math.prod(settings["image_size"]) if stage.kind == "score" else 0
+    return int(_inference_memory(settings["image_size"], compared) + normed)
 
 
 def training_memory(network: str, recipe: Mapping[str, Any], image_size: Sequence[int], workers: int = 1) -> int:

@@ -6,18 +6,20 @@ from pathlib import Path
 from msinet.files import written_whole
 from pipeline.plan.kinds import PICTURES
 from pipeline.plan.stage import Plan
+from pipeline.reports.certainty import certainty_panels, certainty_pictures
 from pipeline.reports.page import to_html
 from pipeline.reports.panels import Panel, panel_markdown
 from pipeline.reports.plain import escaped_markdown, to_csv, to_markdown
 from pipeline.reports.queries import queries_of
+from pipeline.reports.ranking import ranking_panels, ranking_pictures
 from pipeline.reports.selection import selection_panels
 from pipeline.reports.tables import build_tables
 from pipeline.storage.workspace import Workspace
 
 
 def pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, bytes]]:
-    """Return captions and PNGs of a plan's pictures that are done."""
-    return [
+    """Return captions and PNGs: plots of the searches and rankings, and a plan's pictures that are done."""
+    drawn = [
         (f"{stage.name.removeprefix('picture ')}: {name.removesuffix('.png').replace('_', ' ')}", path.read_bytes())
         for stage in plan.of_kind("picture")
         if stage.result is not None
@@ -25,11 +27,16 @@ def pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, bytes]]:
         for path in [workspace.file(stage.result, name)]
         if path
     ]
+    return [*certainty_pictures(plan, workspace), *ranking_pictures(plan), *drawn]
 
 
 def panels(plan: Plan, workspace: Workspace) -> list[Panel]:
     """Return what an experiment's results say apart from the paper's tables."""
-    return selection_panels(plan, queries_of(workspace))
+    return [
+        *selection_panels(plan, queries_of(workspace)),
+        *certainty_panels(plan, workspace),
+        *ranking_panels(plan),
+    ]
 
 
 def write_report(

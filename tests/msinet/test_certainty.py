@@ -98,6 +98,7 @@ def test_collapse_is_told_from_nine_of_twelve_slots_on() -> None:
     assert found is not None
     assert (found.operation, found.epoch, found.slots) == ("exchange", 2, 11)
     assert certainty_of(alphas[:2]).collapse is None
+    assert certainty_of(alphas[::-1]).collapse is None, "a search that has left that state is not warned about"
 
 
 def test_flip_probabilities_are_those_of_simulated_walks() -> None:

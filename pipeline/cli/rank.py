@@ -1,0 +1,58 @@
+"""The verb that compares scores under shared weights with retrained scores: rank."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import (
+    DataOption,
+    WeightsOption,
+    WorkspaceOption,
+    app,
+    command,
+    experiment_file,
+    same_results,
+)
+from pipeline.errors import RequestError
+
+
+@app.command()
+def rank(
+    experiment: Annotated[
+        Path,
+        typer.Argument(
+            metavar="EXPERIMENT",
+            help="The experiment's YAML file, with `rank: true`; or lab/rank, which comes with msinet.",
+            parser=experiment_file,
+        ),
+    ],
+    workspace: WorkspaceOption = None,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for the scatter plots, as PNG files.")] = None,
+) -> None:
+    """Show whether a search's shared weights rank genotypes as retraining does.
+
+    Every genotype of the experiment (named, random or found by a search) is scored under the shared weights of every
+    search on its source. `run` computes these scores together with all other stages.
+    """
+    from pipeline.grid import open_grid
+    from pipeline.reports.panels import panel_text
+    from pipeline.reports.ranking import ranking_panels, ranking_pictures
+
+    grid = open_grid(experiment, workspace, data, weights, existing=True)
+    if not grid.experiment.rank:
+        raise RequestError(f"an experiment to rank must have `rank: true`, but {experiment} has not (rank).")
+    print("\n\n".join(map(panel_text, ranking_panels(grid.plan))))
+    if not all(stage.result for stage in grid.plan.stages.values() if stage.kind in ("score", "evaluate")):
+        rerun = command("run", experiment, same_results(grid.workspace.address, data, weights))
+        print(f"\nNot everything is done. To compute the rest: {rerun}")
+    if out is None:
+        return
+    for title, png in ranking_pictures(grid.plan):
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / f"rank-{re.sub(r'[^A-Za-z0-9._-]+', '-', title)}.png"
+        path.write_bytes(png)
+        print(path)

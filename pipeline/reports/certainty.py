@@ -1,0 +1,137 @@
+"""How sure the searches of an experiment are of what they found, and how far their seeds agree."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from msinet.engine.certainty import Certainty, certainty_of, likely_genotypes
+from msinet.genotype import LETTERS, NUM_SLOTS
+from msinet.statistics import fleiss_kappa
+from pipeline.plan.kinds import HISTORY
+from pipeline.plan.stage import Plan, Stage
+from pipeline.reports.panels import Panel
+from pipeline.results import Report, Result
+from pipeline.storage.workspace import Workspace
+
+EXPLANATION = (
+    "Probabilities are those of the final mixture, which draws the operation of each slot independently: how many"
+    " times as probable as a random genotype the first one is, and what share of that the second one has. Entropy"
+    " (2 bits for a slot that knows nothing) and margin p1 − p2 are means over the slots after the last epoch. A "
+    "flip is the probability that the noise of the last quarter of the epochs changes a slot's operation, in "
+    "percent from slot 1 to 12; 50 is a coin. Other initial weights are not part of it: other search seeds show "
+    "what they do."
+)
+HEADER = ["search", "genotype", "× random", "2nd / 1st", "stands since", "entropy", "margin", "flips, % by slot"]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A finished search and what its α says.
+
+    Attributes:
+        stage: The search.
+        letters: The genotype that it derived.
+        certainty: How sure it is.
+        likely: The two most probable genotypes under the final mixture, with their probabilities.
+    """
+
+    stage: Stage
+    letters: str
+    certainty: Certainty
+    likely: list[tuple[str, float]]
+
+    @property
+    def name(self) -> str:
+        """Return the source, the split and the seed."""
+        return self.stage.name.removeprefix("search ")
+
+    @property
+    def group(self) -> str:
+        """Return the name without the seed: the searches of a group differ in nothing else."""
+        return self.name.rpartition(" seed ")[0]
+
+
+def searched(plan: Plan, workspace: Workspace) -> Iterator[Searched]:
+    """Yield the finished searches whose histories hold α. Schemes without α have none."""
+    for stage in plan.of_kind("search"):
+        if stage.result is not None and (alphas := alphas_of(workspace, stage.result)):
+            likely = likely_genotypes(alphas[-1], 2)
+            yield Searched(stage, str(stage.result["genotype"]), certainty_of(alphas), likely)
+
+
+def alphas_of(workspace: Workspace, result: Result) -> list[list[list[float]]]:
+    """Return α after each epoch of a finished search; empty if its scheme has none, or if the file is gone."""
+    path = workspace.file(result, HISTORY)
+    if path is None:
+        return []
+    reports: list[Report] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = [report["alphas"] for report in reports if report.get("alphas")]
+    return found if len(found) == len(reports) else []
+
+
+def certainty_panels(plan: Plan, workspace: Workspace) -> list[Panel]:
+    """Return how sure the finished searches are; nothing if there are none."""
+    found = list(searched(plan, workspace))
+    if not found:
+        return []
+    groups: dict[str, list[Searched]] = {}
+    for search in found:
+        groups.setdefault(search.group, []).append(search)
+    notes = [note for group, searches in groups.items() for note in _agreement(group, searches)]
+    notes += [note for search in found for note in _warning(search)]
+    return [Panel("certainty", "How sure the searches are", [HEADER, *map(_row, found)], [*notes, EXPLANATION])]
+
+
+def certainty_pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, bytes]]:
+    """Return captions and PNGs of the plots of each finished search."""
+    from msinet.visual.alphas import draw_certainty, draw_mixtures
+
+    return [
+        (f"search {search.name}: {what}", draw(search.certainty))
+        for search in searched(plan, workspace)
+        for what, draw in (("mixture of each slot", draw_mixtures), ("certainty over the epochs", draw_certainty))
+    ]
+
+
+def _row(search: Searched) -> list[str]:
+    certainty, ((_, first), (_, second)) = search.certainty, search.likely
+    epochs = len(certainty.entropy_ES)
+    flips = " ".join("-" if np.isnan(flip) else f"{100 * flip:.0f}" for flip in certainty.flip_S)
+    return [
+        search.name,
+        search.letters,
+        f"{first * len(LETTERS) ** NUM_SLOTS:.3g}",
+        f"{second / first:.3f}",
+        f"{certainty.stands_since + 1} of {epochs}",
+        f"{certainty.entropy_ES[-1].mean():.3f}",
+        f"{certainty.margin_ES[-1].mean():.4f}",
+        flips,
+    ]
+
+
+def _agreement(group: str, searches: list[Searched]) -> list[str]:
+    """Return a sentence on how far the seeds of a group agree, none for a single seed."""
+    if len(searches) < 2:
+        return []
+    slots = list(zip(*(search.letters for search in searches), strict=True))
+    kappa = fleiss_kappa(slots)
+    alike = [str(slot) for slot, letters in enumerate(slots, start=1) if len(set(letters)) == 1]
+    named = f"They all agree on slots {', '.join(alike)}." if alike else "They all agree on no slot."
+    interval = f"{kappa.estimate:.2f} [{kappa.low:.2f}, {kappa.high:.2f}]".replace("-", "−")
+    return [
+        f"{group}: agreement of {len(searches)} search seeds over the slots, Fleiss' κ {interval} (0 is chance, 1 is "
+        f"full agreement; {100 * kappa.level:.0f} % interval). {named}"
+    ]
+
+
+def _warning(search: Searched) -> list[str]:
+    collapse = search.certainty.collapse
+    if collapse is None:
+        return []
+    return [
+        f"Warning: in {search.name}, {collapse.operation} holds {collapse.slots} of {len(search.letters)} slots, and "
+        f"at least three quarters since epoch {collapse.epoch + 1}. The search may have collapsed: compare its "
+        "genotype with random ones before you use it."
+    ]
