@@ -113,7 +113,7 @@ def run_grid(
     from pipeline.reports.progress import Progress
     from pipeline.tracking.tracker import Tracker
 
-    connect(address, grid.experiment.resources, needs_of(grid.plan, left_of(grid.plan)))
+    connect(address, grid.experiment.resources, needs_of(grid.plan, left_of(grid.plan)), grid.experiment.workers)
     with sigterm_as_error():
         untracked = _untracked(tracking_uri, grid.workspace) if track else None
         uri = tracking_address(tracking_uri, grid.workspace) if track and not untracked else None

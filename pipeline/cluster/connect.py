@@ -12,7 +12,7 @@ import ray
 
 from pipeline.cluster.ray_private import ask_cluster, find_cluster, stay_on_loopback
 from pipeline.cluster.token import protect_token, provide_token
-from pipeline.config.parts import Resources, Share
+from pipeline.config.parts import Resources, Share, Workers
 from pipeline.errors import RequestError
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.memory import Need, shown
@@ -23,13 +23,16 @@ ADDRESS = re.compile(r"([^\s:/]+|\[[\da-fA-F:.]+\]):\d{1,5}")
 PATIENCE = 6.0  # seconds for a connection to a cluster, and again for its answer
 
 
-def connect(address: str | None, resources: Resources, needs: Sequence[Need] = ()) -> None:
+def connect(
+    address: str | None, resources: Resources, needs: Sequence[Need] = (), workers: Workers | None = None
+) -> None:
     """Join the cluster at `address` (or RAY_ADDRESS), else start Ray on this machine, on loopback.
 
     Args:
         address: Address of a cluster's head.
         resources: What stages occupy.
         needs: The memory that the largest stages take on a CPU.
+        workers: How many processes work on one stage, each with the share of its kind; by default one.
 
     Raises:
         RequestError: There is no cluster at the address, Ray cannot be started, or this machine lacks what a stage asks
@@ -43,7 +46,7 @@ def connect(address: str | None, resources: Resources, needs: Sequence[Need] = (
             log.warning("no machine of the cluster has the memory that a stage needs, so it waits: %s", too_large)
     else:
         _start()
-        _require_resources(resources)
+        _require_resources(resources, workers)
         if too_large := _too_large(resources, needs):
             raise RequestError(f"a stage must fit into the memory of this machine, but {too_large}")
         _warn_of_slow_bf16(resources, needs)
@@ -111,16 +114,18 @@ def _warn_without_gpu(resources: Resources) -> None:
         )
 
 
-def _require_resources(resources: Resources) -> None:
+def _require_resources(resources: Resources, workers: Workers | None) -> None:
     there = ray.cluster_resources()
     for kind in KINDS:
-        share: Share = getattr(resources, kind)
-        for name, asked in (("cpus", share.cpus), ("gpus", share.gpus)):
-            found = there.get(name[:-1].upper(), 0)
-            if asked != "auto" and asked > found:
+        number: int = getattr(workers, kind, 1)
+        for name, asked in share_of(resources, kind).items():
+            unit = name.removeprefix("num_")
+            found = there.get(unit[:-1].upper(), 0)
+            if number * asked > found:
+                times = "" if number == 1 else f" for each of the {number} workers (workers.{kind})"
                 raise RequestError(
-                    f"a stage must not ask for more than this machine has, but resources.{kind}.{name} is {asked:g}, "
-                    f"and this machine has {found:g}."
+                    f"a stage must not ask for more than this machine has, but resources.{kind}.{unit} is {asked:g}"
+                    f"{times}, and this machine has {found:g}."
                 )
 
 

@@ -91,6 +91,7 @@ class _Driver:
             if self.queue.submitted:
                 ended, _ = ray.wait(list(self.queue.submitted), timeout=1.0)
                 self._listen()
+                self.queue.tell_wait()
                 for reference in ended:
                     self._settle(reference)
             elif self._waits():
@@ -209,11 +210,11 @@ class _Driver:
             attempts.newest = self.workspace.newest_checkpoint(stage.kind, key)
         experiment, spec = self.plan.experiment, self.specs[stage.name]
         task = task_of(stage, spec, self.results, experiment, share)
-        # If several workers share the stage, Ray Train reserves their places; the process that waits needs none.
-        place = {} if spec.get("workers", 1) > 1 else share
-        submit = self.run_task.options(**{"name": stage.name, "num_cpus": 0, **place}).remote
+        submitted = Submitted(stage, rank, share, workers=spec.get("workers", 1))
+        # If several workers share the stage, the process that waits for them needs no place.
+        submit = self.run_task.options(**{"name": stage.name, "num_cpus": 0, **submitted.place}).remote
         reference = submit(self.workspace.address, task, self.mailbox.board, self.holder)
-        self.queue.submitted[reference] = Submitted(stage, rank, place)
+        self.queue.submitted[reference] = submitted
         self.states[stage.name] = QUEUED
         return None
 

@@ -1,6 +1,7 @@
 """One stage on several workers, which Ray Train starts. Each worker is a rank of `msinet.ranks`."""
 
 import tempfile
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,9 @@ from pipeline.stages.task import Task
 from pipeline.storage.workspace import Workspace, stage_place
 
 
-def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]) -> Ended:
+def run_group(
+    workspace: Workspace, task: Task, report: Callable[[Report], None], *, begin: Callable[[float], None]
+) -> Ended:
     """Run a stage, whose lease is held, on as many workers as its specification says.
 
     Ray Train starts and ends the workers. They write states and results to the workspace, as a single process does. If
@@ -27,11 +30,12 @@ def run_group(workspace: Workspace, task: Task, report: Callable[[Report], None]
         workspace: Workspace of states and results.
         task: What to do.
         report: Called with each epoch's report of the first rank.
+        begin: Called when all workers are there, with the time in seconds since the epoch.
 
     Returns:
         How the attempt ended.
     """
-    relay: Any = ray.remote(num_cpus=0)(_Relay).remote(report)
+    relay: Any = ray.remote(num_cpus=0)(_Relay).remote(report, begin)
     place = place_of(workspace, task)
     free_placement_group(place)  # an attempt whose process was lost may have left one
     share, gpus = task.share, task.share["num_gpus"]
@@ -96,11 +100,18 @@ def _ended(trainer: TorchTrainer, relay: Any) -> Ended | None:
 
 
 class _Relay:
-    """Collector of the reports and of the first early ending of a rank. Ray Train delivers exceptions only as text."""
+    """Collector of what the ranks tell: the beginning, the reports, and the first early ending.
 
-    def __init__(self, report: Callable[[Report], None]) -> None:
-        self._report = report
+    Ray Train delivers exceptions only as text.
+    """
+
+    def __init__(self, report: Callable[[Report], None], begin: Callable[[float], None]) -> None:
+        self._report, self._begin = report, begin
         self._ended: Ended | None = None
+
+    def begin(self, at: float) -> None:
+        """Pass on when the workers began."""
+        self._begin(at)
 
     def report(self, report: Report) -> None:
         """Pass on an epoch's report."""
@@ -124,8 +135,10 @@ def _work(config: dict[str, Any]) -> None:
         torch.cuda.set_device(ray.train.torch.get_device())
     workspace, task, relay = Workspace(config["address"], made=True), config["task"], config["relay"]
     ranks = meet(config["backend"])
+    task = replace(task, started=time.time())  # Ray Train may have waited long for the workers' places
     if ranks.rank == 0:
         hold_placement_group(place_of(workspace, task))
+        relay.begin.remote(task.started)
 
     def report(values: Report) -> None:
         if ranks.rank == 0:

@@ -6,6 +6,7 @@ training needs anyway; a stage without a GPU never goes before one with a GPU, s
 alone come last, because everything else would have to wait for them.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,11 +15,15 @@ from typing import Any
 import ray
 
 from pipeline.plan.kinds import KINDS
+from pipeline.plan.memory import shown
 from pipeline.plan.stage import Stage
+
+log = logging.getLogger(__name__)
 
 # Number of stages of one rank that may wait for a place on the cluster. It is large enough to make any cluster grow,
 # and small enough that stages of the longest path, which are ready last, do not wait behind all others.
 BACKLOG = 64
+SILENCE = 60.0  # seconds without a place for any stage, after which people are told
 OVERDUE = 3.0  # seconds after which a stage that has not begun waits for a place: starting alone takes less
 
 Share = Mapping[str, float]
@@ -42,18 +47,25 @@ class Submitted:
     Attributes:
         stage: The stage.
         rank: Its rank.
-        place: What Ray reserves for it at once; empty if Ray Train reserves places for its workers later.
+        share: What Ray reserves for it, or for each of its workers.
         since: When it was submitted, by this process's monotonic clock.
         begun: Whether a worker has begun it.
         withdrawn: Whether it was taken back.
+        workers: Number of its workers. For several, Ray Train reserves the places.
     """
 
     stage: Stage
     rank: Rank
-    place: Share
+    share: Share
     since: float = field(default_factory=time.monotonic)
     begun: bool = False
     withdrawn: bool = False
+    workers: int = 1
+
+    @property
+    def place(self) -> Share:
+        """Return what Ray reserves for the stage at once: nothing if Ray Train reserves places for its workers."""
+        return self.share if self.workers == 1 else {}
 
     @property
     def waits(self) -> bool:
@@ -67,7 +79,7 @@ class Submitted:
 
     def goes_before(self, rank: Rank, place: Share) -> bool:
         """Return whether this stage is to start before another one, and fits wherever that one fits."""
-        return self.rank < rank and all(amount <= place.get(name, 0) for name, amount in self.place.items())
+        return self.rank < rank and all(self.workers * n <= place.get(name, 0) for name, n in self.share.items())
 
 
 class Queue:
@@ -83,6 +95,7 @@ class Queue:
     def __init__(self, limit: int | None) -> None:
         self.submitted: dict[Any, Submitted] = {}
         self._limit = limit
+        self._told = False  # whether people know that no stage finds a place
 
     def by_key(self) -> dict[str | None, Submitted]:
         """Return the stages by key."""
@@ -123,3 +136,26 @@ class Queue:
                 submitted.withdrawn = True
                 # With `force`, a worker that begins the stage in this moment ends at once, as if it were lost.
                 ray.cancel(reference, force=True, recursive=False)
+
+    def tell_wait(self) -> None:
+        """Warn once if no stage runs and one has waited long for a place. The cluster may grow, so it waits on."""
+        everyone = self.submitted.values()
+        if any(submitted.begun for submitted in everyone):
+            self._told = False
+            return
+        late = [submitted for submitted in everyone if time.monotonic() - submitted.since > SILENCE]
+        if late and not self._told:
+            self._told = True
+            first, kind = late[0], late[0].stage.kind
+            needs = [f"{first.share['num_cpus']:g} CPUs", f"{first.share['num_gpus']:g} GPUs"]
+            if memory := first.share.get("memory"):
+                needs.append(f"{shown(memory)} of memory")
+            log.warning(
+                "no stage has found a place for %.0f s: `%s` needs %s with %s free (resources.%s%s).",
+                SILENCE,
+                first.stage.name,
+                "a place" if first.workers == 1 else f"{first.workers} places, each",
+                ", ".join(needs),
+                kind,
+                "" if first.workers == 1 else f", workers.{kind}",
+            )

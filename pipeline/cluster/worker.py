@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import ray
@@ -16,14 +17,19 @@ from pipeline.stages.task import Task
 @ray.remote(max_retries=0)  # the driver decides what is tried again
 def run_task(address: str, task: Task, board: Any, holder: str) -> Ended:
     """Run `execute` on a worker."""
-    task = replace(task, started=time.time())
-    board.post.remote(task.key, task.started)
+
+    def begin(at: float) -> None:
+        board.post.remote(task.key, at)
+
     attempt = None
-    if task.spec.get("workers", 1) > 1:
+    if task.spec.get("workers", 1) > 1:  # the stage begins when all of its workers are there
         from pipeline.cluster.group import run_group  # Ray Train takes seconds to import
 
-        attempt = run_group
-
+        attempt = partial(run_group, begin=begin)
+    else:
+        began = time.time()
+        task = replace(task, started=began)
+        begin(began)
     return execute(
         address,
         task,

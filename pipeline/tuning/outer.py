@@ -40,6 +40,7 @@ from pipeline.results import Failure
 from pipeline.storage import leases
 from pipeline.storage.open import require_conditions
 from pipeline.storage.workspace import Workspace, study_place
+from pipeline.tuning.alive import RequireRay
 from pipeline.tuning.searcher import Broken, StudySearcher, halving
 from pipeline.tuning.storage import mend, open_storage
 from pipeline.tuning.studies import DEFINITION, DEVICE, Trials, open_study
@@ -179,6 +180,7 @@ class Outer:
                 resources_per_trial={"cpu": share["num_cpus"], "gpu": share["num_gpus"], "memory": memory},
                 max_failures=RETRIES,
                 raise_on_failed_trial=False,
+                callbacks=[RequireRay()],
                 storage_path=folder,  # Tune's own files are not needed, because the study has everything
                 trial_dirname_creator=lambda trial: trial.trial_id,
                 verbose=0,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support.barrier import Barrier
-from support.disturbed import Driver, attempts, family, wait_for, weights
+from support.disturbed import Driver, attempts, family, history, saved_history, wait_for, weights
 from support.grids import run_without_ray, tiny_document
 
 from pipeline.config.experiment import Experiment
@@ -46,7 +46,7 @@ def test_a_killed_cluster_leaves_a_grid_that_continues(
 ) -> None:
     undisturbed, workspace = Workspace(tmp_path / "undisturbed"), Workspace(tmp_path / "workspace")
     expected = numbers(run_without_ray(document, undisturbed), undisturbed)
-    root = workspace.root
+    root, saved = workspace.root, {}
     assert root is not None
     for kind in ("search", "retrain"):
         with Driver(document, workspace, tmp_path, barrier) as driver:
@@ -55,6 +55,7 @@ def test_a_killed_cluster_leaves_a_grid_that_continues(
             driver.kill()
         assert list(root.glob(f"stages/{kind}/*/attempts/*/{CHECKPOINT}")), f"a state of {kind} was saved"
         assert not list(root.glob(f"stages/{kind}/*/{RESULT}")), f"{kind} had not ended"
+        saved[kind] = saved_history(workspace, kind)
         barrier.open(kind)
     with Driver(document, workspace, tmp_path, barrier) as driver:
         assert driver.ends() == 0, driver.output
@@ -66,3 +67,5 @@ def test_a_killed_cluster_leaves_a_grid_that_continues(
     for kind, count in (("prepare", 1), ("search", 2), ("retrain", 2), ("evaluate", 1)):
         (stage,) = planned.of_kind(kind)
         assert len(attempts(workspace, stage)) == count
+        if kind in saved:
+            assert history(planned, workspace, kind)[:1] == saved[kind], "the first epoch was not run again"

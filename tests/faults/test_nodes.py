@@ -11,7 +11,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 from support.barrier import Barrier
-from support.disturbed import Disturber, attempts, long_document, weights
+from support.disturbed import Disturber, attempts, history, long_document, saved_history, weights
 
 from msinet.engine.state import load_state
 from pipeline.cluster.driver import run_plan
@@ -39,12 +39,21 @@ def cluster(shared_barrier: Barrier) -> Iterator[Cluster]:
 def run(document: dict[str, Any], workspace: Workspace, watcher: Disturber) -> Plan:
     """Run a grid to its end, where everything is done and published once."""
     planned = plan(Experiment.model_validate(document))
+    disturb, saved = watcher.disturb, []
+
+    def look_then_disturb(pid: int) -> None:
+        saved.extend(saved_history(workspace) if document["checkpoint_every"] == 0 else [])
+        assert disturb is not None
+        disturb(pid)
+
+    watcher.disturb = look_then_disturb
     outcome = run_plan(planned, workspace, [watcher])
     assert set(outcome.states.values()) == {DONE}, watcher.failures
     (stage,) = planned.of_kind("retrain")
     assert workspace.root is not None
     assert len(list(workspace.root.glob(f"stages/retrain/*/{RESULT}"))) == 1
     assert len(attempts(workspace, stage)) == 2, "the disturbed one, and the one that continued"
+    assert history(planned, workspace)[: len(saved)] == saved, "no epoch was run again"
     return planned
 
 

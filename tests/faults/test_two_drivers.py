@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.barrier import Barrier
-from support.disturbed import Driver, attempts, long_document, wait_for, weights
+from support.disturbed import Driver, attempts, history, long_document, saved_history, wait_for, weights
 from support.grids import tiny_document
 
 from pipeline.config.experiment import Experiment
@@ -102,6 +102,7 @@ def test_a_driver_takes_over_from_one_that_died(
         dying, other, _ = the_one_at_work(drivers, barrier)
         assert found(workspace, f"attempts/*/{CHECKPOINT}"), "a state was saved"
         dying.kill()
+        saved = saved_history(workspace)
         assert not found(workspace, RESULT), "it held the lease"
         barrier.open()
         assert other.ends() == 0, other.output
@@ -109,6 +110,7 @@ def test_a_driver_takes_over_from_one_that_died(
     (stage,) = planned.of_kind("retrain")
     assert len(attempts(workspace, stage)) == 2
     assert weights(planned, workspace) == undisturbed
+    assert history(planned, workspace)[: len(saved)] == saved != [], "no epoch was run again"
     require_one_run_each(planned, workspace)
 
 

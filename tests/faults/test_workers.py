@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ from support.barrier import Barrier
 from support.disturbed import command_of, family, wait_for
 from support.grids import tiny_document
 
+from pipeline.cluster import queue
 from pipeline.cluster.driver import run_plan
-from pipeline.cluster.watcher import DONE, Watcher
+from pipeline.cluster.watcher import DONE, QUEUED, WAITING, Watcher
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import HISTORY, WEIGHTS
 from pipeline.plan.stage import Plan, Stage
@@ -22,6 +25,7 @@ from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
 # Actors of Ray Train, and one of ours, by which their processes are named.
 WORKER, CONTROLLER, RELAY = "RayTrainWorker", "TrainController", "_Relay"
 
@@ -152,3 +156,47 @@ def test_what_looks_after_the_workers_is_killed(calm: Run, barrier: Barrier, tmp
     assert listener.epochs == [0, 1], "the first epoch is not run again"
     require_equal(calm, fire)
     require_nothing_left(listener)
+
+
+class Full(Watcher):
+    """Occupies the whole machine when the dataset is prepared, until Ray Train has waited a while for its workers."""
+
+    def __init__(self, gate: Path) -> None:
+        self.gate, self.states = gate, set[str]()
+        self.released = self.ticks = 0.0
+
+    def finished(self, stage: Stage) -> None:
+        if stage.kind == "prepare":
+            hold.remote(self.gate)
+            wait_for(self.gate.exists, "task that occupies the machine")
+
+    def tick(self, states: dict[str, str]) -> None:
+        if self.gate.exists():
+            self.states |= {state for name, state in states.items() if name.startswith("retrain")}
+            self.ticks += bool(processes(CONTROLLER))
+            if self.ticks > 5:
+                self.released = time.time()
+                self.gate.unlink()
+
+
+@ray.remote(num_cpus=2)
+def hold(gate: Path) -> None:
+    gate.touch()
+    while gate.exists():
+        time.sleep(0.05)
+
+
+def test_a_stage_whose_workers_have_no_place_has_not_begun(
+    barrier: Barrier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(queue, "SILENCE", 2.0)
+    barrier.open()
+    planned, watcher = plan(Experiment.model_validate(document())), Full(tmp_path / "gate")
+    outcome = run_plan(planned, Workspace(tmp_path / "workspace"), [watcher])
+    assert set(outcome.states.values()) == {DONE}
+    assert watcher.states <= {WAITING, QUEUED}
+    (stage,) = planned.of_kind("retrain")
+    assert stage.result is not None
+    assert stage.started == stage.result["started"] > watcher.released > 0
+    assert stage.result["seconds"] < time.time() - watcher.released
+    assert f"no stage has found a place for 2 s: `{stage.name}` needs 2 places, each with 0.5 CPUs" in caplog.text

@@ -1,5 +1,7 @@
 """Addresses of Ray clusters that are wrong or dead: one sentence at once, instead of minutes of Ray's own tries."""
 
+import contextlib
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ import ray
 
 from pipeline.cluster import connect as connecting
 from pipeline.cluster.connect import connect
-from pipeline.config.parts import Resources
+from pipeline.config.parts import Resources, Workers
 from pipeline.errors import RequestError
 
 
@@ -56,3 +58,27 @@ def test_an_address_where_nobody_answers(address: str) -> None:
 def test_an_address_where_somebody_accepts_and_never_answers(mute: str) -> None:
     with pytest.raises(RequestError, match=r"a Ray cluster must answer at .*, but none does: Deadline Exceeded"):
         connect(mute, Resources())
+
+
+@pytest.mark.parametrize(
+    ("there", "refused"),
+    [
+        ({"CPU": 4.0}, None),
+        (
+            {"CPU": 3.0},
+            "cpus is 2 for each of the 2 workers (workers.retrain), and this machine has 3.",
+        ),
+        ({"CPU": 4.0, "GPU": 1.0}, "resources.retrain.gpus is 1 for each of the 2 workers"),
+        ({"CPU": 4.0, "GPU": 2.0}, None),
+        ({"CPU": 1.0}, "resources.retrain.cpus is 2"),
+    ],
+)
+def test_this_machine_must_have_room_for_all_workers_of_a_stage(
+    monkeypatch: pytest.MonkeyPatch, there: dict[str, float], refused: str | None
+) -> None:
+    """Ray Train would wait for their places for ever."""
+    monkeypatch.setattr(connecting, "_start", lambda: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: there)
+    resources = Resources.model_validate({"retrain": {"cpus": 2}})
+    with pytest.raises(RequestError, match=re.escape(refused)) if refused else contextlib.nullcontext():
+        connect(None, resources, workers=Workers(retrain=2))

@@ -129,3 +129,34 @@ def test_a_measurement_that_has_begun_is_left_alone(clock: list[float], cancelle
     clock[0] = 10.0
     full(measurement=submitted("measure", begun=True)).make_way(others_are_ready=True)
     assert cancelled == []
+
+
+def test_people_are_told_once_that_no_stage_finds_a_place(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    alone, group = submitted("evaluate", {**CPU, "memory": 2.0**31}), submitted("retrain", GPU)
+    group.workers = 2
+    filled = full(group=group)
+    for clock[0] in (59.0, 61.0, 62.0):
+        filled.tell_wait()
+    assert caplog.messages == [
+        "no stage has found a place for 60 s: `retrain` needs 2 places, each with 1 CPUs, 1 GPUs free "
+        "(resources.retrain, workers.retrain)."
+    ]
+    group.begun = True
+    filled.tell_wait()
+    del filled.submitted["group"]
+    filled.submitted["alone"] = alone
+    filled.tell_wait()
+    assert len(caplog.messages) == 2
+    assert (
+        "`evaluate` needs a place with 1 CPUs, 0 GPUs, 2.0 GiB of memory free (resources.evaluate)."
+        in caplog.messages[1]
+    )
+
+
+def test_a_stage_of_several_workers_goes_before_others_only_if_all_of_them_fit() -> None:
+    group = submitted("retrain", GPU)
+    group.workers = 2
+    assert group.place == {}, "Ray Train reserves the places"
+    assert room(full(group=group), "prepare"), "it needs no GPU, so it may start although the training waits for two"
+    assert group.goes_before(rank_of("prepare", CPU), {"num_cpus": 2.0, "num_gpus": 2.0})
+    assert not group.goes_before(rank_of("prepare", CPU), GPU)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from support.grids import done, failed, made, quiet, run_without_ray, task_of, tiny_document
 
+from msinet.engine.state import load_state
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import HISTORY, PER_QUERY, WEIGHTS
 from pipeline.plan.stage import Plan, Stage
@@ -117,6 +118,26 @@ def test_sigterm_saves_the_state_and_ends(finished: tuple[Plan, Workspace], tmp_
     ended = execute(other.address, task, lambda report: epochs.append(report["epoch"]))
     assert epochs == [1]
     require_equal(workspace, stage, other, ended)
+
+
+def test_sigterm_in_the_middle_of_an_epoch_saves_the_state_after_the_step(
+    finished: tuple[Plan, Workspace], tmp_path: Path
+) -> None:
+    planned, workspace = finished
+    stage, other = next(planned.of_kind("retrain")), beside(workspace, tmp_path)
+    task = replace(task_of(stage, planned), checkpoint_every=3600)
+
+    def send_sigterm() -> bool:
+        """The worker asks for a notice after its first step."""
+        os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    assert execute(other.address, task, quiet, notice=send_sigterm) == Stopped()
+    (place,) = other.checkpoints(stage.kind, str(stage.key))
+    with other.checkpoint(place) as path:
+        loop = load_state(path)["loop"]
+    assert (loop["next_epoch"], loop["next_step"]) == (0, 2)
+    require_equal(workspace, stage, other, execute(other.address, task, quiet))
 
 
 def test_states_that_cannot_be_saved_end_no_training(

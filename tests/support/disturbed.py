@@ -13,15 +13,15 @@ from typing import Any
 import psutil
 import yaml
 
+from msinet.engine.state import load_state
 from pipeline.cluster.watcher import Watcher
-from pipeline.plan.kinds import WEIGHTS
+from pipeline.plan.kinds import HISTORY, WEIGHTS
 from pipeline.plan.stage import Plan, Stage
 from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
 from support.barrier import Barrier
+from support.command_line import MAIN, ROOT
 from support.grids import tiny_document
-
-ROOT = Path(__file__).parents[2]
 
 
 def long_document() -> dict[str, Any]:
@@ -36,6 +36,24 @@ def weights(planned: Plan, workspace: Workspace) -> bytes:
     (stage,) = planned.of_kind("retrain")
     assert stage.result is not None
     return (workspace.files(stage.result) / WEIGHTS).read_bytes()
+
+
+def saved_history(workspace: Workspace, kind: str = "retrain") -> list[str]:
+    """Return the history in the newest saved state of the only stage of a kind: a line for each epoch that has ended.
+
+    Each line tells how long the epoch took, so it shows whether a later history continues this one.
+    """
+    (key,) = {entry.key.split("/")[2] for entry in workspace.store.entries(f"stages/{kind}")}
+    with workspace.checkpoint(workspace.checkpoints(kind, key)[0]) as path:
+        history: list[str] = load_state(path)["history"]
+    return history
+
+
+def history(planned: Plan, workspace: Workspace, kind: str = "retrain") -> list[str]:
+    """Return the history that the plan's only stage of a kind published, a line for each epoch."""
+    (stage,) = planned.of_kind(kind)
+    assert stage.result is not None
+    return (workspace.files(stage.result) / HISTORY).read_text().splitlines()
 
 
 def attempts(workspace: Workspace, stage: Stage) -> list[Path]:
@@ -69,7 +87,7 @@ class Disturber(Watcher):
 
 
 class Driver:
-    """A process that runs `python pipeline/run_grid.py` on a workspace, with its own Ray.
+    """A process that runs `python pipeline/run_grid.py` or another verb on a workspace, with its own Ray.
 
     Args:
         document: The experiment.
@@ -77,6 +95,7 @@ class Driver:
         folder: Folder of the experiment file and of the output file.
         barrier: The barrier of its workers, if they have one.
         name: Name of these two files, without their endings.
+        verb: The verb of `msinet` that it runs.
     """
 
     def __init__(
@@ -86,10 +105,12 @@ class Driver:
         folder: Path,
         barrier: Barrier | None = None,
         name: str = "driver",
+        verb: str = "run",
     ) -> None:
         experiment, self.out = folder / f"{name}.yaml", folder / f"{name}.txt"
         experiment.write_text(yaml.safe_dump(document))
-        command = [sys.executable, str(ROOT / "pipeline" / "run_grid.py"), str(experiment)]
+        script = [str(ROOT / "pipeline" / "run_grid.py")] if verb == "run" else ["-c", MAIN, verb]
+        command = [sys.executable, *script, str(experiment)]
         with self.out.open("w") as out:
             self.process = subprocess.Popen(
                 [*command, "--workspace", workspace.address],

@@ -108,6 +108,7 @@ def test_a_driver_waits_for_a_workspace_that_does_not_answer(
 
 
 def test_a_driver_does_not_wait_for_ever(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert retries.AWAY_LIMIT == 3600, "an hour"
     monkeypatch.setattr(retries, "AWAY_PAUSE", 0.01)
     monkeypatch.setattr(retries, "AWAY_LIMIT", 0.1)
     planned = plan(Experiment.model_validate(tiny_document()))
