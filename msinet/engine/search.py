@@ -33,7 +33,8 @@ class SearchReport:
         epoch: Counted from 0.
         train_loss, valid_loss: Means over the epoch's batches; no validation loss if the epoch only trained weights.
         lr, alpha_lr: Learning rates of the epoch.
-        alphas: 12 rows of 4, after the epoch; None for a scheme that does not use α.
+        alphas: 12 rows with a number for each column of the space, after the epoch; None for a scheme that does not use
+            α.
         genotype: The genotype that `alphas` give, or None.
         steps: Number of batches of the training side.
         seconds: Duration of the epoch.
@@ -140,7 +141,7 @@ class Search(Loop):
         parameters: Sequence[Tensor],
         optimizer: torch.optim.Optimizer,
     ) -> Tensor:
-        mixture = self.recipe.scheme.mixture(self.supernet.alphas, self._moment(side))
+        mixture = self.recipe.scheme.mixture(self.supernet.offered_alphas(), self._moment(side))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             own_BD = self.supernet(batch.images_BCHW, mixture)
             if memory is None:
@@ -255,7 +256,7 @@ def search_epochs(search: Search, after_step: Callable[[], None] | None = None) 
             lr=lr,
             alpha_lr=alpha_lr,
             alphas=alphas,
-            genotype=Genotype.from_alphas(alphas) if alphas else None,
+            genotype=Genotype.from_alphas(alphas, search.supernet.space) if alphas else None,
             steps=steps,
             seconds=seconds,
         )

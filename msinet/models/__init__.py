@@ -25,7 +25,7 @@ __all__ = [
 
 # Each network's class, and the options it takes.
 _NETWORKS: dict[str, tuple[type[nn.Module], frozenset[str]]] = {
-    "msinet": (MSINet, frozenset({"genotype"})),
+    "msinet": (MSINet, frozenset({"genotype", "space"})),
     "resnet50": (ResNet50, frozenset()),
     "osnet": (OSNet, frozenset({"scales"})),
 }
@@ -42,8 +42,9 @@ def build_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
         name: "msinet" (Gu et al., CVPR 2023), "resnet50" (strong baseline with BNNeck, last stride 1) or "osnet"
             (OSNet x1.0).
         num_classes: Number of identities that the classifiers distinguish.
-        **options: "msinet" needs `genotype`: a `Genotype`, a published name or twelve letters. "osnet" takes
-            `scales`, the branches of each block, by default (3, 5, 7, 9).
+        **options: "msinet" needs `genotype`: a `Genotype`, a published name or twelve letters; `space` is the space of
+            letters, by default the paper's. "osnet" takes `scales`, the branches of each block, by default
+            (3, 5, 7, 9).
 
     Raises:
         ValueError: The name or an option is unknown, or `genotype` is missing.

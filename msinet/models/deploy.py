@@ -5,6 +5,7 @@ Letters: B batch, C channels, H×W map.
 
 import copy
 import itertools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,20 +48,33 @@ class DeployedCell(nn.Module):
     def __init__(self, cell: Cell) -> None:
         super().__init__()
         self.cell = cell
-        self.widens = isinstance(cell.shortcut, ConvNorm)
-        last = [part.conv for part in (cell.leave_a, cell.leave_b, cell.shortcut) if isinstance(part, ConvNorm)]
+        # An instance norm stands between the sum of the branches and the shortcut, so that is not merged.
+        self.merged = cell.norm is None and isinstance(cell.shortcut, ConvNorm)
+        last = [_conv(part) for part in (*cell.leaves, *([cell.shortcut] if self.merged else []))]
         weight = torch.cat([conv.weight for conv in last], 1)
-        bias = torch.stack([conv.bias for conv in last if conv.bias is not None]).sum(0)
-        self.leave = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
-        self.leave.weight, self.leave.bias = nn.Parameter(weight), nn.Parameter(bias)
-        del cell.leave_a, cell.leave_b, cell.shortcut
+        bias = sum(conv.bias for conv in last) if cell.norm is None else None
+        self.leave = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None)
+        self.leave.weight = nn.Parameter(weight)
+        if bias is not None:
+            self.leave.bias = nn.Parameter(bias)
+        for name in cell.names:
+            delattr(cell, f"leave_{name}")
+        if self.merged:
+            del cell.shortcut
 
     def forward(self, x_BCHW: Tensor, mixture: Mixture) -> Tensor:
         """Return the cell's map."""
         branches = self.cell.branches(x_BCHW, mixture)
-        if self.widens:
+        if self.merged:
             return self.leave(torch.cat([*branches, x_BCHW], 1)).relu_()
-        return self.leave(torch.cat(branches, 1)).add_(x_BCHW).relu_()
+        y_BCHW = self.leave(torch.cat(branches, 1))
+        if self.cell.norm is not None:
+            y_BCHW = self.cell.norm(y_BCHW)
+        return y_BCHW.add_(self.cell.shortcut(x_BCHW)).relu_()
+
+
+def _conv(part: nn.Module) -> Any:
+    return part.conv if isinstance(part, ConvNorm) else part
 
 
 def _fold(module: nn.Module) -> None:

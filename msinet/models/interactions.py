@@ -1,10 +1,13 @@
-"""The four operations by which a cell's two branches exchange information, and their mixture for the search.
+"""The operations by which a cell's branches exchange information, and the paper's mixture of four for the search.
 
-Letters: B batch, C channels of a branch, H×W map, N = H·W positions. Every interaction takes the maps a and b of the
-branches, both B×C×H×W, and returns two maps of the same shape.
+Letters: B batch, C channels of a branch, H×W map, N = H·W positions. Every interaction takes the maps of the branches,
+each B×C×H×W, and returns as many maps of the same shape. The branches are in the order of their scales. The paper has
+two, a and b. With more branches they form a ring where the paper's operations name "the other branch": the partner of
+each branch is the next one, and the partner of the last one is the first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,60 +15,121 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from msinet.genotype import OPERATIONS
-from msinet.models.layers import Gate
+from msinet.models.layers import ConvNorm, Gate
 
 Pair = tuple[Tensor, Tensor]
+Maps = tuple[Tensor, ...]
 
 
 class NoInteraction(nn.Module):
-    """The operation `none`, which returns (a, b)."""
+    """The operation `none`, which returns the branches: (a, b)."""
 
-    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Pair:
-        return a_BCHW, b_BCHW
+    def forward(self, *branches: Tensor) -> Maps:
+        return branches
 
 
 class Exchange(nn.Module):
-    """The operation `exchange`, which returns (b, a)."""
+    """The operation `exchange`, which returns for each branch its partner: (b, a)."""
 
-    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Pair:
-        return b_BCHW, a_BCHW
+    def forward(self, *branches: Tensor) -> Maps:
+        return _partners(branches)
 
 
 class ChannelGate(nn.Module):
-    """The operation `channel_gate`, which multiplies each branch by its gate. One small network makes both gates."""
+    """The operation `channel_gate`, which multiplies each branch by its gate. One small network makes all gates."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.gate = Gate(channels)
 
-    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Pair:
-        return a_BCHW * self.gate(a_BCHW), b_BCHW * self.gate(b_BCHW)
+    def forward(self, *branches: Tensor) -> Maps:
+        return tuple(branch * self.gate(branch) for branch in branches)
 
 
 class CrossAttention(nn.Module):
     """The operation `cross_attention`, which adds γ times a mixture of its own channels to each branch.
 
-    The weights of the mixture come from the dissimilarity of the branch's channels to the other branch's channels. γ is
-    one learned number, initially 0.
+    The weights of the mixture come from the dissimilarity of the branch's channels to its partner's channels. γ is one
+    learned number, initially 0.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    def attention(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Pair:
-        """Return the weights of both mixtures, B×C×C: how much each channel (row) receives of each channel (column)."""
-        energy_BCC = _Energy.apply(a_BCHW, b_BCHW)
-        # The energy of b is the transpose of the energy of a. softmax(max − energy) over a row is softmax(−energy).
-        return torch.softmax(-energy_BCC, dim=-1), torch.softmax(-energy_BCC.transpose(1, 2), dim=-1)
+    def attention(self, *branches: Tensor) -> Maps:
+        """Return the weights of each mixture, B×C×C: how much each channel (row) receives of each channel (column)."""
+        # softmax(max − energy) over a row is softmax(−energy).
+        if len(branches) == 2:  # the energy of b is the transpose of the energy of a
+            energy_BCC = _Energy.apply(*branches)
+            return torch.softmax(-energy_BCC, dim=-1), torch.softmax(-energy_BCC.transpose(1, 2), dim=-1)
+        pairs = zip(branches, _partners(branches), strict=True)
+        return tuple(torch.softmax(-_Energy.apply(own, partner), dim=-1) for own, partner in pairs)
 
-    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Pair:
-        attention_a, attention_b = self.attention(a_BCHW, b_BCHW)
-        itself_CC = torch.eye(a_BCHW.shape[1], device=a_BCHW.device)
-        return (
-            _mix_channels(self.gamma * attention_a + itself_CC, a_BCHW),
-            _mix_channels(self.gamma * attention_b + itself_CC, b_BCHW),
+    def forward(self, *branches: Tensor) -> Maps:
+        attentions = self.attention(*branches)
+        itself_CC = torch.eye(branches[0].shape[1], device=branches[0].device)
+        return tuple(
+            _mix_channels(self.gamma * attention_BCC + itself_CC, branch)
+            for attention_BCC, branch in zip(attentions, branches, strict=True)
         )
+
+
+class Sum(nn.Module):
+    """The operation `sum`, which returns the sum of all branches for each of them (as Sun et al., HRNet, CVPR 2019)."""
+
+    def forward(self, *branches: Tensor) -> Maps:
+        total = branches[0]
+        for branch in branches[1:]:
+            total = total + branch
+        return (total,) * len(branches)
+
+
+class ToLarger(nn.Module):
+    """The operation `to_larger`, which adds to each branch the one of the next smaller scale: (a, b + a)."""
+
+    def forward(self, *branches: Tensor) -> Maps:
+        return branches[0], *(own + smaller for smaller, own in pairwise(branches))
+
+
+class ToSmaller(nn.Module):
+    """The operation `to_smaller`, which adds to each branch the one of the next larger scale: (a + b, b)."""
+
+    def forward(self, *branches: Tensor) -> Maps:
+        return *(own + larger for own, larger in pairwise(branches)), branches[-1]
+
+
+class ConcatProject(nn.Module):
+    """The operation `concat_project`: 1×1 convolution, batch norm and ReLU over the channels of all branches together.
+
+    Each branch receives its part of the result (as Szegedy et al., GoogLeNet, CVPR 2015, fuse scales).
+    """
+
+    def __init__(self, channels: int, num_branches: int) -> None:
+        super().__init__()
+        self.project = ConvNorm(num_branches * channels, num_branches * channels)
+
+    def forward(self, *branches: Tensor) -> Maps:
+        return self.project(torch.cat(branches, 1)).chunk(len(branches), 1)
+
+
+class SpatialGate(nn.Module):
+    """The operation `spatial_gate`, which multiplies each branch by a number in (0, 1) for each position.
+
+    One 7×7 convolution makes all gates from the mean and the maximum over a branch's channels (Woo et al., CBAM, ECCV
+    2018).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3)
+
+    def forward(self, *branches: Tensor) -> Maps:
+        return tuple(branch * self.gate(branch) for branch in branches)
+
+    def gate(self, x_BCHW: Tensor) -> Tensor:
+        """Return the gate of a branch, B×1×H×W."""
+        return self.conv(torch.cat([x_BCHW.mean(1, keepdim=True), x_BCHW.amax(1, keepdim=True)], 1)).sigmoid()
 
 
 class MixedInteraction(nn.Module):
@@ -125,37 +189,64 @@ class MixedInteraction(nn.Module):
 
 
 class PartialInteraction(nn.Module):
-    """The mixture of all operations on the first channels of both branches. The other channels pass by unchanged.
+    """The mixture of all operations on the first channels of each branch. The other channels pass by unchanged.
 
     Args:
         channels: Number of channels of a branch.
         divisor: One `divisor`-th of the channels passes through the operations.
+        build: Function that builds the mixture for a number of channels.
+        num_branches: Number of branches.
 
     Raises:
         ValueError: The channels cannot be divided, or are too few.
     """
 
-    def __init__(self, channels: int, divisor: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        divisor: int,
+        build: Callable[[int], nn.Module] = MixedInteraction,
+        num_branches: int = 2,
+    ) -> None:
         super().__init__()
-        self.channels = channels // divisor
+        self.channels, self.num_branches = channels // divisor, num_branches
         if channels % divisor or self.channels < 16:
             raise ValueError(
                 "one k-th of a branch's channels must be a whole number from 16 on, but got "
                 f"{channels} channels and k = {divisor} (search.scheme.k)."
             )
-        self.part = MixedInteraction(self.channels)
+        self.part = build(self.channels)
 
-    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor, *weights: Tensor | float | None) -> Pair:
-        a, b = self.part(a_BCHW[:, : self.channels], b_BCHW[:, : self.channels], *weights)
-        passed_a, passed_b = a_BCHW[:, self.channels :], b_BCHW[:, self.channels :]
-        return torch.cat((a, passed_a), dim=1), torch.cat((b, passed_b), dim=1)
+    def forward(self, *branches_and_weights: Any) -> Maps:
+        branches, weights = branches_and_weights[: self.num_branches], branches_and_weights[self.num_branches :]
+        mixed = self.part(*(branch[:, : self.channels] for branch in branches), *weights)
+        pairs = zip(mixed, branches, strict=True)
+        return tuple(torch.cat((part, branch[:, self.channels :]), dim=1) for part, branch in pairs)
 
 
-def build_operation(operation: str, channels: int) -> nn.Module:
-    """Build the interaction `operation`, one of `OPERATIONS`, for branches of `channels` channels."""
+def build_operation(operation: str, channels: int, num_branches: int = 2) -> nn.Module:
+    """Build the interaction `operation`, a name in `msinet.spaces.operations`, for branches of `channels` channels."""
     if operation == "channel_gate":
         return ChannelGate(channels)
-    return {"none": NoInteraction, "cross_attention": CrossAttention, "exchange": Exchange}[operation]()
+    if operation == "concat_project":
+        return ConcatProject(channels, num_branches)
+    return _WITHOUT_ARGUMENTS[operation]()
+
+
+_WITHOUT_ARGUMENTS: dict[str, type[nn.Module]] = {
+    "none": NoInteraction,
+    "cross_attention": CrossAttention,
+    "exchange": Exchange,
+    "sum": Sum,
+    "spatial_gate": SpatialGate,
+    "to_larger": ToLarger,
+    "to_smaller": ToSmaller,
+}
+
+
+def _partners(branches: Maps) -> Maps:
+    """Return for each branch the next one, and for the last one the first."""
+    return branches[1:] + branches[:1]
 
 
 def _mix_channels(weight_BCC: Tensor, x_BCHW: Tensor) -> Tensor:

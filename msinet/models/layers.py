@@ -65,12 +65,16 @@ def light_chain(channels: int, length: int) -> nn.Sequential:
 
 
 class Gate(nn.Module):
-    """A gate: one number in (0, 1) per channel, from the channel means by 1×1 to C // 16, ReLU, 1×1 back, sigmoid."""
+    """A gate: one number in (0, 1) per channel, from the channel means by 1×1 to C // 16, ReLU, 1×1 back, sigmoid.
+
+    It has at least 4 channels in between, as many as the narrowest branch at width 1. A single one would often be dead.
+    """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
-        self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
+        between = max(channels // reduction, 4)
+        self.fc1 = nn.Conv2d(channels, between, 1)
+        self.fc2 = nn.Conv2d(between, channels, 1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the gate, B×C×1×1, with which the caller multiplies."""

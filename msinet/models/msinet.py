@@ -1,14 +1,18 @@
 """MSINet, the network that a search derives. Letters: B batch, C channels, H×W map, D embedding."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from msinet.genotype import Genotype
 from msinet.models.interactions import build_operation
 from msinet.models.layers import Outputs, global_pool, initialise, neck
-from msinet.models.skeleton import CHANNELS, Backbone
+from msinet.models.skeleton import Backbone
+from msinet.spaces import Space, as_space
 
-PART_CHANNELS = 128
+PART_CHANNELS = 128  # at width 1
 
 
 class Head(nn.Module):
@@ -35,26 +39,35 @@ class MSINet(nn.Module):
 
     It has two heads. The global head reads the mean of the last map (512 numbers). The part head reads the means of the
     upper and of the lower half of the map after the second downsampling, reduced to 128 channels (256 numbers). With an
-    odd number of rows the lower half has one row more.
+    odd number of rows the lower half has one row more. In a space of another width all these numbers are multiplied by
+    it.
 
     Args:
-        genotype: The operation of each slot: a `Genotype`, a published name, or twelve letters.
+        genotype: The operation of each slot: a `Genotype`, or a text as `Genotype.parse` reads it, such as a published
+            name or twelve letters.
         num_classes: Number of identities that the classifiers distinguish; 0 builds no classifiers.
+        space: The space of a genotype that is given as text: a `Space`, its document, or its name; by default the
+            paper's.
 
     Attributes:
-        map_channels: Number of channels of the last map, 512.
+        map_channels: Number of channels of the last map, 512 in the paper's space.
     """
 
-    map_channels = CHANNELS[-1]
-
-    def __init__(self, genotype: Genotype | str, num_classes: int) -> None:
+    def __init__(
+        self, genotype: Genotype | str, num_classes: int, space: Space | Mapping[str, Any] | str | None = None
+    ) -> None:
         super().__init__()
-        self.genotype = genotype if isinstance(genotype, Genotype) else Genotype.parse(genotype)
-        operations = self.genotype.operations
-        self.backbone = Backbone(lambda slot, channels: build_operation(operations[slot], channels))
-        self.part_conv = nn.Conv2d(CHANNELS[2], PART_CHANNELS, 1)
-        self.global_head = Head(CHANNELS[3], num_classes)
-        self.part_head = Head(2 * PART_CHANNELS, num_classes)
+        self.genotype = genotype if isinstance(genotype, Genotype) else Genotype.parse(genotype, as_space(space))
+        operations, space = self.genotype.operations, self.genotype.space
+        num_branches = len(space.scales)
+        self.backbone = Backbone(
+            lambda slot, channels: build_operation(operations[slot], channels, num_branches), space
+        )
+        *_, third, self.map_channels = space.channels
+        part_channels = int(PART_CHANNELS * space.width)
+        self.part_conv = nn.Conv2d(third, part_channels, 1)
+        self.global_head = Head(self.map_channels, num_classes)
+        self.part_head = Head(2 * part_channels, num_classes)
         initialise(self)
 
     def maps(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:

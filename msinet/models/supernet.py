@@ -6,55 +6,64 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from msinet.genotype import NUM_SLOTS, OPERATIONS, Genotype
-from msinet.models.interactions import MixedInteraction, PartialInteraction
+from msinet.genotype import Genotype
 from msinet.models.layers import global_pool, initialise, neck
+from msinet.models.mixtures import build_mixture
 from msinet.models.msinet import MSINet
-from msinet.models.skeleton import CHANNELS, Backbone, Mixture
+from msinet.models.skeleton import Backbone, Mixture
 from msinet.schemes.mixture import softmax_mixture
+from msinet.spaces.operations import LETTER_OF
+from msinet.spaces.space import NUM_SLOTS, PAPER_SPACE, Space
 
 ALPHA_STD = 1e-3
 
 
 class Supernet(nn.Module):
-    """MSINet's skeleton with all four operations in every slot, by default summed with the weights softmax(α).
+    """A space's skeleton with all operations that a slot offers, by default summed with the weights softmax(α).
 
     Args:
         num_classes: Number of identities, for the softmax supervision: a neck and a classifier without bias are
             built. With None neither is built, because the contrastive supervision compares features.
         channel_divisor: One k-th of a branch's channels passes through the operations; by default all of them.
+        space: The search space; by default the paper's.
 
     Attributes:
-        num_classes, channel_divisor: The arguments.
+        num_classes, channel_divisor, space: The arguments.
         choices: For each slot, the columns of α whose operations it offers.
-        alphas: The architecture parameters, 12×4, drawn from 1e-3·N(0, 1).
-        feature_dim: Number of values of a feature, 512.
+        alphas: The architecture parameters, 12 rows with one number for each of `space.columns` (12×4 in the paper's
+            space), drawn from 1e-3·N(0, 1). Numbers of operations that a slot does not offer are not used.
+        feature_dim: Number of values of a feature, 512 in the paper's space.
     """
 
-    feature_dim = CHANNELS[-1]
-
-    def __init__(self, num_classes: int | None = None, channel_divisor: int = 1) -> None:
+    def __init__(self, num_classes: int | None = None, channel_divisor: int = 1, space: Space = PAPER_SPACE) -> None:
         super().__init__()
-        self.num_classes, self.channel_divisor = num_classes, channel_divisor
-        self.choices = (tuple(range(len(OPERATIONS))),) * NUM_SLOTS
-        self.backbone = Backbone(
-            lambda slot, channels: (
-                MixedInteraction(channels) if channel_divisor == 1 else PartialInteraction(channels, channel_divisor)
-            )
-        )
+        self.num_classes, self.channel_divisor, self.space = num_classes, channel_divisor, space
+        self.choices = tuple(tuple(map(space.columns.index, offered)) for offered in space.operations)
+        self.feature_dim = space.channels[-1]
+        self.backbone = Backbone(lambda slot, channels: build_mixture(space, slot, channels, channel_divisor), space)
         self.neck = neck(self.feature_dim) if num_classes else None
         self.classifier = nn.Linear(self.feature_dim, num_classes, bias=False) if num_classes else None
         initialise(self, linear_std=0.001)
-        self.alphas = nn.Parameter(ALPHA_STD * torch.randn(NUM_SLOTS, len(OPERATIONS)))
+        self.alphas = nn.Parameter(ALPHA_STD * torch.randn(NUM_SLOTS, len(space.columns)))
+
+    def offered_alphas(self) -> Tensor:
+        """Return α, with −∞ for the operations that a slot does not offer, so that their softmax is 0."""
+        if all(len(columns) == len(self.space.columns) for columns in self.choices):
+            return self.alphas
+        lacking_SO = torch.ones_like(self.alphas, dtype=torch.bool)
+        for row_O, columns in zip(lacking_SO, self.choices, strict=True):
+            row_O[list(columns)] = False
+        return self.alphas.masked_fill(lacking_SO, -torch.inf)
 
     def maps(self, images_BCHW: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, Tensor]:
-        """Return (part map, last map): B×384×H/16×W/16 and B×512×H/16×W/16.
+        """Return (part map, last map): B×384×H/16×W/16 and B×512×H/16×W/16, with fewer channels in a narrower space.
 
         Args:
             images_BCHW: Normalised images.
-            mixture: For each slot, the weights of its operations; by default softmax(α).
+            mixture: For each slot, the weights of the operations of α's columns; by default softmax(α).
         """
-        part_BCHW, maps = self.backbone(images_BCHW, softmax_mixture(self.alphas) if mixture is None else mixture)
+        mixture = softmax_mixture(self.offered_alphas()) if mixture is None else mixture
+        part_BCHW, maps = self.backbone(images_BCHW, mixture)
         return part_BCHW, maps[-1]
 
     def forward(self, images_BCHW: Tensor, mixture: Mixture | None = None) -> Tensor:
@@ -77,7 +86,7 @@ class Supernet(nn.Module):
 
     def derive(self) -> Genotype:
         """Return the genotype of the operations with the largest α in each slot; ties go to the first operation."""
-        return Genotype.from_alphas(self.alphas.detach())
+        return Genotype.from_alphas(self.alphas.detach(), self.space)
 
     def load_into(self, network: MSINet) -> None:
         """Copy the weights that `network` shares with this supernet: its whole backbone, for any genotype.
@@ -96,4 +105,4 @@ class Supernet(nn.Module):
 
 def _without_operation(key: str) -> str:
     """Return the derived network's name of a weight. It has one operation in a slot and does not name it."""
-    return re.sub(rf"\.({'|'.join(OPERATIONS)})\.", ".", key)
+    return re.sub(rf"\.({'|'.join(LETTER_OF)})\.", ".", key)

@@ -20,6 +20,7 @@ from msinet.engine.train import Training, train_epochs
 from msinet.models import Outputs, Supernet, build_model
 from msinet.ranks import ALONE, Ranks, synchronise_batch_norm
 from msinet.recipes import Alignment, BatchRecipe, SearchRecipe, TrainRecipe
+from msinet.spaces import PAPER_SPACE
 
 CPU = torch.device("cpu")
 WORLD = 2
@@ -60,6 +61,10 @@ class SmoothSupernet(Smooth):
         self.mixed_SODF = nn.Parameter(torch.randn(12, 4, 16, 16) / 16)
         self.alphas = nn.Parameter(1e-3 * torch.randn(12, 4))
         self.choices = (tuple(range(4)),) * 12
+        self.space = PAPER_SPACE
+
+    def offered_alphas(self) -> torch.Tensor:
+        return self.alphas
 
     def weight_parameters(self) -> list[Tensor]:
         unused = () if self.num_classes else (*self.neck.parameters(), *self.classifier.parameters())
@@ -69,7 +74,7 @@ class SmoothSupernet(Smooth):
     def forward(self, images_BCHW: Tensor, mixture: object = None) -> Tensor:
         """Return the feature of the mixture softmax(α), the only one that these tests use."""
         features_BD = self.last(self.first(images_BCHW)).mean((2, 3))
-        return torch.einsum("bd,sodf,so->bf", features_BD, self.mixed_SODF, self.alphas.softmax(1))
+        return torch.einsum("bd,sodf,so->bf", features_BD, self.mixed_SODF, self.offered_alphas().softmax(1))
 
 
 def random_batches(

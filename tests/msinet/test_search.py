@@ -24,6 +24,7 @@ from msinet.engine.state import load_state, save_state
 from msinet.losses import memory_contrastive, update_memory
 from msinet.models import Supernet
 from msinet.recipes import SearchRecipe
+from msinet.spaces import PAPER_SPACE
 
 CPU = torch.device("cpu")
 RECIPE = SearchRecipe(
@@ -201,10 +202,14 @@ class Gentle(nn.Module):
         self.weight_SODF = nn.Parameter(torch.randn(12, 4, 24, 16))
         self.alphas = nn.Parameter(1e-3 * torch.randn(12, 4))
         self.choices = (tuple(range(4)),) * 12
+        self.space = PAPER_SPACE
         if num_classes:
             self.neck = nn.BatchNorm1d(16)
             self.neck.bias.requires_grad_(False)
             self.classifier = nn.Linear(16, num_classes, bias=False)
+
+    def offered_alphas(self) -> torch.Tensor:
+        return self.alphas
 
     def weight_parameters(self) -> list[Tensor]:
         return [p for p in self.parameters() if p is not self.alphas and p.requires_grad]
@@ -216,7 +221,7 @@ class Gentle(nn.Module):
         """Return the feature of the mixture softmax(α), the only one that these tests use."""
         x_BD = adaptive_avg_pool2d(images_BCHW, (4, 2)).flatten(1)
         outputs_BSOF = torch.einsum("bd,sodf->bsof", x_BD, self.weight_SODF).tanh()
-        return torch.einsum("bsof,so->bf", outputs_BSOF, self.alphas.softmax(1))
+        return torch.einsum("bsof,so->bf", outputs_BSOF, self.offered_alphas().softmax(1))
 
 
 class Contrast:
