@@ -34,8 +34,8 @@ class SummedInteraction(nn.Module):
         """Return the mixed branches.
 
         Args:
-            branches_and_weights: The branches, then a scalar for each of `columns`. An operation whose weight is None is
-                not computed.
+            branches_and_weights: The branches, then a scalar for each of `columns`. If it is None, the operation is not
+                computed.
 
         Raises:
             ValueError: All weights are None.
