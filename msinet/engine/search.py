@@ -14,7 +14,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from msinet.data.loaders import Batch, TrainBatches
+from msinet.data.records import Record
 from msinet.data.streams import generator
+from msinet.engine.costs import cost_table
+from msinet.engine.evolution import Evolution, GenerationReport, Judge, genotype_of, spread
 from msinet.engine.loop import Loop, require_batches
 from msinet.engine.optim import build_optimizer, load_optimizer, lr_factor, recipe_lr, set_lr
 from msinet.genotype import Genotype
@@ -22,7 +25,7 @@ from msinet.losses import memory_contrastive, update_memory
 from msinet.models.supernet import Supernet
 from msinet.ranks import ALONE, Ranks
 from msinet.recipes import SearchRecipe, Supervision
-from msinet.schemes import Moment
+from msinet.schemes import Moment, Path
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class Search(Loop):
         device: Device on which the search runs.
         ranks: This process among those that search together. Each has its part of every batch. All begin with the
             weights and α of rank 0, and compute the same.
+        valid_records: Records of the validation pictures, in the order of their store. Only schemes with generations
+            need them.
+
+    Attributes:
+        num_epochs: Number of reports of the whole search: one for each epoch, then one for each generation.
 
     Raises:
         ValueError: The batches of a side are not the P×K of `recipe`, or are made for other ranks; or the supervision
@@ -79,6 +87,7 @@ class Search(Loop):
         recipe: SearchRecipe,
         device: torch.device,
         ranks: Ranks = ALONE,
+        valid_records: Sequence[Record] = (),
     ) -> None:
         for side, batches in (("training", train), ("validation", valid)):
             require_batches(recipe, batches.sampler, side)
@@ -99,6 +108,26 @@ class Search(Loop):
         )
         self.train_memory = self._new_memory(train)
         self.valid_memory = self._new_memory(valid)
+        self.num_epochs = recipe.epochs + recipe.scheme.num_generations
+        self.evolution = self._new_evolution(valid_records) if recipe.scheme.num_generations else None
+
+    def _new_evolution(self, valid_records: Sequence[Record]) -> Evolution:
+        scheme, store = self.recipe.scheme, self.train.store
+        scheme.check_size(store.size_HW)
+        pictures = spread(store, scheme.recalibration_pictures)
+        judge = Judge(self.supernet, pictures, self.valid.store, valid_records, self.device, self.ranks)
+        evolution = Evolution(scheme, judge.score, cost_table(store.size_HW), self.supernet.choices, self.train.seed)
+        evolution.begin(0)  # raises an error if no genotype is allowed, before the training
+        return evolution
+
+    def evaluate(self, path: Path) -> Tensor:
+        """Score a genotype with the shared weights. Return (mAP, 0)."""
+        assert self.evolution is not None
+        return torch.tensor([self.evolution.evaluate(path), 0.0], device=self.device)
+
+    def derive(self) -> Genotype:
+        """Return the genotype that the search ends in."""
+        return genotype_of(self.evolution.ranked[0]) if self.evolution else self.supernet.derive()
 
     def batches(self, epoch: int) -> Iterator[tuple[Batch, Batch | None]]:
         """Return the remaining pairs of batches of the epoch that comes next, as `step` takes them."""
@@ -190,6 +219,7 @@ class Search(Loop):
             "alpha_optimizer": self.alpha_optimizer.state_dict(),
             "train_memory": self.train_memory,
             "valid_memory": self.valid_memory,
+            **({"evolution": self.evolution.state_dict()} if self.evolution else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -204,6 +234,8 @@ class Search(Loop):
         ):
             if memory is not None:
                 memory.copy_(saved)
+        if self.evolution:
+            self.evolution.load_state_dict(state["evolution"])
 
 
 def _check_classes(supernet: Supernet, batches: TrainBatches, supervision: Supervision, side: str) -> None:
@@ -225,8 +257,12 @@ def _check_classes(supernet: Supernet, batches: TrainBatches, supervision: Super
         )
 
 
-def search_epochs(search: Search, after_step: Callable[[], None] | None = None) -> Iterator[SearchReport]:
+def search_epochs(
+    search: Search, after_step: Callable[[], None] | None = None
+) -> Iterator[SearchReport | GenerationReport]:
     """Run the remaining epochs and yield a report after each of them. At each report `search` may be saved.
+
+    If the scheme has generations, they follow the epochs, and each of their steps evaluates one genotype.
 
     A step updates α on a validation batch, unless the scheme says otherwise, then the weights on a training batch.
 
@@ -260,3 +296,17 @@ def search_epochs(search: Search, after_step: Callable[[], None] | None = None) 
             steps=steps,
             seconds=seconds,
         )
+    if search.evolution:
+        yield from _generations(search, search.evolution, after_step)
+
+
+def _generations(
+    search: Search, evolution: Evolution, after_step: Callable[[], None] | None
+) -> Iterator[GenerationReport]:
+    for epoch in range(search.next_epoch, search.num_epochs):
+        if search.next_step == 0:
+            evolution.begin(epoch - search.recipe.epochs)
+        population = evolution.population[search.next_step :]
+        (mean, _), evaluations, seconds = search.run_epoch(population, search.evaluate, after_step)
+        best = evolution.ranked[0]
+        yield GenerationReport(epoch, evolution.scores[best], mean, genotype_of(best), evaluations, seconds)

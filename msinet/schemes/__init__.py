@@ -7,9 +7,9 @@ import pkgutil
 from importlib import import_module
 
 from msinet.schemes.mixture import SoftmaxMixture
-from msinet.schemes.scheme import Cost, Moment, Scheme, one_path
+from msinet.schemes.scheme import Cost, Moment, Path, Scheme, one_path
 
-__all__ = ["MIXTURE", "SCHEMES", "Cost", "Moment", "Scheme", "one_path"]
+__all__ = ["MIXTURE", "SCHEMES", "Cost", "Moment", "Path", "Scheme", "one_path"]
 
 
 def _found() -> dict[str, type[Scheme]]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:  # planning reads schemes, and must not need torch
     """For each slot, the weight of each operation. An operation whose weight is None is not computed."""
 
 
+Path = tuple[int, ...]
+"""A genotype by the column of α of each slot's operation."""
+
+
 class Moment(NamedTuple):
     """The moment of a search at which a scheme is asked.
 
@@ -39,12 +43,10 @@ class Cost(NamedTuple):
     Attributes:
         parameters: Number of parameters of the derived network, without classifiers.
         gmacs: Multiply-accumulates for one picture, in 10⁹.
-        latency_ms: Milliseconds by the scheme's latency table; None without a table.
     """
 
     parameters: float
     gmacs: float
-    latency_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +75,22 @@ class Scheme(ABC):
         return True
 
     @property
-    def generations(self) -> int:
-        """Return the number of generations that follow the epochs: 0 unless genotypes are evaluated at the end."""
+    def num_generations(self) -> int:
+        """Return the number of generations of genotypes that are evaluated after the epochs; usually 0."""
         return 0
+
+    @property
+    def recalibration_pictures(self) -> int:
+        """Return on how many training pictures batch norms take their statistics for a genotype."""
+        return 0
+
+    def check_size(self, image_size: tuple[int, int]) -> None:
+        """Check that the settings fit pictures of (height, width).
+
+        Raises:
+            ValueError: They do not.
+        """
+        return
 
     def trains_alphas(self, epoch: int, epochs: int) -> bool:
         """Return whether the steps of an epoch update α before the weights, or only the weights."""
@@ -90,22 +105,31 @@ class Scheme(ABC):
             moment: The moment of the search.
         """
 
-    def population(
-        self, scores: Mapping[str, float], cost: Callable[[str], Cost], choices: Sequence[str], rng: "Generator"
-    ) -> list[str]:
-        """Return the genotypes of the next generation. Only schemes with `generations` need it.
+    def next_generation(
+        self,
+        scores: Mapping[Path, float],
+        cost: Callable[[Path], Cost],
+        choices: Sequence[Sequence[int]],
+        rng: "Generator",
+    ) -> list[Path]:
+        """Return the genotypes of the next generation. Only schemes with generations need it.
 
         Args:
-            scores: mAP of each genotype that is evaluated, in the order of evaluation; empty in the first generation.
+            scores: mAP of each genotype that is evaluated, in the order of evaluation; empty before the first
+                generation.
             cost: Returns what a genotype costs.
-            choices: Letters of the operations that each slot offers.
+            choices: For each slot, the columns of α whose operations it offers.
             rng: Random numbers of this generation alone.
         """
         raise NotImplementedError(f"the scheme {self.name} has no generations.")
 
-    def allows(self, cost: Cost) -> bool:
-        """Return whether a genotype of this cost meets the scheme's constraints."""
-        return True
+    def pareto_set(self, scores: Mapping[Path, float], cost: Callable[[Path], Cost]) -> list[Path]:
+        """Return the evaluated genotypes that no other one beats in all objectives, those of high mAP first."""
+        raise NotImplementedError(f"the scheme {self.name} has no generations.")
+
+    def figures(self, path: Path, cost: Cost) -> dict[str, float]:
+        """Return the numbers of a genotype that a result holds beside its mAP."""
+        return cost._asdict()
 
 
 def one_path(choices: Sequence[int], num_operations: int, weights: "Sequence[Weight] | None" = None) -> "Mixture":

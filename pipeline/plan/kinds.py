@@ -69,13 +69,21 @@ def found_genotype(result: Mapping[str, Any], candidate: int = 1) -> str:
 
     Args:
         result: Result of the search.
-        candidate: 1 for the genotype that the search derived, n for the n-th most probable one of its final mixture.
+        candidate: 1 for the genotype that the search derived, n for the n-th most probable one of its final mixture, or
+            the n-th best one of a search that evaluated genotypes.
 
     Raises:
-        ValueError: The mixture has fewer genotypes.
+        ValueError: The mixture has fewer genotypes, or fewer were evaluated.
     """
     if candidate == 1:
         return str(result["genotype"])
+    if "ranked" in result:
+        if candidate > len(result["ranked"]):
+            raise ValueError(
+                f"`candidates` must be at most the number of evaluated genotypes, {len(result['ranked'])}, but got "
+                f"{candidate} (derive.candidates)."
+            )
+        return str(result["ranked"][candidate - 1][0])
     from msinet.engine.certainty import likely_genotypes  # imports numpy; most plans do not need it
 
     return likely_genotypes(result["alphas"], candidate)[-1][0]

@@ -116,9 +116,12 @@ class Progress(Watcher):
         if name not in self.latest:
             return f"for {clock(time.monotonic() - self.running_since.get(name, time.monotonic()))}"
         report = self.latest[name][1]
-        loss = report.get("loss", report.get("train_loss"))
+        if "mAP" in report:  # a generation of a search, which trains nothing
+            shown = f"mAP {100 * report['mAP']:.1f} %"
+        else:
+            shown = f"loss {report.get('loss', report.get('train_loss')):.3f}"
         left = max(0.0, report["epochs"] * report["seconds"] - self._spent(name))
-        return f"epoch {report['epoch'] + 1}/{report['epochs']}, loss {loss:.3f}, {clock(left)} left"
+        return f"epoch {report['epoch'] + 1}/{report['epochs']}, {shown}, {clock(left)} left"
 
     def _print(self, message: str) -> None:
         """Print a message behind the time. Its further lines are indented, so that none looks like an event."""

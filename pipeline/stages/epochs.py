@@ -67,9 +67,12 @@ def run_epochs(
 
 
 def effort(history: list[Report], recipe: BatchRecipe) -> Result:
-    """Return how many training images were seen and how many seconds that took; later plans estimate from these."""
+    """Return how many training images were seen and how many seconds that took; later plans estimate from these.
+
+    The generations at the end of a search take time too, but train on no images.
+    """
     return {
-        "images": recipe.batch_size * sum(line["steps"] for line in history),
+        "images": recipe.batch_size * sum(line.get("steps", 0) for line in history),
         "train_seconds": sum(line["seconds"] for line in history),
     }
 
@@ -77,7 +80,7 @@ def effort(history: list[Report], recipe: BatchRecipe) -> Result:
 def _plain(report: Any) -> Report:
     """Return a report as a dictionary that JSON can hold."""
     values = asdict(report)
-    if "genotype" in values:
+    if values.get("genotype") is not None:
         values["genotype"] = report.genotype.letters
     return values
 

@@ -46,16 +46,18 @@ def run(context: Context) -> Result:
         recipe,
         device,
         ranks_of(context),
+        valid,
     )
-    history = run_epochs(context, search, search_epochs, recipe.epochs)
-    genotype = search.supernet.derive()
+    history = run_epochs(context, search, search_epochs, search.num_epochs)
+    genotype, trained = search.derive(), history[recipe.epochs - 1]
     num_classes = len(label) if label else 0
     save_weights(context, search.supernet, Card(SUPERNET, {}, num_classes, tuple(spec["image_size"])))
     (context.out / GENOTYPE).write_text(genotype.to_json(), encoding="utf-8")
     return {
         **effort(history, recipe),
         "genotype": genotype.letters,
-        "alphas": history[-1]["alphas"],
+        **({"alphas": trained["alphas"]} if recipe.scheme.uses_alphas else {}),
+        **(search.evolution.outcome() if search.evolution else {}),
         "split": asdict(sizes),
-        "metrics": {"train_loss": history[-1]["train_loss"], "valid_loss": history[-1]["valid_loss"]},
+        "metrics": {name: trained[name] for name in ("train_loss", "valid_loss") if trained[name] is not None},
     }

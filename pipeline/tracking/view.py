@@ -284,7 +284,7 @@ class View:
         )
 
     def _logged_epochs(self, run: str) -> set[int]:
-        return {point.step for point in self.client.get_metric_history(run, "lr")}
+        return {point.step for point in self.client.get_metric_history(run, "seconds")}
 
     def _log_experiment(self, experiment: Experiment) -> None:
         text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
