@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from msinet.engine.memory import kept_memory
@@ -45,17 +45,28 @@ def measure(model: nn.Module, image_size: tuple[int, int], device: torch.device,
     light = deployed(model)
     images_BCHW = torch.randn(batch_size, 3, *image_size, device=device).to(memory_format=torch.channels_last)
     with torch.no_grad(), kept_memory():
-        with FlopCounterMode(display=False) as counter:
-            model.embed(images_BCHW[:1])  # type: ignore[operator]
+        sizes = size(model, images_BCHW[:1])
         seconds = [_seconds(light, images_BCHW) for _ in range(WARMUP + REPEATS)][WARMUP:]
     first, median, third = statistics.quantiles(seconds, n=4)
     return {
-        "parameters": count_parameters(model),
-        "gmacs": counter.get_total_flops() / 2e9,
+        **sizes,
         "latency_ms": 1e3 * median,
         "latency_ms_iqr": 1e3 * (third - first),
         "images_per_second": batch_size / median,
     }
+
+
+@torch.no_grad()
+def size(model: nn.Module, image_BCHW: Tensor) -> dict[str, float]:
+    """Return the `parameters` without classifiers, and the `gmacs` for one picture, as `measure` does.
+
+    Args:
+        model: Any network of `build_model` in evaluation mode.
+        image_BCHW: One picture, on the network's device.
+    """
+    with FlopCounterMode(display=False) as counter:
+        model.embed(image_BCHW)  # type: ignore[operator]
+    return {"parameters": count_parameters(model), "gmacs": counter.get_total_flops() / 2e9}
 
 
 def _seconds(model: nn.Module, images_BCHW: torch.Tensor) -> float:

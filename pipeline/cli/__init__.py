@@ -36,7 +36,14 @@ def main(arguments: list[str] | None = None) -> None:
 def _exit_code(arguments: list[str] | None, out: Output) -> int:
     """Run a verb, print what went wrong except with the output, and return the exit code."""
     try:
-        from pipeline.cli import grids, models, rank, tracking, tune  # noqa: F401 (the verbs, which register themselves)
+        from pipeline.cli import (  # noqa: F401 (the verbs, which register themselves)
+            bench,
+            grids,
+            models,
+            rank,
+            tracking,
+            tune,
+        )
         from pipeline.cli.options import app
 
         app(arguments)

@@ -1,0 +1,58 @@
+"""The verbs for benches: bench build, bench replay."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import DataOption, WorkspaceOption, app, experiment_file
+from pipeline.output import say
+
+bench = typer.Typer(
+    help="Make a table of all trainings of a workspace, and replay search schemes against it in seconds.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(bench, name="bench")
+
+
+@bench.command()
+def build(
+    experiments: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[EXPERIMENT]...",
+            help="Experiments whose evaluations are collected [default: everything in the workspace].",
+            parser=experiment_file,
+        ),
+    ] = None,
+    workspace: WorkspaceOption = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The Parquet file. A card with the ending .md is written beside it.")
+    ] = Path("bench.parquet"),
+    data: DataOption = None,
+) -> None:
+    """Collect every training and evaluation of genotypes into one Parquet file, with a card in Markdown."""
+    from msinet.bench import genotype_share, warning
+    from msinet.bench.spread import share_text
+    from pipeline.bench.build import build as build_bench
+    from pipeline.bench.collect import collect
+    from pipeline.grid import open_grid
+    from pipeline.storage.workspace import open_workspace
+
+    place = open_workspace(workspace)
+    place.require_existing()
+    plans = [open_grid(path, place.address, data, existing=True).plan for path in experiments or []]
+    made = build_bench(collect(place, plans), place, out, say)
+    counts = made.facts["counts"]
+    for reason, number in counts["left_out"].items():
+        print(f"left out: {number} evaluations {reason}")
+    for group in made.groups:
+        share = genotype_share(group)
+        print(
+            f"{group.name}, recipe {group.recipe[:8]}: {len(group.genotypes)} genotypes, {group.table.num_rows} "
+            f"trainings, share of the variance that is the genotype's {share_text(share)}"
+        )
+        if sentence := warning(share):
+            print(f"warning: {sentence}")
+    print(f"{out}: {counts['evaluations']} rows, {out.stat().st_size / 1e6:.2f} MB\n{out.with_suffix('.md')}")
