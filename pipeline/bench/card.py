@@ -82,7 +82,7 @@ def card(bench: Bench, name: str) -> str:
             "## Columns",
             "",
             f"{', '.join(f'`{column}`' for column in SCHEMA.names)}. `msinet/bench/layout.py` explains them. Lists are "
-            "in the order of the queries. Their identities stand in the schema's metadata, with all facts of this card.",
+            "in the order of the queries. Their identities are in the schema's metadata, with all facts of this card.",
             "",
         ]
     )
