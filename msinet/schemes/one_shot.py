@@ -112,6 +112,10 @@ class OneShot(Scheme):
         return self.generations
 
     @property
+    def max_candidates(self) -> int:
+        return self.population * self.generations
+
+    @property
     def recalibration_pictures(self) -> int:
         return self.recalibration
 

@@ -80,6 +80,11 @@ class Scheme(ABC):
         return 0
 
     @property
+    def max_candidates(self) -> int | None:
+        """Return how many genotypes the search can order at its end; None for all that there are."""
+        return None
+
+    @property
     def recalibration_pictures(self) -> int:
         """Return on how many training pictures batch norms take their statistics for a genotype."""
         return 0

@@ -1,5 +1,7 @@
-"""The verbs that work on data and on single models, without Ray: check, evaluate."""
+"""The verbs that work on data and on single models, without Ray: check, evaluate, latency."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,3 +70,32 @@ def evaluate(
         options["scales"] = scales
     place = open_workspace(workspace)
     print(evaluate_by_hand(model, network, options, data, image_size, place, after_neck=after_neck, rerank=rerank))
+
+
+@app.command()
+def latency(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The JSON file to write.")],
+    image_size: Annotated[tuple[int, int], typer.Option(metavar="H W", help="Picture size in pixels.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures that are embedded at once.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of a processor.")] = 1,
+) -> None:
+    """Measure on this machine what each operation adds to a network's latency, for searches of the scheme one_shot.
+
+    The search takes the file as `scheme: {name: one_shot, latency: FILE, max_latency_ms: …}`. Measure on the device on
+    which the network will run, while it does nothing else.
+    """
+    from pipeline.config.parts import MAX_SIDE, MIN_SIDE
+
+    if min(image_size) < MIN_SIDE or max(image_size) > MAX_SIDE:
+        raise RequestError(f"`--image-size` must be {MIN_SIDE} to {MAX_SIDE} pixels, but got {image_size}.")
+    if not out.absolute().parent.is_dir():
+        raise RequestError(f"FILE must be in a folder that exists, but got {out}.")
+    import torch
+
+    from msinet.engine.costs import measure_latencies
+
+    torch.set_num_threads(threads)
+    table = measure_latencies(image_size, torch.device("cuda" if torch.cuda.is_available() else "cpu"), batch_size)
+    out.write_text(json.dumps(asdict(table), indent=1) + "\n", encoding="utf-8")
+    slowest = table.base_ms + sum(map(max, table.operations_ms))
+    print(f"{table.device}: {table.base_ms:.3g} to {slowest:.3g} ms for {batch_size} pictures, written to {out}")

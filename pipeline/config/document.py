@@ -21,8 +21,12 @@ _NUMBERS = {
 }
 
 
-def read_mapping(path: Path) -> dict[Any, Any]:
+def read_mapping(path: Path, what: str = "an experiment") -> dict[Any, Any]:
     """Return the mapping in a YAML file.
+
+    Args:
+        path: The file.
+        what: What it must hold, for messages.
 
     Raises:
         RequestError: The file is missing, is not YAML, holds another value, gives a key twice, or exceeds a bound.
@@ -30,21 +34,21 @@ def read_mapping(path: Path) -> dict[Any, Any]:
     try:
         document = _Loader(_text_of(path)).get_single_data()
     except FileNotFoundError:
-        raise RequestError(f"an experiment must be a YAML file, but {path} does not exist.") from None
+        raise RequestError(f"{what} must be a YAML file, but {path} does not exist.") from None
     except UnicodeDecodeError as error:
-        raise _unreadable(path, f"it is not UTF-8 (byte {error.start})") from None
+        raise _unreadable(what, path, f"it is not UTF-8 (byte {error.start})") from None
     except OSError as error:
-        raise _unreadable(path, error.strerror or f"{error}") from None
+        raise _unreadable(what, path, error.strerror or f"{error}") from None
     except yaml.YAMLError as error:
-        raise _unreadable(path, _reason(error)) from None
+        raise _unreadable(what, path, _reason(error)) from None
     if not isinstance(document, dict):
         found = "nothing" if document is None else f"a value of type {type(document).__name__}"
-        raise RequestError(f"an experiment must be a mapping of settings, but {path} holds {found}.")
+        raise RequestError(f"{what} must be a mapping of settings, but {path} holds {found}.")
     return document
 
 
-def _unreadable(path: Path, reason: str) -> RequestError:
-    return RequestError(f"an experiment must be a YAML file, but {path} cannot be read: {printable(reason)}.")
+def _unreadable(what: str, path: Path, reason: str) -> RequestError:
+    return RequestError(f"{what} must be a YAML file, but {path} cannot be read: {printable(reason)}.")
 
 
 def _text_of(path: Path) -> str:

@@ -148,12 +148,30 @@ class Experiment(Strict):
         for name in self.weights:
             self.require_named_network(name, "weights")
         self._workers_divide_batches()
+        self._schemes_fit()
         for setting in ("targets", "splits"):
             value = getattr(self, setting)
             stray = [name for name in value if isinstance(value, dict) and name not in self.sources]
             if stray:
                 raise ValueError(f"the keys of `{setting}` must be entries of `sources`, but got {', '.join(stray)}.")
         return self
+
+    def _schemes_fit(self) -> None:
+        for source in self.sources:
+            for entry in self.splits_of(source):
+                scheme = entry.recipe(self.search).scheme
+                scheme.check_size(self.training_size(source))
+                if self.rank and scheme.channel_divisor > 1:
+                    raise ValueError(
+                        f"`rank` takes whole operations from supernets, but those of the scheme {scheme.name} are "
+                        "narrower than the derived network's (search.scheme, splits)."
+                    )
+                evaluated = scheme.max_candidates
+                if evaluated is not None and self.derive.candidates > evaluated:
+                    raise ValueError(
+                        f"`derive.candidates` must be at most the number of genotypes that the scheme {scheme.name} "
+                        f"evaluates, {evaluated}, but got {self.derive.candidates}."
+                    )
 
     def _selection_fits(self) -> None:
         if self.selection is None:

@@ -31,7 +31,7 @@ def load_experiment(path: Path, data: Sequence[str] = (), weights: Sequence[str]
         RequestError: The file is missing, is not YAML, or has wrong settings. The message lists all wrong settings.
     """
     path = expanded(path, "EXPERIMENT")
-    document = read_mapping(path)
+    document = _with_latency_tables(read_mapping(path), path.absolute().parent)
     try:
         experiment = Experiment.model_validate(document)
         wrong = most_of([*converted_values(document, experiment)])
@@ -40,6 +40,19 @@ def load_experiment(path: Path, data: Sequence[str] = (), weights: Sequence[str]
     if wrong:
         raise RequestError("\n".join(f"{path}: {line}" for line in wrong))
     return _with_options(_with_absolute_paths(experiment, path.absolute().parent), data, weights)
+
+
+def _with_latency_tables(document: dict[Any, Any], folder: Path) -> dict[Any, Any]:
+    """Replace the path of each scheme's latency table by the table, so that its numbers count and not its place."""
+    splits = document.get("splits")
+    lists = splits.values() if isinstance(splits, dict) else [splits]
+    entries = [entry for given in lists if isinstance(given, list) for entry in given]
+    for holder in [document.get("search"), *entries]:
+        scheme = holder.get("scheme") if isinstance(holder, dict) else None
+        if isinstance(scheme, dict) and isinstance(scheme.get("latency"), str):
+            file = _from_folder(Path(scheme["latency"]), folder, "scheme.latency")
+            scheme["latency"] = read_mapping(file, "a latency table")
+    return document
 
 
 def _from_folder(path: Path, folder: Path, setting: str) -> Path:

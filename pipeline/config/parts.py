@@ -1,6 +1,6 @@
 """The parts of an experiment's file: datasets, recipes, baselines, splits and shares of the cluster."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ from msinet.data.splits import parse_split
 from msinet.data.synthetic import SyntheticSpec
 from msinet.recipes import PERSON_SIZE, RECIPES, VEHICLE_SIZE, BatchRecipe, Supervision, TrainRecipe
 from pipeline.config.names import require_name
+from pipeline.config.search import AnyScheme, SearchSettings
 from pipeline.errors import suggestion
 
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -199,11 +200,13 @@ class SearchSplit(Strict):
     Attributes:
         split: `T-V`, or the name of a split that a file states.
         supervision: Supervision of the search; None for the recipe's.
+        scheme: Scheme of the search, in the forms of `search.scheme`; None for the recipe's.
         file: A `split.parquet` that a search wrote, or another Parquet file with the columns path, identity and side.
     """
 
     split: str = Field(min_length=1)
     supervision: Supervision | None = None
+    scheme: AnyScheme | None = None
     file: Path | None = None
 
     @model_validator(mode="before")
@@ -226,8 +229,22 @@ class SearchSplit(Strict):
 
     @property
     def label(self) -> str:
-        """Return the entry as it is written in the file."""
-        return f"{self.split} {self.supervision}" if self.supervision else self.split
+        """Return the entry for people: `60-80`, `100-100 softmax`, `60-80 gdas`."""
+        return " ".join([self.split, *([self.supervision] if self.supervision else []), *self.labels.values()])
+
+    def recipe(self, recipe: SearchSettings) -> SearchSettings:
+        """Return the recipe of the search, given the experiment's."""
+        return replace(recipe, supervision=self.supervision or recipe.supervision, scheme=self.scheme or recipe.scheme)
+
+    def origin(self, recipe: SearchSettings) -> str:
+        """Return the name of the search without its seed: `60-80`, `100-100 softmax`, `60-80 gdas`."""
+        supervision = self.recipe(recipe).supervision
+        return " ".join([self.split, *([] if supervision == "tcm" else [supervision]), *self.labels.values()])
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return the label that an entry with a scheme of its own adds to its stages."""
+        return {"scheme": self.scheme.name} if self.scheme else {}
 
 
 class Share(Strict):

@@ -51,11 +51,11 @@ def search_stage(
     Args:
         experiment: The experiment.
         source: The dataset that it searches on.
-        entry: Split and supervision.
+        entry: Split, supervision and scheme.
         seed: Seed of the search.
         content: Function from a file to the hash of its content.
     """
-    split, supervision = entry.split, entry.supervision or experiment.search.supervision
+    split, recipe = entry.split, entry.recipe(experiment.search)
     division: dict[str, Any] = {"split": split, "split_seed": experiment.split_seed}
     lacks = None
     if entry.file is not None:
@@ -63,18 +63,25 @@ def search_stage(
         division = {"split": {"file": content(entry.file) if there else None}}
         lacks = None if there else f"needs a split: the file {entry.file} must exist (splits, {split})"
     return Stage(
-        f"search {source} {split}{'' if supervision == 'tcm' else f' {supervision}'} seed {seed}",
+        f"search {source} {entry.origin(experiment.search)} seed {seed}",
         "search",
         {
             **division,
             "seed": seed,
             "image_size": list(experiment.training_size(source)),
-            "recipe": {**recipe_numbers(experiment.search), "supervision": supervision},
+            "recipe": recipe_numbers(recipe),
             "threads": experiment.threads,
             **experiment.workers.settings("search"),
         },
         needs={"source_data": f"prepare {source}"},
-        labels={"dataset": source, "source": source, "split": split, "seed": seed, "supervision": supervision},
+        labels={
+            "dataset": source,
+            "source": source,
+            "split": split,
+            "seed": seed,
+            "supervision": recipe.supervision,
+            **entry.labels,
+        },
         location={"split": str(entry.file)} if entry.file else {},
         lacks=lacks,
     )

@@ -73,12 +73,16 @@ class _Builder:
 
     def _searched(self, source: str) -> Iterator[Candidate]:
         for entry in self.experiment.splits_of(source):
-            supervision = entry.supervision or self.experiment.search.supervision
+            recipe = self.experiment.search
             for seed in self.experiment.search_seeds:
                 search = self._add(search_stage(self.experiment, source, entry, seed, self._content))
-                split = entry.split if supervision == "tcm" else f"{entry.split} {supervision}"
-                labels: Labels = {"split": entry.split, "supervision": supervision, "search_seed": seed}
-                yield from derived(self.experiment, f"{split} seed {seed}", search.name, labels)
+                labels: Labels = {
+                    "split": entry.split,
+                    "supervision": entry.recipe(recipe).supervision,
+                    "search_seed": seed,
+                    **entry.labels,
+                }
+                yield from derived(self.experiment, f"{entry.origin(recipe)} seed {seed}", search.name, labels)
 
     def _train_and_evaluate(self, source: str, candidate: Candidate) -> None:
         experiment = self.experiment

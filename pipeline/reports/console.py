@@ -86,6 +86,8 @@ def overview(plan: Plan, failed: Collection[str] = ()) -> str:
         source, network = labels.get("source") or labels.get("dataset"), labels.get("split") or labels.get("origin")
         if labels.get("supervision") == "softmax":
             network = f"{network} softmax"
+        if "scheme" in labels:
+            network = f"{network} {labels['scheme']}"
         kinds = groups.setdefault((str(source or "-"), str(network or "-")), {})
         kinds.setdefault(stage.kind, []).append(stage)
     rows: Groups = {(*group, kind): stages for group, kinds in groups.items() for kind, stages in kinds.items()}

@@ -67,7 +67,7 @@ def network_name(stage: Stage) -> str:
         return origin.replace(network, BASELINES[network], 1)
     if is_searched(stage):
         supervised = supervision_name(label_of(stage, "supervision"))
-        return f"{stage.labels['split']} {supervised}{candidate_suffix(stage)}"
+        return f"{stage.labels['split']} {supervised}{search_suffix(stage)}"
     return published_name(origin)
 
 
@@ -94,9 +94,10 @@ def alignment_suffix(stage: Stage) -> str:
     return "" if label_of(stage, "alignment") == "none" else f", {alignment_of(stage)}"
 
 
-def candidate_suffix(stage: Stage) -> str:
-    """Return a text for the second and further genotypes of a search; empty for the first one."""
-    return f", candidate {stage.labels['candidate']}" if "candidate" in stage.labels else ""
+def search_suffix(stage: Stage) -> str:
+    """Return a text for the scheme that an entry of `splits` names, and for all but the first genotype of a search."""
+    scheme = f", {stage.labels['scheme']}" if "scheme" in stage.labels else ""
+    return scheme + (f", candidate {stage.labels['candidate']}" if "candidate" in stage.labels else "")
 
 
 def network_key(stage: Stage) -> RowKey:
@@ -105,9 +106,7 @@ def network_key(stage: Stage) -> RowKey:
 
 def split_key(stage: Stage) -> RowKey:
     split, start = str(stage.labels["split"]), label_of(stage, "start")
-    name = (
-        split + candidate_suffix(stage) + ("" if start == "scratch" else f", {STARTS[start]}") + alignment_suffix(stage)
-    )
+    name = split + search_suffix(stage) + ("" if start == "scratch" else f", {STARTS[start]}") + alignment_suffix(stage)
     if label_of(stage, "supervision") == "softmax":
         return RowKey(SOFTMAX, name)
     if not split[0].isdigit():

@@ -26,6 +26,7 @@ from pipeline.reports.labels import (
     pair_name,
     pair_of,
     published_name,
+    search_suffix,
     split_key,
     start_group,
     supervision_name,
@@ -149,14 +150,15 @@ class _Builder:
         for stage in self.plan.of_kind("search"):
             source, split, seed = (str(stage.labels[label]) for label in ("source", "split", "seed"))
             supervision = label_of(stage, "supervision")
-            name = SEARCHED.get((self.codes[source] or "", split, supervision), "")
+            own = search_suffix(stage)  # the paper has no searches of other schemes
+            name = "" if own else SEARCHED.get((self.codes[source] or "", split, supervision), "")
             letters = Letters(
                 paper=PUBLISHED[name].letters if name else None,
                 measured=stage.result["genotype"] if stage.result else None,
                 paper_name=name,
                 **self._state([stage]),
             )
-            row = f"{source} {split} seed {seed}"
+            row = f"{source} {split}{own} seed {seed}"
             rows.append(self._genotype_row(f"searched, {supervision_name(supervision)}", row, letters, stage.name))
         order = list(dict.fromkeys(row.group for row in rows))
         columns = [Column("genotype", "letters", better=0), Column("parameters", "million", digits=3, better=0)]

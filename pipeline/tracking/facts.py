@@ -1,8 +1,10 @@
 """What identifies an experiment in MLflow, and the times of a result as MLflow states them."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from msinet.schemes import MIXTURE
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import content_of
 from pipeline.results import Report, Result
@@ -50,6 +52,8 @@ def specification(experiment: Experiment) -> dict[str, Any]:
     places: Any = {"datasets": {"__all__": {"path"}}, "weights": True, "resources": True, "checkpoint_every": True}
     values = experiment.model_dump(mode="json", exclude=places)
     named_splits = named if isinstance(splits, dict) else named[None]
+    if values["search"]["scheme"] == asdict(MIXTURE):
+        del values["search"]["scheme"]  # a setting that was added later
     unchanged = [name for name in values.keys() - ALWAYS if _is_default(experiment, name)]
     return {**{n: v for n, v in values.items() if n not in unchanged}, "splits": named_splits, "tune": None}
 
@@ -61,7 +65,8 @@ def _is_default(experiment: Experiment, name: str) -> bool:
 
 def _split(entry: Any) -> dict[str, Any]:
     there = entry.file is not None and entry.file.is_file()
-    return {**entry.model_dump(mode="json"), "file": content_of(entry.file) if there else None}
+    values = entry.model_dump(mode="json", exclude=None if entry.scheme else {"scheme"})
+    return {**values, "file": content_of(entry.file) if there else None}
 
 
 def milliseconds(seconds: float) -> int:
