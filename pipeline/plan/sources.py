@@ -18,7 +18,10 @@ from pipeline.plan.stage import Stage
 @cache  # many stages have one recipe
 def recipe_numbers(recipe: BatchRecipe) -> dict[str, Any]:
     """Return the numbers of a recipe as a specification holds them: without the scheme if it is the paper's."""
-    return {name: value for name, value in asdict(recipe).items() if (name, value) != ("scheme", asdict(MIXTURE))}
+    numbers = asdict(recipe)
+    if getattr(recipe, "scheme", None) == MIXTURE:
+        del numbers["scheme"]
+    return numbers
 
 
 def prepare_stage(experiment: Experiment, name: str, fingerprint: str | None) -> Stage:

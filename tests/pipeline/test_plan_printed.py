@@ -12,7 +12,7 @@ from support.tuning import document
 import pipeline.grid
 from pipeline.cli import main
 from pipeline.config.experiment import Experiment
-from pipeline.plan import unfold
+from pipeline.plan import sources
 from pipeline.plan.unfold import plan
 from pipeline.storage.store import LocalStore
 
@@ -69,15 +69,15 @@ def test_a_larger_grid_takes_no_more_lines_and_no_more_work_for_its_recipes(
     tiny: dict[str, Any], msinet: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: Counter[str] = Counter()
-    original = unfold.asdict
+    original = sources.asdict
 
     def counted(recipe: Any) -> dict[str, Any]:
         calls[type(recipe).__name__] += 1
         return original(recipe)
 
-    monkeypatch.setattr(unfold, "asdict", counted)
+    monkeypatch.setattr(sources, "asdict", counted)
     small = msinet("plan", tiny)
-    unfold._numbers.cache_clear()
+    sources.recipe_numbers.cache_clear()
     calls.clear()
     large = msinet("plan", {**tiny, "search_seeds": [*range(20)], "retrain_seeds": [*range(10)]})
     assert len(large.splitlines()) == len(small.splitlines())
