@@ -40,7 +40,7 @@ class Genotype:
     def __post_init__(self) -> None:
         letters, offered = self.letters, self.space.letters
         of_space = "" if self.space == PAPER_SPACE else f" of the space {self.space.name}"
-        known = "".join(LETTER_OF[operation] for operation in self.space.columns)
+        known = self.space.column_letters
         if not isinstance(letters, str) or len(letters) != NUM_SLOTS or set(letters) - set(known):
             raise ValueError(
                 f"a genotype{of_space} must be {NUM_SLOTS} letters of {', '.join(known)}, but got {letters!r:.100}."
@@ -131,14 +131,11 @@ class Genotype:
         A genotype of the paper's space is its letters alone. Any other one comes with its whole space, so that it does
         not depend on a file of the space.
         """
-        if self.space == PAPER_SPACE:
-            return {"genotype": self.letters}
-        return {"genotype": str(self), "space": self.space.to_document()}
+        return {"genotype": str(self), **self.space.options}
 
     def to_json(self) -> str:
         """Return `{"letters": "…"}`, in other spaces than the paper's also with `"space"`, which `from_json` reads."""
-        space = {} if self.space == PAPER_SPACE else {"space": self.space.to_document()}
-        return json.dumps({"letters": self.letters, **space})
+        return json.dumps({"letters": self.letters, **self.space.options})
 
     @classmethod
     def from_json(cls, text: str) -> "Genotype":

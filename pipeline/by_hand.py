@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from msinet.data.dataset import TARGET
 from msinet.genotype import Genotype
+from msinet.spaces import Space, as_space
 from pipeline.config.describe import describe_errors
 from pipeline.config.load import kind_and_path
 from pipeline.config.parts import MAX_SIDE, MIN_SIDE, Baseline, DiskData
@@ -107,8 +108,8 @@ def _checked(
     from msinet.interop.card import SUPERNET, read_card
 
     asked = network or "msinet"
-    options = _spelled_alike(options)
     card = read_card(model_file)
+    options = _spelled_alike(options, as_space(card.options.get("space") if card else None))
     if card is None:
         print(f"{model_file} does not say which network it holds: what was given could not be checked.")
         return asked, options, image_size
@@ -122,10 +123,15 @@ def _checked(
     return card.network, dict(card.options), card.image_size
 
 
-def _spelled_alike(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a network in the spelling that plans and files of weights use."""
+def _spelled_alike(options: dict[str, Any], space: Space) -> dict[str, Any]:
+    """Return the options of a network in the spelling that plans and files of weights use.
+
+    Args:
+        options: What the user gave.
+        space: The space of a genotype that is given as twelve letters.
+    """
     if "genotype" in options:
-        return {**options, "genotype": Genotype.parse(options["genotype"]).letters}
+        return {**options, **Genotype.parse(options["genotype"], space).options}
     if "scales" in options:
         baseline = {"name": "osnet", "scales": options["scales"]}
         try:

@@ -36,8 +36,8 @@ class SearchReport:
         epoch: Counted from 0.
         train_loss, valid_loss: Means over the epoch's batches; no validation loss if the epoch only trained weights.
         lr, alpha_lr: Learning rates of the epoch.
-        alphas: 12 rows with a number for each column of the space, after the epoch; None for a scheme that does not use
-            α.
+        alphas: 12 rows with a number for each column of the space, after the epoch; -inf for an operation that a slot
+            does not offer. None for a scheme that does not use α.
         genotype: The genotype that `alphas` give, or None.
         steps: Number of batches of the training side.
         seconds: Duration of the epoch.
@@ -284,7 +284,7 @@ def search_epochs(
         set_lr(search.weight_optimizer, lr)
         set_lr(search.alpha_optimizer, alpha_lr)
         (train_mean, valid_mean), steps, seconds = search.run_epoch(search.batches(epoch), search.step, after_step)
-        alphas = search.supernet.alphas.detach().tolist() if recipe.scheme.uses_alphas else None
+        alphas = search.supernet.offered_alphas().detach().tolist() if recipe.scheme.uses_alphas else None
         yield SearchReport(
             epoch=epoch,
             train_loss=train_mean,

@@ -24,7 +24,8 @@ class Card:
 
     Attributes:
         network: A name for `msinet.build_model`, or `supernet` for a search's weights.
-        options: The options of `build_model` for that network, such as `genotype`.
+        options: The options of `build_model` for that network, such as `genotype`. A genotype of another space than the
+            paper's comes with the whole document of that space.
         num_classes: Identities that the classifiers tell apart.
         image_size: (height, width) in pixels of the pictures that it was trained on.
     """
@@ -64,12 +65,17 @@ class Card:
             ValueError: The file holds another network, or the same one with other options.
         """
         if (network, dict(options)) != (self.network, dict(self.options)):
-            raise ValueError(f"the weights are those of {self}, but {described(network, options)} was asked for.")
+            asked, own = described(network, options), str(self)
+            how = ", with another content of the space," if asked == own else ""
+            raise ValueError(f"the weights are those of {own}, but {asked}{how} was asked for.")
 
 
 def described(network: str, options: Mapping[str, Any]) -> str:
-    """Return a network and its options, for people: `msinet (genotype GGEGAGGNGAEA)`."""
-    parts = [f"{name} {value}" for name, value in options.items()]
+    """Return a network and its options, for people: `msinet (genotype GGEGAGGNGAEA)`.
+
+    A genotype of another space than the paper's begins with the space's name, so the space itself is not shown.
+    """
+    parts = [f"{name} {value}" for name, value in options.items() if name != "space"]
     return f"{network} ({', '.join(parts)})" if parts else network
 
 

@@ -28,8 +28,10 @@ def load(path_or_name: str | os.PathLike[str]) -> Space:
     if path_or_name in SHIPPED:
         return _shipped(str(path_or_name))
     path = Path(path_or_name)
-    if not path.exists():
-        raise ValueError(f"a space must be one of {', '.join(SHIPPED)}, or a YAML file, but got {str(path)!r} (space).")
+    if not os.path.exists(path):
+        raise ValueError(
+            f"a space must be one of {', '.join(SHIPPED)}, or a YAML file, but got {str(path)!r:.100} (space)."
+        )
     try:
         return own_space(_read(path))
     except ValueError as error:

@@ -82,9 +82,19 @@ class Space:
         return {**asdict(self), "operations": operations, "scales": scales, "instance_norm": cells}
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Return the space as an option of `msinet.build_model` and as a setting of stages: nothing for the paper's."""
+        return {} if self == PAPER_SPACE else {"space": self.to_document()}
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Return the operations that any slot offers, in the order of α's columns."""
         return tuple(operation for operation in LETTER_OF if any(operation in slot for slot in self.operations))
+
+    @property
+    def column_letters(self) -> str:
+        """Return the letters of `columns`."""
+        return "".join(LETTER_OF[operation] for operation in self.columns)
 
     @property
     def letters(self) -> tuple[str, ...]:

@@ -2,13 +2,15 @@
 
 Every number of the method is in `msinet.recipes`. A file gives only the settings that differ from the paper."""
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from msinet.genotype import Genotype
 from msinet.recipes import Alignment, TrainRecipe
+from msinet.spaces import PAPER_SPACE
 from pipeline.config.derive import Derive
 from pipeline.config.names import Name
 from pipeline.config.parts import (
@@ -26,6 +28,7 @@ from pipeline.config.parts import (
 )
 from pipeline.config.search import SearchSettings
 from pipeline.config.selection import Selection
+from pipeline.config.space import SearchSpace
 from pipeline.config.tune import Tune
 from pipeline.errors import suggestion
 
@@ -44,7 +47,9 @@ class Experiment(Strict):
             (`100-100 softmax`), or `{split: NAME, file: PATH}` for a split that a file states. A list for all sources,
             or one list for each source; empty for no search.
         split_seed: Seed that shuffles the identities before they are split; by default they are not shuffled.
-        genotypes: Genotypes that are retrained without a search: published names or 12 letters.
+        space: The search space: a name of `msinet.spaces.SHIPPED`, the path of a YAML file, or the settings of a space.
+        genotypes: Genotypes that are retrained without a search: published names, 12 letters of `space`, or a space's
+            name, a colon and 12 letters.
         networks: Baselines that are trained and evaluated like the genotypes: `resnet50`, `osnet`, or
             `{name: osnet, scales: [7, 9]}`.
         alignments: Values of `TrainRecipe.alignment`. Each genotype is retrained once for each value; by default only
@@ -81,6 +86,7 @@ class Experiment(Strict):
     image_size: Size | None = None
     splits: list[SearchSplit] | dict[str, list[SearchSplit]] = []
     split_seed: Seed | None = None
+    space: SearchSpace = PAPER_SPACE
     genotypes: list[str] = []
     networks: list[Baseline] = []
     alignments: list[Alignment] = []
@@ -106,9 +112,9 @@ class Experiment(Strict):
 
     @field_validator("genotypes")
     @classmethod
-    def _genotypes_parse(cls, genotypes: list[str]) -> list[str]:
+    def _genotypes_parse(cls, genotypes: list[str], info: ValidationInfo) -> list[str]:
         for genotype in genotypes:
-            Genotype.parse(genotype)
+            Genotype.parse(genotype, info.data.get("space", PAPER_SPACE))
         return genotypes
 
     @field_validator("targets", "splits")
@@ -143,6 +149,7 @@ class Experiment(Strict):
         if self.tune:
             self.tune.check(self.sources, self.retrain.in_domain)
         self._selection_fits()
+        self._space_fits()
         for name in self.sources:
             self.training_size(name)
         for name in self.weights:
@@ -189,6 +196,17 @@ class Experiment(Strict):
                 raise ValueError(
                     "`selection.domain` must be neither a source nor a target nor another test list of one, because "
                     f"scores on it choose the genotype, but got {domain!r}."
+                )
+
+    def _space_fits(self) -> None:
+        if self.tune and self.space != PAPER_SPACE:
+            raise ValueError(f"`tune` needs the paper's space, msinet, but `space` is {self.space.name}.")
+        spaces = {Genotype.parse(genotype, self.space).space for genotype in self.genotypes} | {self.space}
+        for source, space in itertools.product(self.sources, spaces):
+            if max(self.training_size(source)) < 32 and {5, 6} & set(space.instance_norm):
+                raise ValueError(
+                    f"the space {space.name} has an instance norm in a cell whose maps have one position, so a side of "
+                    f"the pictures must have at least 32 pixels, but got {self.training_size(source)} (image_size)."
                 )
 
     def _workers_divide_batches(self) -> None:

@@ -14,6 +14,7 @@ from pipeline.config.describe import describe_errors, most_of
 from pipeline.config.document import read_mapping
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, SearchSplit, SyntheticData
+from pipeline.config.space import with_space
 from pipeline.config.tune import absolute_storage
 from pipeline.errors import RequestError, suggestion
 from pipeline.paths import JOB_VARIABLE, absolute, expanded
@@ -31,7 +32,9 @@ def load_experiment(path: Path, data: Sequence[str] = (), weights: Sequence[str]
         RequestError: The file is missing, is not YAML, or has wrong settings. The message lists all wrong settings.
     """
     path = expanded(path, "EXPERIMENT")
-    document = _with_latency_tables(read_mapping(path), path.absolute().parent)
+    folder = path.absolute().parent
+    document = _with_latency_tables(read_mapping(path), folder)
+    document = with_space(document, lambda file: _from_folder(file, folder, "space"))
     try:
         experiment = Experiment.model_validate(document)
         wrong = most_of([*converted_values(document, experiment)])
@@ -39,7 +42,7 @@ def load_experiment(path: Path, data: Sequence[str] = (), weights: Sequence[str]
         wrong = describe_errors(error, document)
     if wrong:
         raise RequestError("\n".join(f"{path}: {line}" for line in wrong))
-    return _with_options(_with_absolute_paths(experiment, path.absolute().parent), data, weights)
+    return _with_options(_with_absolute_paths(experiment, folder), data, weights)
 
 
 def _with_latency_tables(document: dict[Any, Any], folder: Path) -> dict[Any, Any]:

@@ -61,7 +61,9 @@ def shared_scores(
     experiment: Experiment, source: str, candidates: Iterable[Candidate], stages: Iterable[Stage]
 ) -> Iterator[Stage]:
     """Yield a score of every genotype of a source under the shared weights of every search on it."""
-    genotypes = [candidate for candidate in candidates if candidate.network == "msinet"]
+    # A supernet has weights for the genotypes of its own space only.
+    space = experiment.space.options.get("space")
+    genotypes = [c for c in candidates if c.network == "msinet" and c.settings.get("space") == space]
     searches = [stage for stage in stages if stage.kind == "search" and stage.labels["source"] == source]
     for search, candidate in itertools.product(searches, genotypes):
         supernet = search.name.removeprefix(f"search {source} ")

@@ -16,7 +16,7 @@ class Candidate:
     Attributes:
         origin: Name for people, unique for each source.
         network: Name that `build_model` knows.
-        settings: The genotype or the options of the network, unless a search finds them.
+        settings: The genotype, unless a search finds it, and its space, or the options of another network.
         needs: The search that finds the genotype, by role.
         number: Which genotype of that search it is, counted from the most probable one.
         labels: Split, supervision and seed of that search.
@@ -33,7 +33,7 @@ class Candidate:
 def named(experiment: Experiment) -> Iterator[Candidate]:
     """Yield the candidates that the experiment names, which are the same for every source."""
     for name in experiment.genotypes:
-        yield Candidate(name, "msinet", {"genotype": Genotype.parse(name).letters})
+        yield Candidate(name, "msinet", Genotype.parse(name, experiment.space).options)
     for baseline in experiment.networks:
         yield Candidate(baseline.label, baseline.name, {"options": baseline.options})
 
@@ -47,8 +47,8 @@ def derived(experiment: Experiment, origin: str, search: str, labels: Labels) ->
         search: Name of the search's stage.
         labels: Labels of the search.
     """
-    needs = {"genotype": search}
-    yield Candidate(origin, "msinet", needs=needs, labels=labels)
+    needs, space = {"genotype": search}, experiment.space.options
+    yield Candidate(origin, "msinet", space, needs=needs, labels=labels)
     for number in range(2, experiment.derive.candidates + 1):
         named = {**labels, "candidate": number}
-        yield Candidate(f"{origin} candidate {number}", "msinet", needs=needs, number=number, labels=named)
+        yield Candidate(f"{origin} candidate {number}", "msinet", space, needs=needs, number=number, labels=named)

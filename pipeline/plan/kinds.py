@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msinet.genotype import Genotype
+from msinet.spaces import as_space
 from pipeline.results import scored_queries
 
 SHARDS, WEIGHTS, HISTORY = "shards", "weights.safetensors", "history.jsonl"
@@ -65,7 +67,7 @@ def _scored_files(result: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def found_genotype(result: Mapping[str, Any], candidate: int = 1) -> str:
-    """Return the letters of a genotype that a search found.
+    """Return a genotype that a search found, as text.
 
     Args:
         result: Result of the search.
@@ -86,7 +88,9 @@ def found_genotype(result: Mapping[str, Any], candidate: int = 1) -> str:
         return str(result["ranked"][candidate - 1][0])
     from msinet.engine.certainty import likely_genotypes  # imports numpy; most plans do not need it
 
-    return likely_genotypes(result["alphas"], candidate)[-1][0]
+    space = as_space(result.get("spec", {}).get("space"))
+    letters, _ = likely_genotypes(result["alphas"], candidate, space.column_letters)[-1]
+    return str(Genotype(letters, space))
 
 
 def _key(result: Mapping[str, Any]) -> Any:

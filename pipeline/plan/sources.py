@@ -75,6 +75,7 @@ def search_stage(
             "recipe": recipe_numbers(recipe),
             "threads": experiment.threads,
             **experiment.workers.settings("search"),
+            **experiment.space.options,
         },
         needs={"source_data": f"prepare {source}"},
         labels={

@@ -88,7 +88,10 @@ def content_hash(value: Any) -> str:
 
 def network_options(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that `build_model` needs in addition to the name of a stage's network."""
-    return {"genotype": spec["genotype"]} if "genotype" in spec else spec["options"]
+    if "genotype" not in spec:
+        options: dict[str, Any] = spec["options"]
+        return options
+    return {name: spec[name] for name in ("genotype", "space") if name in spec}
 
 
 def content_of(path: Path) -> str:

@@ -81,7 +81,7 @@ def _plain(report: Any) -> Report:
     """Return a report as a dictionary that JSON can hold."""
     values = asdict(report)
     if values.get("genotype") is not None:
-        values["genotype"] = report.genotype.letters
+        values["genotype"] = str(report.genotype)
     return values
 
 

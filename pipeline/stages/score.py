@@ -11,6 +11,7 @@ from msinet.engine.held_out import rank_others
 from msinet.engine.shared_weights import BATCH, MOST_PICTURES, SharedWeights, reestimate_batch_norms
 from msinet.genotype import Genotype
 from msinet.models.supernet import Supernet
+from msinet.spaces import as_space
 from pipeline.plan.kinds import PER_QUERY, SPLIT, WEIGHTS
 from pipeline.results import Result
 from pipeline.stages.inputs import device_of, image_store, packed_dataset, records_of
@@ -26,9 +27,11 @@ def run(context: Context) -> Result:
     spec, device = context.spec, device_of(context.spec)
     searched = context.folder("supernet")
     weights = safetensors.torch.load_file(searched / WEIGHTS)
-    supernet = Supernet(num_classes=len(weights["classifier.weight"]) if "classifier.weight" in weights else None)
+    space = as_space(spec.get("space"))
+    classes = len(weights["classifier.weight"]) if "classifier.weight" in weights else None
+    supernet = Supernet(classes, space=space)
     supernet.load_state_dict(weights)
-    network = SharedWeights(supernet, Genotype.parse(spec["genotype"])).to(device)
+    network = SharedWeights(supernet, Genotype.parse(spec["genotype"], space)).to(device)
     packed = packed_dataset(context, "source_data")
     train, valid = load_split(searched / SPLIT, records_of(packed, "train"))
     spread = train[:: max(1, -(-len(train) // MOST_PICTURES))]

@@ -9,6 +9,7 @@ from msinet.data.splits import save_split
 from msinet.engine.search import Search, search_epochs
 from msinet.interop.card import SUPERNET, Card
 from msinet.models.supernet import Supernet
+from msinet.spaces import as_space
 from pipeline.config.search import SearchSettings
 from pipeline.plan.kinds import GENOTYPE, SPLIT
 from pipeline.results import Result
@@ -36,8 +37,9 @@ def run(context: Context) -> Result:
     save_split(context.out / SPLIT, train, valid)
     # With softmax supervision one classifier serves both sides, so their labels share one numbering.
     label = label_of([*train, *valid]) if recipe.supervision == "softmax" else None
+    space = as_space(spec.get("space"))
     torch.manual_seed(spec["seed"])
-    supernet = Supernet(len(label) if label else None, recipe.scheme.channel_divisor)
+    supernet = Supernet(len(label) if label else None, recipe.scheme.channel_divisor, space)
     synchronise(context, supernet, device)
     search = Search(
         supernet,
@@ -51,11 +53,11 @@ def run(context: Context) -> Result:
     history = run_epochs(context, search, search_epochs, search.num_epochs)
     genotype, trained = search.derive(), history[recipe.epochs - 1]
     num_classes = len(label) if label else 0
-    save_weights(context, search.supernet, Card(SUPERNET, {}, num_classes, tuple(spec["image_size"])))
+    save_weights(context, search.supernet, Card(SUPERNET, space.options, num_classes, tuple(spec["image_size"])))
     (context.out / GENOTYPE).write_text(genotype.to_json(), encoding="utf-8")
     return {
         **effort(history, recipe),
-        "genotype": genotype.letters,
+        "genotype": str(genotype),
         **({"alphas": trained["alphas"]} if recipe.scheme.uses_alphas else {}),
         **(search.evolution.outcome() if search.evolution else {}),
         "split": asdict(sizes),
