@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Literal
 
+from msinet.spaces import PAPER_SPACE, Space
+
 Status = Literal["done", "to run", "pending", "lacks", "not planned"]
 
 
@@ -74,14 +76,21 @@ class Letters:
         paper: The published letters.
         measured: The letters of this experiment; None until the search is done.
         paper_name: Name of the published genotype.
+        space: The space of the measured letters.
         status, note: As in `Cell`.
     """
 
     paper: str | None = None
     measured: str | None = None
     paper_name: str = ""
+    space: Space = PAPER_SPACE
     status: Status = "not planned"
     note: str = ""
+
+    @property
+    def shown(self) -> str | None:
+        """Return the measured genotype as text, which begins with the space's name unless it is the paper's."""
+        return self.measured if self.space == PAPER_SPACE else self.measured and f"{self.space.name}:{self.measured}"
 
     @property
     def difference(self) -> int | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from msinet.engine.certainty import Certainty, certainty_of, likely_genotypes
-from msinet.genotype import LETTERS, NUM_SLOTS
+from msinet.genotype import Genotype
+from msinet.spaces import Space
 from msinet.statistics import fleiss_kappa
 from pipeline.plan.kinds import HISTORY
 from pipeline.plan.stage import Plan, Stage
@@ -32,15 +33,17 @@ class Searched:
 
     Attributes:
         stage: The search.
-        letters: The genotype that it derived.
+        letters: The letters of the genotype that it derived.
         certainty: How sure it is.
         likely: The two most probable genotypes under the final mixture, with their probabilities.
+        space: The search space.
     """
 
     stage: Stage
     letters: str
     certainty: Certainty
     likely: list[tuple[str, float]]
+    space: Space
 
     @property
     def name(self) -> str:
@@ -57,8 +60,10 @@ def searched(plan: Plan, workspace: Workspace) -> Iterator[Searched]:
     """Yield the finished searches whose histories hold α. Schemes without α have none."""
     for stage in plan.of_kind("search"):
         if stage.result is not None and (alphas := alphas_of(workspace, stage.result)):
-            likely = likely_genotypes(alphas[-1], 2)
-            yield Searched(stage, str(stage.result["genotype"]), certainty_of(alphas), likely)
+            space = plan.experiment.space
+            letters = Genotype.parse(stage.result["genotype"], space).letters
+            likely = likely_genotypes(alphas[-1], 2, space.column_letters)
+            yield Searched(stage, letters, certainty_of(alphas, space.columns), likely, space)
 
 
 def alphas_of(workspace: Workspace, result: Result) -> list[list[list[float]]]:
@@ -88,10 +93,14 @@ def certainty_pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, byte
     """Return captions and PNGs of the plots of each finished search."""
     from msinet.visual.alphas import draw_certainty, draw_mixtures
 
+    columns, letters = plan.experiment.space.columns, plan.experiment.space.column_letters
     return [
-        (f"search {search.name}: {what}", draw(search.certainty))
+        picture
         for search in searched(plan, workspace)
-        for what, draw in (("mixture of each slot", draw_mixtures), ("certainty over the epochs", draw_certainty))
+        for picture in (
+            (f"search {search.name}: mixture of each slot", draw_mixtures(search.certainty, columns, letters)),
+            (f"search {search.name}: certainty over the epochs", draw_certainty(search.certainty, columns)),
+        )
     ]
 
 
@@ -101,8 +110,8 @@ def _row(search: Searched) -> list[str]:
     flips = " ".join("-" if np.isnan(flip) else f"{100 * flip:.0f}" for flip in certainty.flip_S)
     return [
         search.name,
-        search.letters,
-        f"{first * len(LETTERS) ** NUM_SLOTS:.3g}",
+        str(Genotype(search.letters, search.space)),
+        f"{first * search.space.size:.3g}",
         f"{second / first:.3f}",
         f"{certainty.stands_since + 1} of {epochs}",
         f"{certainty.entropy_ES[-1].mean():.3f}",

@@ -8,7 +8,9 @@ from html import escape
 from itertools import groupby
 from string import Template
 
-from msinet.genotype import LETTERS, OPERATIONS
+from msinet.genotype import Genotype
+from msinet.spaces import PAPER_SPACE
+from msinet.spaces.operations import LETTER_OF
 from msinet.visual.genotype_diagram import STYLES, genotype_svg
 from pipeline.reports.cells import (
     Cell,
@@ -153,7 +155,8 @@ def _letters(cell: Letters, markers: str) -> str:
             return _slots(cell.paper or "")
         return _state(cell.status, markers) + (f"{_slots(cell.paper)}{below}" if cell.paper else "")
     if cell.paper is None:
-        return _slots(cell.measured)
+        space = "" if cell.space == PAPER_SPACE else f"<div><small>{escape(cell.space.name)}</small></div>"
+        return _slots(cell.measured) + space
     told = f"published {escape(cell.paper_name)}: {cell.difference} of {len(cell.paper)} slots differ"
     return f"{_slots(cell.measured, cell.paper)}{_slots(cell.paper)}<div><small>{told}</small></div>"
 
@@ -172,15 +175,15 @@ def _slots(letters: str, other: str | None = None) -> str:
 
 def _diagrams(table: Table) -> Iterator[str]:
     """Yield a diagram of each genotype of a table, each once."""
-    names: dict[str, list[str]] = {}
+    names: dict[Genotype, list[str]] = {}
     for row in table.rows:
         for cell in row.cells:
             if isinstance(cell, Letters) and (letters := cell.measured or (cell.paper if not cell.note else None)):
-                names.setdefault(letters, []).append(row.name)
-    for letters, rows in names.items():
-        told = "" if rows == [letters] else ", ".join(rows)
-        caption = f"<figcaption>{escape(told or letters)}</figcaption>"
-        drawing = f'<div class="scroll" tabindex="0">{genotype_svg(letters)}</div>'
+                names.setdefault(Genotype(letters, cell.space), []).append(row.name)
+    for genotype, rows in names.items():
+        told = "" if rows == [str(genotype)] else ", ".join(rows)
+        caption = f"<figcaption>{escape(told or str(genotype))}</figcaption>"
+        drawing = f'<div class="scroll" tabindex="0">{genotype_svg(genotype)}</div>'
         yield f'<figure class="diagram">{caption}{drawing}</figure>\n'
 
 
@@ -202,7 +205,7 @@ def _letter_colors() -> str:
     """Return the styles that give the letters the colours of the diagrams."""
     return "\n".join(
         f".slots .{letter} {{ color: {STYLES[name].color}; background: {STYLES[name].tint}; }}"
-        for name, letter in zip(OPERATIONS, LETTERS, strict=True)
+        for name, letter in LETTER_OF.items()
     )
 
 

@@ -72,7 +72,7 @@ def _cell_text(cell: Cell | Letters, column: Column, missing: dict[str, int]) ->
     if isinstance(cell, Letters):
         told = f"published {cell.paper_name} {cell.paper}" if cell.measured or cell.status != "not planned" else ""
         told += f", {cell.difference} differ" if cell.difference is not None else ""
-        main = cell.measured or (f"{state}{markers}" if told else cell.paper or "")
+        main = cell.shown or (f"{state}{markers}" if told else cell.paper or "")
         return f"{main} ({told})" if cell.paper and told else main
     measured = mean_text(cell, column) + deviation_text(cell, column) or state
     compared = ", ".join(filter(None, [paper_text(cell, column), difference_text(cell, column)]))
@@ -124,7 +124,7 @@ def to_csv(table: Table) -> str:
 
 def _csv_figures(cell: Cell | Letters) -> list[str | int | float | None]:
     if isinstance(cell, Letters):
-        return [cell.paper, cell.measured, None, int(cell.measured is not None), cell.difference]
+        return [cell.paper, cell.shown, None, int(cell.measured is not None), cell.difference]
     mean, deviation, difference = (
         value if value is None else round(value, 4) for value in (cell.mean, cell.deviation, cell.difference)
     )

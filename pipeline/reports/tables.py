@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from math import hypot
 from typing import Any
 
-from msinet.genotype import PUBLISHED
+from msinet.genotype import PUBLISHED, Genotype
+from msinet.spaces import PAPER_SPACE
+from msinet.spaces.operations import LETTER_OF
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.cells import Cell, Column, Letters, Row, Table
 from pipeline.reports.labels import (
@@ -146,28 +148,35 @@ class _Builder:
         ]
         for name in dict.fromkeys(map(published_name, self.plan.experiment.genotypes)):
             if name not in PUBLISHED:
-                rows.append(self._genotype_row("named", name, Letters(measured=name, status="done")))
+                genotype = Genotype.parse(name, self.plan.experiment.space)
+                letters = Letters(measured=genotype.letters, space=genotype.space, status="done")
+                rows.append(self._genotype_row("named", name, letters))
         for stage in self.plan.of_kind("search"):
             source, split, seed = (str(stage.labels[label]) for label in ("source", "split", "seed"))
             supervision = label_of(stage, "supervision")
-            own = search_suffix(stage)  # the paper has no searches of other schemes
-            name = "" if own else SEARCHED.get((self.codes[source] or "", split, supervision), "")
+            own, space = search_suffix(stage), self.plan.experiment.space
+            key = (self.codes[source] or "", split, supervision)
+            # The paper has no searches of other schemes or in other spaces.
+            name = "" if own or space != PAPER_SPACE else SEARCHED.get(key, "")
             letters = Letters(
                 paper=PUBLISHED[name].letters if name else None,
-                measured=stage.result["genotype"] if stage.result else None,
+                measured=Genotype.parse(stage.result["genotype"], space).letters if stage.result else None,
                 paper_name=name,
+                space=space,
                 **self._state([stage]),
             )
             row = f"{source} {split}{own} seed {seed}"
             rows.append(self._genotype_row(f"searched, {supervision_name(supervision)}", row, letters, stage.name))
         order = list(dict.fromkeys(row.group for row in rows))
+        used = {operation for row in rows for operation in _operations(row.cells[0])}
+        operations = ", ".join(f"{LETTER_OF[name]} {name.replace('_', ' ')}" for name in LETTER_OF if name in used)
         columns = [Column("genotype", "letters", better=0), Column("parameters", "million", digits=3, better=0)]
         table = Table(
             7,
             TITLES[7],
-            "The letters are the operations of the twelve interactions, two in each of six cells: N none, G channel "
-            "gate, A cross attention, E exchange. Below the letters of a search are those of the published genotype of "
-            "the same source, split and supervision.",
+            "The letters are the operations of the twelve interactions, two in each of six cells: "
+            f"{operations}. Below the letters of a search are those of the published genotype of the same source, "
+            "split and supervision.",
             columns,
             sorted(rows, key=lambda row: order.index(row.group)),
         )
@@ -396,3 +405,8 @@ def _without_column(table: Table, index: int) -> Table:
     rows = [Row(row.group, row.name, [*row.cells[:index], *row.cells[index + 1 :]]) for row in table.rows]
     columns = [*table.columns[:index], *table.columns[index + 1 :]]
     return Table(table.number, table.title, table.caption, columns, rows)
+
+
+def _operations(cell: Cell | Letters) -> tuple[str, ...]:
+    """Return the operations of a genotype's space."""
+    return cell.space.columns if isinstance(cell, Letters) else ()

@@ -12,9 +12,11 @@ from support.pictures import items
 from torch import nn
 
 from msinet.data.packed import PackedDataset, write_shards
-from msinet.genotype import LETTERS, OPERATIONS, PUBLISHED
+from msinet.genotype import LETTERS, OPERATIONS, PUBLISHED, Genotype
 from msinet.metrics import RankingResult, evaluate_ranking
 from msinet.models import build_model
+from msinet.spaces import Space
+from msinet.spaces.operations import LETTER_OF
 from msinet.visual.activation_maps import ANCHORS, activation_map, colored, draw_activation_maps, overlaid
 from msinet.visual.genotype_diagram import STYLES, genotype_svg
 from msinet.visual.ranked_lists import (
@@ -309,6 +311,25 @@ def test_a_diagram_shows_twelve_interactions_in_order(letters):
     legend = [text.text for text in document.findall(f"{SVG}text")]
     assert all(STYLES[operation].meaning in legend for operation in OPERATIONS)
     assert {"256 channels, H/4 × W/4", "384 channels, H/8 × W/8", "512 channels, H/16 × W/16"} <= set(legend)
+
+
+def test_diagrams_of_other_spaces_show_their_branches_operations_and_norms():
+    operations = tuple(LETTER_OF)
+    space = Space("mine", (operations,) * 12, (3, 5, 9), 0.5, (2, 3))
+    genotype = Genotype("NGAESCPLMNGA", space)
+    document = ElementTree.fromstring(genotype_svg(genotype))
+    groups = [group for group in document.iter(f"{SVG}g") if group.get("data-slot")]
+    assert [group.get("data-operation") for group in groups] == list(genotype.operations)
+    texts = [text.text for text in document.iter(f"{SVG}text")]
+    assert [texts.count(scale) for scale in ("5", "9")] == [13, 13]  # two in each cell, and one slot of this number
+    assert texts.count("IN") == 2
+    assert "32 channels, H/4 × W/4" not in texts
+    assert "128 channels, H/4 × W/4" in texts
+    assert all(STYLES[operation].meaning in texts for operation in operations)
+    assert "mine:NGAESCPLMNGA" in document.get("aria-label")
+    lines = {group.get("data-operation"): group.find(f"{SVG}path").get("d").count("M") for group in groups}
+    assert lines == dict.fromkeys(operations, 3) | {"sum": 9, "to_larger": 5, "to_smaller": 5}
+    assert float(document.get("height")) > float(ElementTree.fromstring(genotype_svg("MSINet")).get("height")) + 56
 
 
 def test_a_diagram_escapes_its_title_and_stands_alone():

@@ -18,6 +18,7 @@ from pipeline.errors import RequestError
 from pipeline.plan.kinds import WEIGHTS
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
+from pipeline.reports.write import panels, pictures, write_report
 from pipeline.storage.workspace import Workspace
 
 MINE = {
@@ -163,3 +164,16 @@ def test_tuning_is_refused_outside_of_the_papers_space(tiny: dict[str, Any]) -> 
     tuned = {"source": "street", "space": {"genotype": True}, "trials": 2}
     with pytest.raises(ValueError, match="`tune` needs the paper's space, msinet, but `space` is half_width"):
         Experiment.model_validate(tiny | {"space": "half_width", "tune": tuned})
+
+
+def test_the_report_shows_genotypes_with_their_spaces(finished: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    planned, workspace = finished
+    (search,) = planned.of_kind("search")
+    assert search.result is not None
+    write_report(planned, tmp_path, "msinet run", pictures(planned, workspace), panels(planned, workspace))
+    page, plain = ((tmp_path / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
+    assert search.result["genotype"] in plain
+    assert "half\\_width:NNNNNNNNNNNN" in plain
+    assert "S sum, C concat project, P spatial gate" in plain
+    assert page.count('data-slot="12"') >= 3, "a diagram of each genotype"
+    assert f'aria-label="{search.result["genotype"]}:' in page
