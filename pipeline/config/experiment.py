@@ -201,6 +201,18 @@ class Experiment(Strict):
     def _space_fits(self) -> None:
         if self.tune and self.space != PAPER_SPACE:
             raise ValueError(f"`tune` needs the paper's space, msinet, but `space` is {self.space.name}.")
+        scheme, narrowest = self.search.scheme, self.space.channels[1] // 4
+        if scheme.num_generations and self.space != PAPER_SPACE:
+            raise ValueError(
+                f"the scheme {scheme.name} knows only the costs of the paper's operations, so `space` must be msinet, "
+                f"but is {self.space.name}."
+            )
+        if scheme.channel_divisor > 1 and narrowest // scheme.channel_divisor < 16:
+            raise ValueError(
+                f"the scheme {scheme.name} needs at least 16 channels in a part of a branch, but the space "
+                f"{self.space.name} has {narrowest} in its narrowest branch, and the scheme takes one "
+                f"{scheme.channel_divisor}th of them (search.scheme.k)."
+            )
         spaces = {Genotype.parse(genotype, self.space).space for genotype in self.genotypes} | {self.space}
         for source, space in itertools.product(self.sources, spaces):
             if max(self.training_size(source)) < 32 and {5, 6} & set(space.instance_norm):

@@ -76,16 +76,16 @@ class Letters:
         paper: The published letters.
         measured: The letters of this experiment; None until the search is done.
         paper_name: Name of the published genotype.
-        space: The space of the measured letters.
         status, note: As in `Cell`.
+        space: The space of the measured letters.
     """
 
     paper: str | None = None
     measured: str | None = None
     paper_name: str = ""
-    space: Space = PAPER_SPACE
     status: Status = "not planned"
     note: str = ""
+    space: Space = PAPER_SPACE
 
     @property
     def shown(self) -> str | None:
