@@ -28,7 +28,7 @@ from pipeline.config.parts import (
 )
 from pipeline.config.search import SearchSettings
 from pipeline.config.selection import Selection
-from pipeline.config.space import SearchSpace
+from pipeline.config.space import SearchSpace, check_scheme, check_size
 from pipeline.config.tune import Tune
 from pipeline.errors import suggestion
 
@@ -168,6 +168,7 @@ class Experiment(Strict):
             for entry in self.splits_of(source):
                 scheme = entry.recipe(self.search).scheme
                 scheme.check_size(self.training_size(source))
+                check_scheme(self.space, scheme)
                 if self.rank and scheme.channel_divisor > 1:
                     raise ValueError(
                         f"`rank` takes whole operations from supernets, but those of the scheme {scheme.name} are "
@@ -201,25 +202,9 @@ class Experiment(Strict):
     def _space_fits(self) -> None:
         if self.tune and self.space != PAPER_SPACE:
             raise ValueError(f"`tune` needs the paper's space, msinet, but `space` is {self.space.name}.")
-        scheme, narrowest = self.search.scheme, self.space.channels[1] // 4
-        if scheme.num_generations and self.space != PAPER_SPACE:
-            raise ValueError(
-                f"the scheme {scheme.name} knows only the costs of the paper's operations, so `space` must be msinet, "
-                f"but is {self.space.name}."
-            )
-        if scheme.channel_divisor > 1 and narrowest // scheme.channel_divisor < 16:
-            raise ValueError(
-                f"the scheme {scheme.name} needs at least 16 channels in a part of a branch, but the space "
-                f"{self.space.name} has {narrowest} in its narrowest branch, and the scheme takes one "
-                f"{scheme.channel_divisor}th of them (search.scheme.k)."
-            )
-        spaces = {Genotype.parse(genotype, self.space).space for genotype in self.genotypes} | {self.space}
+        spaces = {self.space, *(Genotype.parse(genotype, self.space).space for genotype in self.genotypes)}
         for source, space in itertools.product(self.sources, spaces):
-            if max(self.training_size(source)) < 32 and {5, 6} & set(space.instance_norm):
-                raise ValueError(
-                    f"the space {space.name} has an instance norm in a cell whose maps have one position, so a side of "
-                    f"the pictures must have at least 32 pixels, but got {self.training_size(source)} (image_size)."
-                )
+            check_size(space, self.training_size(source))
 
     def _workers_divide_batches(self) -> None:
         retrain = [recipe for recipe in self.retrain.recipes if isinstance(recipe, TrainRecipe)]

@@ -22,6 +22,7 @@ from msinet.engine.search import Search
 from msinet.genotype import LETTERS, Genotype
 from msinet.recipes import Augmentation, SearchRecipe
 from msinet.schemes import Scheme, one_path
+from msinet.spaces import PAPER_SPACE
 
 NUM_IDS, PER_ID = 12, 8
 NOISE = 3.0
@@ -57,7 +58,7 @@ class Quality:
 class ToySupernet(nn.Module):
     """A network with α, whose feature has less noise the better its operations are."""
 
-    feature_dim, num_classes = 12, None
+    feature_dim, num_classes, space = 12, None, PAPER_SPACE
 
     def __init__(self, quality: Quality, channel_divisor: int = 1) -> None:
         super().__init__()
@@ -65,6 +66,9 @@ class ToySupernet(nn.Module):
         self.choices = (tuple(range(4)),) * 12
         self.alphas = nn.Parameter(1e-3 * torch.randn(12, 4))
         self.scale = nn.Parameter(torch.ones(12))
+
+    def offered_alphas(self) -> Tensor:
+        return self.alphas
 
     def weight_parameters(self) -> list[Tensor]:
         return [self.scale]
