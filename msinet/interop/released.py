@@ -68,7 +68,7 @@ def load_released(path_or_state_dict: str | os.PathLike[str] | StateDict, genoty
     if misfit:
         raise ValueError(
             f"the checkpoint must fit genotype {network.genotype}, but its own slots are "
-            f"{visible_letters(state_dict)} (? is N or E): {misfit} (genotype)."
+            f"{visible_letters(state_dict)} (? has no weights): {misfit} (genotype)."
         )
     network.load_state_dict(state_dict, strict=False)  # compared above: only counters may be missing
     return network.eval()
@@ -89,16 +89,15 @@ def from_released_names(released: StateDict) -> dict[str, Tensor]:
 
 
 def visible_letters(state_dict: StateDict) -> str:
-    """Return the genotype as far as an MSINet's state dict shows it: G and A have parameters, ? is N or E."""
+    """Return the genotype as far as an MSINet's state dict shows it; ? is an operation without parameters."""
     return "".join(_visible_letter(state_dict, slot) for slot in range(NUM_SLOTS))
 
 
 def _visible_letter(state_dict: StateDict, slot: int) -> str:
     position = "second" if slot % 2 else "first"
     prefix = f"backbone.cells.{slot // 2}.{position}_interaction."
-    if f"{prefix}gamma" in state_dict:
-        return "A"
-    return "G" if f"{prefix}gate.fc1.weight" in state_dict else "?"
+    of_parameter = {"gamma": "A", "gate.fc1.weight": "G", "project.conv.weight": "C", "conv.weight": "P"}
+    return next((letter for name, letter in of_parameter.items() if prefix + name in state_dict), "?")
 
 
 def _own_name(key: str) -> str:

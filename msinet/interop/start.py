@@ -99,7 +99,7 @@ def _fits(value: Tensor, expected: Tensor | None) -> bool:
 
 def _described(model: nn.Module, given: StateDict) -> str:
     if isinstance(model, MSINet) and any(key.startswith("backbone.cells.") for key in given):
-        return f"genotype {model.genotype}, but their own slots are {visible_letters(given)} (? is N or E)"
+        return f"genotype {model.genotype}, but their own slots are {visible_letters(given)} (? has no weights)"
     prefix = common_prefix(given)
     hint = f"; all their names begin with `{prefix}`" if prefix else ""
     return f"{type(model).__name__}, but they do not{hint}"

@@ -48,7 +48,7 @@ def evaluate(
     ] = None,
     genotype: Annotated[
         str | None,
-        typer.Option(help="For msinet: a published name or twelve letters; needed only if MODEL does not say it."),
+        typer.Option(help="For msinet: a published name, twelve letters or SPACE:LETTERS [default: what MODEL says]."),
     ] = None,
     scales: Annotated[
         list[int] | None, typer.Option(help="For osnet: its branches (3, 5, 7, 9), all by default.")

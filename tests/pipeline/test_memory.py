@@ -12,9 +12,12 @@ from support.grids import tiny_document
 from support.tuning import tuned
 
 from msinet.engine.footprint import footprint
+from msinet.genotype import Genotype
 from msinet.models import build_model
 from msinet.models.supernet import Supernet
 from msinet.recipes import Alignment, SearchRecipe, TrainRecipe
+from msinet.spaces import Space
+from msinet.spaces.operations import LETTER_OF
 from pipeline.cluster import connect as connecting
 from pipeline.cluster.connect import connect, share_of
 from pipeline.config.experiment import Experiment
@@ -27,6 +30,7 @@ from pipeline.plan.memory import (
     Need,
     needs_of,
     reserved_memory,
+    space_factor,
     stage_memory,
     step_bytes,
     training_memory,
@@ -72,6 +76,17 @@ def test_what_a_step_saves_grows_with_pixels_and_images(network: str) -> None:
 def test_no_genotype_saves_more(letters: str, precision: Any) -> None:
     saved, said = computed("msinet", letters=letters, precision=precision)
     assert 0.85 * said < saved <= said
+
+
+def test_other_spaces_are_counted() -> None:
+    space, size = Space("x", (tuple(LETTER_OF),) * 12, (3, 5, 9), 0.5), (64, 32)
+    for network, recipe in (("search", SearchRecipe(batch_size=8)), ("msinet", TrainRecipe(batch_size=8))):
+        genotype = Genotype("C" * 12, space)
+        model = (
+            Supernet(space=space) if network == "search" else build_model("msinet", num_classes=9, genotype=genotype)
+        )
+        said = step_bytes(network, asdict(recipe), size) * space_factor(space, network)
+        assert 0.75 * said < footprint(model, recipe, size).saved <= said
 
 
 @pytest.mark.parametrize("alignment", [name for name in get_args(Alignment) if name != "none"])
