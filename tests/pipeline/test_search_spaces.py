@@ -12,6 +12,7 @@ from msinet.genotype import Genotype
 from msinet.interop.card import read_card
 from msinet.models import build_model
 from msinet.spaces import PAPER_SPACE, load
+from pipeline.by_hand import _checked as checked_card
 from pipeline.config.experiment import Experiment
 from pipeline.config.load import load_experiment
 from pipeline.errors import RequestError
@@ -78,6 +79,18 @@ def test_a_card_holds_the_whole_space(finished: tuple[Plan, Workspace]) -> None:
         model = build_model(card.network, num_classes=card.num_classes, **card.options)
         model.load_state_dict(safetensors.torch.load_file(path))
         assert str(card) == f"msinet (genotype {card.options['genotype']})"
+
+
+def test_weights_are_evaluated_without_the_file_of_their_space(finished: tuple[Plan, Workspace]) -> None:
+    planned, workspace = finished
+    stage = next(stage for stage in planned.of_kind("retrain") if stage.needs.get("genotype"))
+    assert stage.result is not None
+    path, genotype = workspace.files(stage.result) / WEIGHTS, stage.result["genotype"]
+    for given in ({}, {"genotype": genotype}, {"genotype": genotype.removeprefix("mine:")}):
+        network, options, _ = checked_card(path, None, given, None)
+        assert (network, options) == ("msinet", stage.result["options"])
+    with pytest.raises(ValueError, match=r"are those of msinet \(genotype mine:.* but msinet \(genotype GGE"):
+        checked_card(path, None, {"genotype": "MSINet"}, None)
 
 
 def test_a_search_says_what_its_supernet_is(finished: tuple[Plan, Workspace]) -> None:
