@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from msinet.schemes import SCHEMES
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 IMAGES = ["--batch-size", "8", "--image-size", "32x16"]
+SCHEMES_IN_ORDER = ["mixture", *sorted(SCHEMES.keys() - {"mixture"})]
 RETRIEVAL = ["--queries", "6", "--gallery", "60", "--dim", "16"]
 # Each benchmark with a tiny size, and what it prints without and only with the released code.
 TINY = {
@@ -23,6 +26,7 @@ TINY = {
     ),
     "inference": (IMAGES, ["embed: MSINet", "embed: ResNet50"], ["embed: MSINet, released"]),
     "evaluation": (RETRIEVAL, ["embeddings to scores: ours"], ["embeddings to scores: released"]),
+    "schemes": (IMAGES, [*(f"search step: {name}" for name in SCHEMES_IN_ORDER), "score of a genotype"], []),
     "reranking": (
         RETRIEVAL,
         ["embeddings to re-ranked scores: ours"],
@@ -81,7 +85,13 @@ def test_it_prints_an_aligned_table(name, run):
         assert fastest <= median <= slowest
         assert median == pytest.approx(1e3 * items / rate, rel=0.05, abs=0.06)
         assert (macs != "-") == what.startswith(("search", "train", "embed:"))
-        assert (ratio == "1.00") >= what.endswith("ours")
+        assert (ratio == "1.00") >= what.endswith(("ours", "mixture"))
+
+
+def test_a_latency_table_is_compared_with_whole_networks(run):
+    output = run("latency_table", *IMAGES, *COMMON, "--genotypes", "5")
+    assert len(re.findall(r"^[NGAE]{12} +[\d.]+ +[\d.]+ +-?[\d.]+%$", output, re.MULTILINE)) == 5
+    assert "mean error" in output
 
 
 @pytest.mark.skipif("MSINET_REFERENCE" not in os.environ, reason="needs a checkout of the released code")
