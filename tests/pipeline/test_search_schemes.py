@@ -135,7 +135,7 @@ def test_a_latency_table_counts_by_its_numbers_and_not_by_its_place(tmp_path: Pa
 def test_the_schemes_of_the_laboratory_plan() -> None:
     built = plan(load_experiment(LAB))
     named = {stage.labels.get("scheme", "mixture") for stage in built.of_kind("search")}
-    assert named == SCHEMES.keys(), "every scheme stands in the laboratory's grid"
+    assert {"mixture", "gdas", "partial_channels", "one_shot"} <= named <= SCHEMES.keys()
 
 
 def test_a_one_shot_search_ends_in_a_set_whose_members_can_be_retrained(tmp_path: Path) -> None:
