@@ -10,7 +10,6 @@ Shapes: R repeats, B trainings (the budget), G genotypes, N seeds, D draws.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +139,8 @@ def replay(
         )
     if repeats < 2:
         raise RequestError(f"`--repeats` must be at least 2, but got {repeats}.")
+    if seed < 0:
+        raise RequestError(f"`--seed` must be at least 0, but got {seed}.")
     weigh = _front_weights if front else _choice_weights
     weights_RBG = np.zeros((repeats, budget, len(table.genotypes)))
     aside_RG = np.zeros((repeats, len(table.genotypes)), np.int64)
@@ -196,39 +197,30 @@ def _front_weights(table: Table, player: Scheme) -> Array:
     return weights_G
 
 
-def curve(table: Table, weights_RBG: Array, aside_RG: NDArray[np.int64], values_RB: Array, seed: int) -> Array:
+def curve(table: Table, found: Replay, seed: int) -> Array:
     """Return the mean over repeats after each training with its interval of 95 %: estimate, low and high, (3, B).
 
     The interval holds two things: how the repeats vary (a bootstrap over them), and that the table knows each genotype
     from few seeds only. The latter does not shrink with more repeats, because they draw from the same table.
     """
-    repeats, budget = values_RB.shape
+    repeats, budget = found.values_RB.shape
     rng = np.random.default_rng([seed, 2])
     picked_DR = rng.multinomial(repeats, np.full(repeats, 1 / repeats), DRAWS) / repeats
-    mean_B = values_RB.mean(0)
-    deviations_DB = expansion(repeats, LEVEL) * (picked_DR @ values_RB - mean_B)
-    # The covariance of two repeats is that of the trainings by which both are valued.
-    chosen_BGN = np.zeros((budget, *table.target_GN.shape))
+    mean_B = found.values_RB.mean(0)
+    deviations_DB = expansion(repeats, LEVEL) * (picked_DR @ found.values_RB - mean_B)
+    # Two repeats that are valued by the same training of a genotype are not independent. Their covariance is:
+    valued_BGN = np.zeros((budget, *table.target_GN.shape))
     genotypes = np.arange(len(table.genotypes))
-    for weights_BG, aside_G in zip(weights_RBG, aside_RG, strict=True):
-        chosen_BGN[:, genotypes, aside_G] += weights_BG
-    shared_B = (chosen_BGN**2).sum((1, 2)) - (weights_RBG**2).sum((0, 2))
+    for weights_BG, aside_G in zip(found.weights_RBG, found.aside_RG, strict=True):
+        valued_BGN[:, genotypes, aside_G] += weights_BG
+    shared_B = (valued_BGN**2).sum((1, 2)) - (found.weights_RBG**2).sum((0, 2))
     noise_B = table.noise * shared_B / (repeats * (repeats - 1))
     deviations_DB += np.sqrt(np.maximum(noise_B, 0)) * rng.standard_normal((DRAWS, 1))
     low_B, high_B = mean_B + np.quantile(deviations_DB, [tail(LEVEL), 1 - tail(LEVEL)], axis=0)
     return np.stack([mean_B, low_B, high_B])
 
 
-def compared(table: Table, first: Replay, second: Replay, seed: int) -> dict[str, Any]:
-    """Return the curves of two schemes, and of their difference repeat by repeat."""
-    return {
-        "first": curve(table, first.weights_RBG, first.aside_RG, first.values_RB, seed),
-        "second": curve(table, second.weights_RBG, second.aside_RG, second.values_RB, seed),
-        "difference": curve(
-            table,
-            first.weights_RBG - second.weights_RBG,
-            first.aside_RG,
-            first.values_RB - second.values_RB,
-            seed,
-        ),
-    }
+def difference(first: Replay, second: Replay) -> Replay:
+    """Return the first replay minus the second, repeat by repeat. Both have put the same seeds aside."""
+    weights_RBG = first.weights_RBG - second.weights_RBG
+    return Replay(weights_RBG, first.aside_RG, first.values_RB - second.values_RB, None)

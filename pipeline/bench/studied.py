@@ -1,5 +1,7 @@
 """Schemes that ask a sampler of Optuna."""
 
+from typing import Any
+
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -18,7 +20,7 @@ class Studied(Scheme):
     def __init__(self, pool: Pool, rng: np.random.Generator) -> None:
         super().__init__(pool, rng)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        directions = ["maximize", "minimize"] if self.front else ["maximize"]
+        directions: list[Any] = ["maximize", "minimize"] if self.front else ["maximize"]
         self._study = optuna.create_study(sampler=self.sampler(int(rng.integers(2**31))), directions=directions)
         self._slots: dict[str, BaseDistribution] = {
             f"slot {slot}": CategoricalDistribution(list(letters)) for slot, letters in enumerate(pool.choices)

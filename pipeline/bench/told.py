@@ -2,34 +2,25 @@
 
 from pathlib import Path
 
-from msinet.bench import Group, genotype_share, warning
+from msinet.bench import genotype_share, warning
 from msinet.bench.spread import share_text
 from msinet.files import written_whole
-from msinet.visual.curves import draw_curves
-from pipeline.bench.replay import Array, Replay, Table
+from msinet.visual.curves import FORMATS, draw_curves
+from pipeline.bench.replay import Array
+from pipeline.bench.versus import Versus
 from pipeline.errors import RequestError
 from pipeline.reports.console import aligned
 
-RANDOM = "random"
 FRONT = "mean mAP of the choices under all limits on the parameters, %"
-CHOICE = "mAP of the choice on the seed that was put aside, %"
+CHOICE = "mAP of the choice, %"
 
 
-def text(
-    name: str, table: Table, criterion: Group, target: Group, found: Replay, curves: dict[str, Array], *, front: bool
-) -> str:
-    """Return the result of a replay for a terminal.
-
-    Args:
-        name: Name of the scheme.
-        table: The scores.
-        criterion, target: The groups that the scheme saw, and by which it was valued.
-        found: The replays of the scheme.
-        curves: The scheme's curve by its name; if it is not random search, also that of `random` and `difference`.
-        front: Whether fronts were valued.
-    """
+def text(result: Versus) -> str:
+    """Return the result of a replay for a terminal."""
+    name, table, target, criterion = result.name, result.table, result.target, result.criterion
+    found, curves, front = result.found, result.curves, result.front
     repeats, budget = found.values_RB.shape
-    shown = [budget] if budget < 2 else sorted({*(n for n in _round_numbers() if n < budget), budget})
+    shown = sorted({*(number for number in _round_numbers() if number < budget), budget})
     best = None if front else 100 * float(table.mean_G.max())
     header = ["trainings", "hours", *curves, *([] if best is None else ["regret"])]
     rows = [
@@ -47,7 +38,8 @@ def text(
         "",
         aligned([header, *rows]),
         "",
-        f"Values: {FRONT if front else CHOICE}, means over the repeats, with 95 % intervals in brackets.",
+        f"Values: {FRONT if front else CHOICE}, by the seed that was put aside. They are means over the repeats, with 95 % "
+        "intervals in brackets.",
     ]
     if best is not None:
         lines.append(
@@ -71,7 +63,7 @@ def text(
 
 def verdict(name: str, difference: Array) -> str:
     """Return a sentence on whether a scheme is better than random search at the end of the budget."""
-    budget, (mean, low, high) = difference.shape[1], difference[:, -1]
+    budget, (_, low, high) = difference.shape[1], difference[:, -1]
     if low > 0:
         told = "is better than random search"
     elif high < 0:
@@ -81,19 +73,22 @@ def verdict(name: str, difference: Array) -> str:
     return f"After {budget} trainings {name} {told}: {_interval(100 * difference[:, -1], signed=True)} points."
 
 
-def draw(name: str, table: Table, target: Group, curves: dict[str, Array], path: Path, *, front: bool) -> None:
-    """Write the plot of the curves without their difference.
+def require_picture(path: Path) -> None:
+    """Make sure that a plot can be written to a path.
 
     Raises:
         RequestError: The path's ending is not that of a picture.
     """
-    shown = {label: 100 * curve for label, curve in curves.items() if label != "difference"}
-    lines = {} if front else {"best mean of the table": 100 * float(table.mean_G.max())}
-    labels = (f"{name} on {target.name}", "trainings", FRONT if front else CHOICE)
-    try:
-        picture = draw_curves(shown, lines, labels, path)
-    except ValueError as error:
-        raise RequestError(f"{error} (--plot)") from None
+    if path.suffix not in FORMATS:
+        raise RequestError(f"a plot must have a name that ends in {' or '.join(FORMATS)}, but got {path} (--plot).")
+
+
+def draw(result: Versus, path: Path) -> None:
+    """Write the plot of the scheme's curve and that of random search."""
+    shown = {label: 100 * curve for label, curve in result.curves.items() if label != "difference"}
+    lines = {} if result.front else {"best mean of the table": 100 * float(result.table.mean_G.max())}
+    labels = (f"{result.name} on {result.target.name}", "trainings", FRONT if result.front else CHOICE)
+    picture = draw_curves(shown, lines, labels, path)
     with written_whole(path) as file:
         file.write(picture)
 

@@ -56,3 +56,39 @@ def build(
         if sentence := warning(share):
             print(f"warning: {sentence}")
     print(f"{out}: {counts['evaluations']} rows, {out.stat().st_size / 1e6:.2f} MB\n{out.with_suffix('.md')}")
+
+
+@bench.command()
+def replay(
+    table: Annotated[Path, typer.Argument(metavar="BENCH", help="A file that `msinet bench build` has written.")],
+    scheme: Annotated[str, typer.Option(help="random, evolution, tpe or nsga2.")],
+    budget: Annotated[
+        int | None, typer.Option(help="Trainings in each repeat [default: half of the genotypes, at most 50].")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="How often the scheme runs, each time with other draws.")] = 50,
+    target: Annotated[
+        str | None, typer.Option(help="Dataset whose scores value the choice [default: the only in-domain one].")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Dataset whose scores the scheme sees, also a held-out one [default: the target]."),
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Dataset of the trainings, if there are several.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Beginning of a recipe's hash, if there are several.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space, if there are several.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the curves into this .svg or .png file.")] = None,
+) -> None:
+    """Run a search scheme against a bench, and compare its choices with those of random search."""
+    from pipeline.bench.told import draw, require_picture, text
+    from pipeline.bench.versus import versus_random
+
+    if plot:
+        require_picture(plot)
+    result = versus_random(
+        table, scheme, budget, repeats, target=target, by=by, source=source, recipe=recipe, space=space, seed=seed
+    )
+    print(text(result))
+    if plot:
+        draw(result, plot)
+        print(plot)

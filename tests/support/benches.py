@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from msinet.bench import SCHEMA, VERSION, Bench
+from msinet.spaces.space import PAPER, PAPER_SPACE
 from pipeline.bench.build import write
 
 QUERIES = ["a", "a", "b"]
@@ -33,7 +34,7 @@ def simulated(
     truth = dict(zip(letters, 0.5 + effect * (counts - counts.mean()) / counts.std(), strict=True))
     rows = [
         {
-            "space": "msinet",
+            "space": PAPER,
             "genotype": genotype,
             "found_by": [],
             "source": "street",
@@ -54,7 +55,12 @@ def simulated(
         for target in ("street", "campus")
         for number in range(seeds)
     ]
-    facts = {"version": VERSION, "code": "0.1.0", "queries": {"street": QUERIES, "campus": QUERIES}}
+    facts = {
+        "version": VERSION,
+        "code": "0.1.0",
+        "queries": {"street": QUERIES, "campus": QUERIES},
+        "spaces": {PAPER: PAPER_SPACE.to_document()},
+    }
     return Bench(pa.Table.from_pylist(rows, schema=SCHEMA), facts), truth
 
 
