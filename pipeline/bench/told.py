@@ -38,8 +38,8 @@ def text(result: Versus) -> str:
         "",
         aligned([header, *rows]),
         "",
-        f"Values: {FRONT if front else CHOICE}, by the seed that was put aside. They are means over the repeats, with 95 % "
-        "intervals in brackets.",
+        f"Values: {FRONT if front else CHOICE}, by the seed that was put aside. They are means over the repeats, with "
+        "95 % intervals in brackets.",
     ]
     if best is not None:
         lines.append(
