@@ -1,8 +1,8 @@
 """Run a scheme against a bench many times, and say how good its choice is after each training that it has spent.
 
-In each repeat one seed of every genotype, drawn at random, is put aside. The scheme sees only trainings with the other
-seeds. The genotype that it would choose is then scored by the seed that was put aside, so a choice that was only lucky
-gains nothing.
+In each repeat one seed, drawn at random, is put aside. The scheme sees only trainings with the other seeds, in a random
+order that is the same for all genotypes. The genotype that it would choose is then scored by the seed that was put
+aside, so a choice that was only lucky gains nothing.
 
 Shapes: R repeats, B trainings (the budget), G genotypes, N seeds, D draws.
 """
@@ -111,7 +111,7 @@ class Replay:
 
 def replay(
     table: Table,
-    scheme: Callable[[Pool, np.random.Generator], Scheme],
+    scheme: Callable[[Pool, int, np.random.Generator], Scheme],
     budget: int,
     repeats: int,
     seed: int,
@@ -150,7 +150,7 @@ def replay(
         aside_RG[repeat] = order_GN[:, 0]
         letters = [genotype.rpartition(":")[2] for genotype in table.genotypes]
         pool = Pool(table.space, letters, table.parameters_G.tolist(), (table.seeds_G - 1).tolist())
-        player = scheme(pool, np.random.default_rng([seed, repeat, 1]))
+        player = scheme(pool, budget, np.random.default_rng([seed, repeat, 1]))
         for spent in range(budget):
             genotype = player.ask()
             if genotype is None:  # the scheme has decided: its last choice stays
@@ -169,7 +169,7 @@ def replay(
 
 def _shuffled_seeds(table: Table, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return for each genotype the columns of its seeds in random order, then the columns that it lacks, (G, N)."""
-    keys_GN = np.where(np.isfinite(table.target_GN), rng.random(table.target_GN.shape), 2.0)
+    keys_GN = np.where(np.isfinite(table.target_GN), rng.random(table.target_GN.shape[1]), 2.0)
     return keys_GN.argsort(axis=1)
 
 

@@ -64,6 +64,7 @@ class Scheme:
 
     Args:
         pool: The genotypes. The replay keeps its counts.
+        budget: Number of trainings in all.
         rng: Source of everything random.
 
     Attributes:
@@ -75,8 +76,8 @@ class Scheme:
     front = False
     needs = 1
 
-    def __init__(self, pool: Pool, rng: np.random.Generator) -> None:
-        self.pool, self.rng = pool, rng
+    def __init__(self, pool: Pool, budget: int, rng: np.random.Generator) -> None:
+        self.pool, self.budget, self.rng = pool, budget, rng
         self.scores: dict[int, list[float]] = {}
 
     def ask(self) -> int | None:

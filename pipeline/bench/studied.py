@@ -17,8 +17,8 @@ class Studied(Scheme):
     genotype, so that its model stays true.
     """
 
-    def __init__(self, pool: Pool, rng: np.random.Generator) -> None:
-        super().__init__(pool, rng)
+    def __init__(self, pool: Pool, budget: int, rng: np.random.Generator) -> None:
+        super().__init__(pool, budget, rng)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions: list[Any] = ["maximize", "minimize"] if self.front else ["maximize"]
         self._study = optuna.create_study(sampler=self.sampler(int(rng.integers(2**31))), directions=directions)
