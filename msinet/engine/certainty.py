@@ -10,6 +10,7 @@ then close to 1 / O, and the most probable genotype is only a little more probab
 """
 
 import heapq
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,6 +107,13 @@ def certainty_of(alphas_ESO: Any, operations: Sequence[str] = OPERATIONS) -> Cer
     )
 
 
+def read_alphas(history: str) -> list[list[list[float]]]:
+    """Return α after each epoch, from the text of a search's `history.jsonl`; empty if its scheme has no α."""
+    reports = [json.loads(line) for line in history.splitlines()]
+    found = [report["alphas"] for report in reports if report.get("alphas")]
+    return found if len(found) == len(reports) else []
+
+
 def mixture_of(alphas: Any) -> Array:
     """Return softmax(α) over the last axis."""
     return np.exp(_log_mixture(np.asarray(alphas, dtype=np.float64)))
@@ -155,7 +163,7 @@ def likely_genotypes(alphas_SO: Any, count: int = 1, letters: Sequence[str] = LE
     offered_S = np.isfinite(alphas_SO).sum(axis=1).tolist()
     slots, genotypes = len(offered_S), math.prod(offered_S)
     if not 1 <= count <= genotypes:
-        raise ValueError(f"`candidates` must be 1 to {genotypes}, the number of genotypes, but got {count}.")
+        raise ValueError(f"`candidates` must be 1 to {genotypes}, the number of genotypes, but got {count} (derive).")
     order_SO = np.argsort(-alphas_SO, axis=1, kind="stable")
     logs_SO = np.take_along_axis(_log_mixture(alphas_SO), order_SO, axis=1)
     loss_SO = logs_SO[:, :1] - logs_SO  # what a rank costs, at least 0

@@ -26,7 +26,8 @@ def draw_mixtures(found: Certainty, operations: Sequence[str] = OPERATIONS, lett
 
     epochs, slots, _ = found.mixture_ESO.shape
     rows = math.ceil(slots / COLUMNS)
-    figure = Figure(figsize=(2.6 * COLUMNS, 1.9 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(2.6 * COLUMNS, 1.9 * rows + 0.8))
+    figure.subplots_adjust(left=0.075, right=0.99, bottom=0.09, top=0.9, wspace=0.06, hspace=0.3)
     planes = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).flat
     for slot, plane in zip(range(slots), planes, strict=False):
         for operation, name in enumerate(operations):
@@ -38,9 +39,9 @@ def draw_mixtures(found: Certainty, operations: Sequence[str] = OPERATIONS, lett
     for plane in list(planes)[slots:]:
         plane.set_visible(False)
     figure.supxlabel("epoch", fontsize=9)
-    figure.supylabel("probability in the mixture", fontsize=9)
+    figure.supylabel("probability in the mixture", fontsize=9, x=0.005)
     handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False, fontsize=9)
+    figure.legend(handles, names, loc="upper center", ncols=len(names), frameon=False, fontsize=9)
     return png_of(figure)
 
 
@@ -49,7 +50,8 @@ def draw_certainty(found: Certainty, operations: Sequence[str] = OPERATIONS) -> 
     from matplotlib.figure import Figure
 
     epochs, _, columns = found.mixture_ESO.shape
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    figure = Figure(figsize=(11, 3.2))
+    figure.subplots_adjust(left=0.05, right=0.99, bottom=0.15, top=0.9)
     entropy, margin, share = figure.subplots(1, 3)
     curves = ((entropy, found.entropy_ES, "entropy, bits"), (margin, found.margin_ES, "margin p1 − p2"))
     for plane, values_ES, title in curves:

@@ -160,6 +160,8 @@ class _Driver:
                     self._fail(stage, self.failures[stage.key])
                 elif stage.key not in keys and self.attempts[str(stage.key)].due:
                     ready.append(stage)
+            elif stage.lacks:
+                self._fail(stage, Failure(stage.lacks), SKIPPED)
         self.queue.make_way(others_are_ready=any(self._is_free(stage) for stage in ready))
         self._submit(ready)
 

@@ -55,10 +55,12 @@ class Stage:
     @property
     def on_target(self) -> bool:
         """Return whether this is an evaluation on a target, and not on pictures that serve to choose a genotype."""
-        return self.kind == "evaluate" and self.labels["domain"] != HELD_OUT
+        return self.kind == "evaluate" and self.labels.get("domain") != HELD_OUT
 
     def bind(self, results: Mapping[str, Result]) -> dict[str, Any] | None:
         """Return the whole specification, or None while a part of it is unknown.
+
+        If the search has fewer genotypes than `candidate`, the stage lacks one from then on.
 
         Args:
             results: Published results by stage name.
@@ -72,7 +74,11 @@ class Stage:
             return None
         contributed = {role: CONTRIBUTION[role](results[name]) for role, name in self.needs.items()}
         if self.candidate > 1:
-            contributed["genotype"] = found_genotype(results[self.needs["genotype"]], self.candidate)
+            try:
+                contributed["genotype"] = found_genotype(results[self.needs["genotype"]], self.candidate)
+            except ValueError as error:
+                self.lacks = f"needs a genotype that its search does not have: {error}"
+                return None
         return {**self.settings, **contributed}
 
 

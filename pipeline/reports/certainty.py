@@ -1,19 +1,18 @@
 """How sure the searches of an experiment are of what they found, and how far their seeds agree."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from msinet.engine.certainty import Certainty, certainty_of, likely_genotypes
+from msinet.engine.certainty import Certainty, certainty_of, likely_genotypes, read_alphas
 from msinet.genotype import Genotype
 from msinet.spaces import Space
 from msinet.statistics import fleiss_kappa
 from pipeline.plan.kinds import HISTORY
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.panels import Panel
-from pipeline.results import Report, Result
+from pipeline.results import Result
 from pipeline.storage.workspace import Workspace
 
 EXPLANATION = (
@@ -71,9 +70,7 @@ def alphas_of(workspace: Workspace, result: Result) -> list[list[list[float]]]:
     path = workspace.file(result, HISTORY)
     if path is None:
         return []
-    reports: list[Report] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    found = [report["alphas"] for report in reports if report.get("alphas")]
-    return found if len(found) == len(reports) else []
+    return read_alphas(path.read_text(encoding="utf-8"))
 
 
 def certainty_panels(plan: Plan, workspace: Workspace) -> list[Panel]:

@@ -7,6 +7,7 @@ from msinet.files import written_whole
 from pipeline.plan.kinds import PICTURES
 from pipeline.plan.stage import Plan
 from pipeline.reports.certainty import certainty_panels, certainty_pictures
+from pipeline.reports.checklist import checklist_panel
 from pipeline.reports.page import to_html
 from pipeline.reports.panels import Panel, panel_markdown
 from pipeline.reports.plain import escaped_markdown, to_csv, to_markdown
@@ -55,11 +56,12 @@ def write_report(
         folder: Folder for the files; it is created if it does not exist.
         command: The command that fills the cells that are not done, such as `msinet run grid.yaml`.
         pictures: Caption and PNG of each picture, for the page.
-        panels: What `panels` returns, below the tables.
+        panels: What `panels` returns, below the tables. The checklist follows.
 
     Returns:
         Paths of the written files.
     """
+    panels = [*panels, checklist_panel(plan)]
     tables, title, below = build_tables(plan, command), plan.experiment.name, map(panel_markdown, panels)
     files = {
         folder / "report.md": "\n".join([f"# {escaped_markdown(title)}\n", to_markdown(tables), *below]),

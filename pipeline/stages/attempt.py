@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.plan.kinds import KINDS
 from pipeline.results import Done, Ended, Failed, Failure, Held, Report, Result, Stopped
+from pipeline.stages.environment import environment
 from pipeline.stages.task import AfterEpoch, Context, StopRequested, Task
 from pipeline.stages.whole import require_whole
 from pipeline.storage import leases
@@ -100,7 +101,8 @@ def run_attempt(
         if ranks and ranks.rank > 0:
             shutil.rmtree(attempt.folder)
             return Done(part)
-        result = {**part, "spec": task.spec, "started": started, "seconds": time.time() - started}
+        lasted = {"started": started, "seconds": time.time() - started}
+        result = {**part, "spec": task.spec, **lasted, "environment": environment()}
         files = KINDS[task.kind].files(result)
         require_whole(attempt.folder, files)
         return Done(workspace.publish(attempt, result, files))

@@ -6,7 +6,7 @@ Every number, time and file comes from the workspace, so `sync` shows the same a
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from pipeline.storage import leases
 from pipeline.storage.workspace import Workspace, stage_place, study_place
 from pipeline.tracking.address import database_file
 from pipeline.tracking.client import Client, Deadline, connect
+from pipeline.tracking.curves import PLOTS, Curves, search_figures, search_plots
 from pipeline.tracking.database import artifacts_beside
 from pipeline.tracking.facts import ended, epoch_ends, hours, milliseconds, specification
 from pipeline.tracking.runs import FAILURE_TAG, KEY_TAG, PARENT_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG, Runs
@@ -28,10 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 EXPERIMENT_FILE = "experiment.yaml"  # an artifact of the parent run
-SYNCED = "2"  # value of the tag of a run that has everything; raise it when a run is to show something new
-
-# The server takes at most 1000 numbers at a time, and an epoch has about a dozen. No epoch is written in part.
-EPOCHS_PER_BATCH = 50
+SYNCED = "3"  # value of the tag of a run that has everything; raise it when a run is to show something new
 
 
 class View:
@@ -42,7 +40,6 @@ class View:
         self.plan = plan
         self.workspace = workspace
         self.deadline = Deadline()
-        self.logged: dict[str, set[int]] = {}  # run -> epochs that it has
         self.synced: set[str] = set()
         self._known: dict[str, Run] = {}  # stage key -> run
         self._reopened: set[str] = set()  # runs that had ended before
@@ -51,6 +48,7 @@ class View:
     def open(self, *, running: bool) -> None:
         """Find or make the MLflow experiment and the parent run, and show that it is running."""
         self.client: Client = connect(self.uri, self.deadline)
+        self.curves = Curves(self.client, self.plan.experiment.space)
         experiment = self.plan.experiment
         self.runs = Runs(self.client, self._experiment_id(experiment.name), self.workspace, self.uri)
         results = self._results()
@@ -84,21 +82,8 @@ class View:
             reports: Numbers of each epoch.
             times: When each epoch ended, in seconds since the epoch; by default now.
         """
-        from mlflow.entities import Metric
-
         run = self.start(stage)
-        there = self.logged.setdefault(run, set()) or self._logged_epochs(run)
-        stamped = zip(reports, times or [time.time()] * len(reports), strict=True)
-        missing = [(report, milliseconds(at)) for report, at in stamped if report["epoch"] not in there]
-        for first in range(0, len(missing), EPOCHS_PER_BATCH):
-            metrics = [
-                Metric(name, float(value), at, report["epoch"])
-                for report, at in missing[first : first + EPOCHS_PER_BATCH]
-                for name, value in report.items()
-                if isinstance(value, int | float) and name not in ("epoch", "epochs", "pid")
-            ]
-            self.client.log_batch(run, metrics=metrics)
-        self.logged[run] = there | {report["epoch"] for report, _ in missing}
+        self.curves.log(run, reports, times or [time.time()] * len(reports))
 
     def sync(self, stage: Stage) -> None:
         """Write everything that a published result holds and the stage's run lacks."""
@@ -198,8 +183,10 @@ class View:
         if history := self.workspace.file(result, HISTORY):
             reports = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
             self.log_epochs(stage, reports, epoch_ends(reports, result))
-        scores = result["metrics"] if KINDS[stage.kind].scored else {}
-        self._log_metrics(run, {**scores, "hours": hours(result)}, ended(result))
+        figures = result["metrics"] if KINDS[stage.kind].scored else {}
+        if stage.kind == "search":
+            figures = search_figures(self._history(result), self.plan.experiment.space)
+        self._log_metrics(run, {**figures, "hours": hours(result)}, ended(result))
         if "genotype" in result:
             found = ("genotype", result["genotype"])
             self.client.log_batch(run, params=[Param(*found)], tags=[RunTag(*found)])
@@ -212,6 +199,23 @@ class View:
         for name in names:
             if name not in there and (path := self.workspace.file(stage.result, name)):
                 self.client.log_artifact(run, str(path), folder)
+        if stage.kind == "search":
+            self._log_plots(run, stage.result, there)
+
+    def _log_plots(self, run: str, search: Result, there: Collection[str]) -> None:
+        """Log the plots of a search, except those that are there."""
+        if set(PLOTS) <= set(there):
+            return
+        plots = search_plots(self._history(search), self.plan.experiment.space)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, png in plots.items():
+                path = Path(folder) / name
+                path.write_bytes(png)
+                self.client.log_artifact(run, str(path))
+
+    def _history(self, search: Result) -> str:
+        path = self.workspace.file(search, HISTORY)
+        return path.read_text(encoding="utf-8") if path else ""
 
     def _evaluations(self, picture: Stage) -> list[str]:
         """Return the runs of the evaluations whose networks a picture shows."""
@@ -282,9 +286,6 @@ class View:
             params=[Param(name, str(value)) for name, value in shown.items()],
             tags=[RunTag(name, str(value)) for name, value in shown.items()],
         )
-
-    def _logged_epochs(self, run: str) -> set[int]:
-        return {point.step for point in self.client.get_metric_history(run, "seconds")}
 
     def _log_experiment(self, experiment: Experiment) -> None:
         text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)

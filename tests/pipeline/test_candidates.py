@@ -70,6 +70,16 @@ def test_a_candidate_has_a_row_of_its_own(tiny: dict[str, Any]) -> None:
     }
 
 
+def test_more_candidates_than_a_search_has_are_lacking(tiny: dict[str, Any]) -> None:
+    def few(kind: str, key: str) -> Result:
+        return {**found(kind, key), "ranked": [[LIKELY[0], 0.5], [LIKELY[1], 0.4]]}  # two genotypes were evaluated
+
+    built = plan(Experiment.model_validate({**tiny, "derive": {"candidates": 3}}), lookup=few)
+    lacking = {stage.labels.get("candidate"): stage.lacks for stage in built.of_kind("retrain")}
+    assert lacking[None] is lacking[2] is None
+    assert "at most the number of evaluated genotypes, 2, but got 3 (derive.candidates)" in str(lacking[3])
+
+
 @pytest.mark.parametrize("candidates", [0, 1001, 4**12 + 1, "all"])
 def test_a_number_of_candidates_that_cannot_be_is_refused(tiny: dict[str, Any], candidates: Any) -> None:
     with pytest.raises(ValidationError):

@@ -16,7 +16,7 @@ from pipeline.results import Result
 from pipeline.stages.attempt import runner_of
 
 STAGES = Path(__file__).parents[2] / "pipeline" / "stages"
-SHARED = {"__init__", "attempt", "epochs", "inputs", "saved", "task", "whole"}
+SHARED = {"__init__", "attempt", "environment", "epochs", "inputs", "saved", "task", "whole"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

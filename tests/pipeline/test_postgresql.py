@@ -22,6 +22,7 @@ from support.s3 import S3Service
 from pipeline.plan.kinds import GENOTYPE, HISTORY, SPLIT
 from pipeline.plan.stage import Plan
 from pipeline.storage.workspace import Workspace
+from pipeline.tracking.curves import PLOTS
 from pipeline.tracking.runs import KEY_TAG, SPEC_TAG
 from pipeline.tracking.tracker import sync
 
@@ -103,7 +104,7 @@ def test_sync_writes_every_run_once(
         (search,) = planned.of_kind("search")
         run = next(run for run in runs if run.data.tags.get(KEY_TAG) == search.key)
         assert [point.step for point in client.get_metric_history(run.info.run_id, "train_loss")] == [0, 1]
-        names = {GENOTYPE, HISTORY, SPLIT}
+        names = {GENOTYPE, HISTORY, SPLIT, *PLOTS}
         assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} == names
         kept = Path(client.download_artifacts(run.info.run_id, GENOTYPE, str(tmp_path)))
         assert search.result is not None

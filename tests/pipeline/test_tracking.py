@@ -16,6 +16,7 @@ from pipeline.plan.unfold import plan
 from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.address import default_address
+from pipeline.tracking.curves import PLOTS
 from pipeline.tracking.runs import KEY_TAG, SPEC_TAG
 from pipeline.tracking.tracker import Tracker, sync
 from pipeline.tracking.view import EXPERIMENT_FILE, View
@@ -52,7 +53,10 @@ def test_sync_writes_everything_once(finished: tuple[Plan, Workspace], uri: str)
     assert [p.step for p in client.get_metric_history(run.info.run_id, "train_loss")] == [0, 1]
     assert run.data.params["split"] == run.data.tags["split"] == "60-80"
     assert run.data.params["genotype"] == search.result["genotype"]  # type: ignore[index]
-    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {HISTORY, "genotype.json", SPLIT}
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {HISTORY, "genotype.json", SPLIT, *PLOTS}
+    assert [p.step for p in client.get_metric_history(run.info.run_id, "entropy")] == [0, 1]
+    assert 1.9 < run.data.metrics["entropy"] <= 2
+    assert {"margin", "held_slots", "share_exchange", "stands_since", "times_random"} <= set(run.data.metrics)
     evaluation = next(planned.of_kind("evaluate"))
     run = next(run for run in children if run.data.tags[KEY_TAG] == evaluation.key)
     assert math.isclose(run.data.metrics["mAP"], evaluation.result["metrics"]["mAP"])  # type: ignore[index]
@@ -211,7 +215,7 @@ def test_a_batch_that_is_lost_leaves_no_half_epoch(
 ) -> None:
     planned, workspace = finished
     search = next(planned.of_kind("search"))
-    names = ("lr", *(f"loss_{number}" for number in range(10)))
+    names = ("seconds", *(f"loss_{number}" for number in range(10)))
     reports = [{"epoch": epoch, **dict.fromkeys(names, 1.0)} for epoch in range(120)]  # more than a request takes
     view = View(uri, planned, workspace)
     view.open(running=True)

@@ -20,6 +20,7 @@ from pipeline.plan.stage import Plan, Stage
 from pipeline.storage import leases
 from pipeline.storage.workspace import Workspace, stage_place
 from pipeline.tracking.address import default_address, sqlite_address
+from pipeline.tracking.curves import PLOTS
 from pipeline.tracking.runs import KEY_TAG, PARENT_TAG, WEIGHTS_TAG
 from pipeline.tracking.tracker import Tracker, sync
 from pipeline.tracking.view import EXPERIMENT_FILE
@@ -56,7 +57,8 @@ def require_whole(uri: str, planned: Plan, workspace: Workspace) -> None:
         assert stage.result is not None
         assert run.data.tags[WEIGHTS_TAG] == workspace.location(stage.result)
         there = {file.path for file in client.list_artifacts(run.info.run_id)}
-        assert there == {name for name in KINDS[stage.kind].artifacts if workspace.file(stage.result, name)}
+        files = {name for name in KINDS[stage.kind].artifacts if workspace.file(stage.result, name)}
+        assert there == files | (set(PLOTS) if stage.kind == "search" else set())
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
