@@ -62,11 +62,12 @@ def evaluate_by_hand(
     require_conditions(workspace.store)
     workspace.make()
     try:
+        weights = read_state_dict(model_file)
         network, options, image_size = _checked(model_file, network, options, image_size)
         if image_size and not all(MIN_SIDE <= side <= MAX_SIDE for side in image_size):
             raise ValueError(f"each side of a picture must have {MIN_SIDE} to {MAX_SIDE} pixels, but got {image_size}.")
         model = build_model(network, num_classes=0, **options)
-        report = load_start(model, read_state_dict(model_file))
+        report = load_start(model, weights)
     except (ValueError, OSError) as error:
         raise RequestError(f"{error} (MODEL, --network, --genotype, --scales, --image-size)") from error
     missing = [name for name in report.left if _is_embedded(name, after_neck)]

@@ -67,12 +67,22 @@ def _exit_code(arguments: list[str] | None, out: Output) -> int:
             2,
         )
     except OSError as error:
-        if error.filename is None and not out.lost:
-            raise
         if out.lost:
             return 2
-        return _tell(f"error: {error.strerror}: {error.filename}", 2)
+        if not _is_somewhere():
+            return _tell("error: the current folder must exist, but it was deleted: change to another folder.", 2)
+        if error.filename is None:
+            raise
+        return _tell(f"error: {error.filename} must be a file or folder to read or write, but: {error.strerror}.", 2)
     return 0
+
+
+def _is_somewhere() -> bool:
+    """Return whether the current folder exists, from which relative paths start."""
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
 
 
 def _tell(message: str, code: int = 0) -> int:

@@ -13,13 +13,22 @@ from pipeline.storage.store import LocalStore, Store, checked
 
 
 def locate(option: str | None) -> str:
-    """Return the workspace's address: the option, else MSINET_WORKSPACE, else a folder in the user's data directory."""
+    """Return the workspace's address: the option, else MSINET_WORKSPACE, else a folder in the user's data directory.
+
+    Raises:
+        RequestError: The address is that of something else than a folder, or no path.
+    """
     chosen = option or os.environ.get("MSINET_WORKSPACE")
     if not chosen:
         return str(Path(platformdirs.user_data_path("msinet")) / "workspace")
     if "://" in chosen:
         return chosen
-    return str(absolute(Path(chosen), "--workspace, MSINET_WORKSPACE"))
+    path = absolute(Path(chosen), "--workspace, MSINET_WORKSPACE")
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise RequestError(
+            f"a workspace must be a folder, but {path} is something else (--workspace, MSINET_WORKSPACE)."
+        )
+    return str(path)
 
 
 def open_store(address: str | Path) -> Store:

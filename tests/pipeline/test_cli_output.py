@@ -76,6 +76,23 @@ def test_a_stream_may_be_closed(tmp_path: Path, closed: str) -> None:
         assert "Traceback" not in ended.stderr
 
 
+def test_the_current_folder_may_be_deleted(tmp_path: Path) -> None:
+    script = f'mkdir "{tmp_path}/gone" && cd "{tmp_path}/gone" && rmdir "{tmp_path}/gone" && exec "$@"'
+    for arguments, code in ((["plan", "demo"], 0), (["plan", "demo", "--workspace", "relative"], 2)):
+        ended = subprocess.run(
+            ["bash", "-c", script, "-", sys.executable, "-c", MAIN, *arguments],
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        assert ended.returncode == code, ended.stderr
+        assert ended.stderr == code // 2 * (
+            "error: the current folder must exist, but it was deleted: change to another folder.\n"
+        )
+
+
 def test_nothing_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print("a\x1b[31m\tb\r\u202e\nü ± → 行\u3000人", file=Output(sys.stdout))
     assert capsys.readouterr().out == "a\\x1b[31m\tb\\r\\u202e\nü ± → 行\u3000人\n"

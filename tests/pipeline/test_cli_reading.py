@@ -1,5 +1,6 @@
 """Verbs that only read make no workspace, and say when there is none."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from support.command_line import write
 
 from pipeline.cli import main
+from pipeline.plan.stage import Plan
 from pipeline.storage.workspace import Workspace
 
 READING = ["status", "report", "sync", "ui"]
@@ -27,15 +29,12 @@ def arguments(verb: str, file: Path, address: str) -> list[str]:
 
 
 @pytest.mark.parametrize("verb", READING)
-@pytest.mark.parametrize("kind", ["nothing", "a folder without results", "a file"])
+@pytest.mark.parametrize("kind", ["nothing", "a folder without results"])
 def test_a_wrong_workspace_is_told_and_not_made(
     tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str, kind: str
 ) -> None:
     file, place = write(tmp_path, tiny), tmp_path / "there" / "workspace"
-    if kind == "a file":
-        place.parent.mkdir()
-        place.write_text("a file")
-    elif kind == "a folder without results":
+    if kind == "a folder without results":
         (place / "pictures").mkdir(parents=True)
         (place / "pictures" / "1.jpg").write_text("no picture")
     before = sorted(tmp_path.rglob("*"))
@@ -48,6 +47,25 @@ def test_a_wrong_workspace_is_told_and_not_made(
     assert sorted(tmp_path.rglob("*")) == before, "nothing is made"
 
 
+@pytest.mark.parametrize("verb", [*READING, "plan", "check", "run"])
+@pytest.mark.parametrize("kind", ["file", "link to itself", "pipe"])
+def test_a_workspace_that_is_no_folder_is_told(
+    tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str, kind: str
+) -> None:
+    file, place = write(tmp_path, tiny), tmp_path / "workspace"
+    if kind == "file":
+        place.write_text("a file")
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(place)
+    code, out, err = run(capsys, *arguments(verb, file, str(place)))
+    assert (code, out) == (2, "")
+    assert err == (
+        f"error: a workspace must be a folder, but {place} is something else (--workspace, MSINET_WORKSPACE).\n"
+    )
+
+
 @pytest.mark.parametrize("verb", READING)
 def test_a_wrong_workspace_on_s3_is_told(
     tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], s3_address: str, verb: str
@@ -55,6 +73,50 @@ def test_a_wrong_workspace_on_s3_is_told(
     code, out, err = run(capsys, *arguments(verb, write(tmp_path, tiny), f"{s3_address}/elsewhere"))
     assert code == 2, out + err
     assert err.startswith(f"error: there must be a workspace at {s3_address}/elsewhere, but there is none."), err
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "long name"])
+def test_a_report_that_cannot_be_written_is_one_sentence(
+    finished: tuple[Plan, Workspace],
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+) -> None:
+    out = tmp_path / ("x" * 300 if kind == "long name" else "out")
+    if kind == "file":
+        out.touch()
+    elif kind == "pipe":
+        os.mkfifo(out)
+    address = finished[1].address
+    code, printed, err = run(capsys, *arguments("report", write(tmp_path, tiny), address), "--out", str(out))
+    assert (code, printed) == (2, "")
+    assert err.startswith(f"error: {out} must be a file or folder to read or write, but: ")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "link to itself", "other bytes", "nothing"])
+def test_what_holds_no_weights_is_named_before_anything_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    model = tmp_path / "model.pth"
+    if kind == "pipe":
+        os.mkfifo(model)
+    elif kind == "folder":
+        model.mkdir()
+    elif kind == "device":
+        model.symlink_to("/dev/zero")
+    elif kind == "link to itself":
+        model.symlink_to(model)
+    elif kind == "other bytes":
+        model.write_bytes(b"x" * 1000)
+    data, place = f"manifest={tmp_path}", str(tmp_path / "workspace")
+    code, out, err = run(capsys, "evaluate", str(model), "--data", data, "--workspace", place)
+    assert (code, out) == (2, "")
+    assert str(model) in err
+    assert "(MODEL" in err
+    assert "needs a genotype" not in err, "that none is given is no fault of a file without weights"
+    assert len(err.splitlines()) == 1
 
 
 def test_a_plan_needs_no_workspace_and_makes_none(

@@ -117,6 +117,25 @@ def test_after_a_change_that_no_time_shows_the_told_remedy_helps(tmp_path: Path,
     assert "manifest=" in evaluated(tmp_path, data, place)
 
 
+def test_a_picture_that_changes_is_checked_again(tmp_path: Path) -> None:
+    data, workspace, said = manifest(tmp_path / "mine"), Workspace(tmp_path / "workspace"), list[str]()
+    dataset = read("manifest", data)
+    picture = data / dataset.records[0].path
+
+    def checked() -> str:
+        return checked_fingerprint("mine", dataset, workspace, said.append, "--data")
+
+    first = checked()
+    assert checked() == first
+    assert len(said) == 1, "only once unless they change"
+    os.utime(picture, ns=(0, 0))
+    assert checked() == first
+    assert len(said) == 2
+    Image.open(picture).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(picture)
+    os.utime(picture, ns=(0, 0))
+    assert checked() != first, "its size is another one"
+
+
 def test_a_picture_that_no_system_can_name_is_a_wrong_request(tmp_path: Path) -> None:
     for name, reason in (("none.jpg", "No such file"), ("a" * 300, "File name too long"), ("a\0b", "embedded null")):
         dataset = Dataset("mine", tmp_path, (Record(name, 1, 1, "query"),))

@@ -252,15 +252,20 @@ def test_a_stage_that_never_ran_holds_up_nothing(finished: tuple[Plan, Workspace
 
 
 def test_a_failed_stage_shows_why(finished: tuple[Plan, Workspace], uri: str) -> None:
+    from mlflow import MlflowClient
+
     (planned, results), workspace = under_way(*finished), finished[1]
     stage = next(planned.of_kind("retrain"))
     tracker = Tracker(uri, planned, workspace)
     tracker.started(stage)
-    tracker.failed(stage, Failure("the losses must stay finite", traceback="Traceback ..."))
+    tracker.failed(stage, Failure("the losses must stay finite", traceback="Traceback ...", log="epoch 1"))
     assert tracker.close("FAILED") is None
     run = next(run for run in runs(uri, "tiny") if run.data.tags.get(KEY_TAG) == stage.key)
     assert run.info.status == "FAILED"
     assert run.data.tags["failure"] == "the losses must stay finite"
+    client = MlflowClient(tracking_uri=uri)
+    texts = {name: Path(client.download_artifacts(run.info.run_id, f"{name}.txt")) for name in ("traceback", "log")}
+    assert {name: path.read_text() for name, path in texts.items()} == {"traceback": "Traceback ...", "log": "epoch 1"}
     # It succeeds on the next attempt.
     stage.result = results[stage.name]
     sync(uri, planned, workspace)
