@@ -29,9 +29,7 @@ def load(path_or_name: str | os.PathLike[str]) -> Space:
         return _shipped(str(path_or_name))
     path = Path(path_or_name)
     if not os.path.exists(path):
-        raise ValueError(
-            f"a space must be one of {', '.join(SHIPPED)}, or a YAML file, but got {str(path)!r:.100} (space)."
-        )
+        raise ValueError(f"a space must be one of {', '.join(SHIPPED)}, or a YAML file, but got {str(path)!r:.100}.")
     try:
         return own_space(_read(path))
     except ValueError as error:
@@ -46,7 +44,7 @@ def own_space(document: Any) -> Space:
     """
     space = Space.from_document(document)
     if space.name in SHIPPED and space != load(space.name):
-        raise ValueError(f"`name` must not be that of a space that comes with msinet, but got {space.name!r} (space).")
+        raise ValueError(f"`name` must not be that of a space that comes with msinet, but got {space.name!r}.")
     return space
 
 

@@ -114,7 +114,7 @@ class Space:
 
 def _require(holds: bool, what: str, got: Any) -> None:
     if not holds:
-        raise ValueError(f"{what}, but got {got!r:.100} (space).")
+        raise ValueError(f"{what}, but got {got!r:.100}.")
 
 
 def _is_name(name: Any) -> bool:
@@ -129,7 +129,7 @@ def _operations(given: Any) -> tuple[tuple[str, ...], ...]:
     if len(slots) != NUM_SLOTS or not all(_is_list(slot) and len(slot) for slot in slots):
         raise ValueError(
             f"`operations` must be a list of operations for all slots, or {NUM_SLOTS} such lists, each with at least "
-            f"one operation, but got {given!r:.100} (space)."
+            f"one operation, but got {given!r:.100}."
         )
     for slot in slots:
         for operation in slot:
@@ -144,7 +144,7 @@ def _whole_numbers(setting: str, given: Any, allowed: Iterable[int], what: str) 
     numbers = list(given) if _is_list(given) else None
     sound = numbers is not None and all(type(number) is int and number in allowed for number in numbers)
     if numbers is None or not sound or numbers != sorted(set(numbers)):
-        raise ValueError(f"`{setting}` must be {what}, but got {given!r:.100} (space).")
+        raise ValueError(f"`{setting}` must be {what}, but got {given!r:.100}.")
     return tuple(numbers)
 
 

@@ -37,8 +37,8 @@ def with_space(document: dict[Any, Any], place: Callable[[Path], Path]) -> dict[
         return document
     path = place(Path(named))
     if not os.path.exists(path):  # `Path.exists` raises an error for a text that no path can be
-        known, hint = ", ".join(SHIPPED), suggestion(named, SHIPPED)
-        raise RequestError(f"`space` must be one of {known}, or a YAML file, but got {named!r:.100}.{hint}")
+        hint = suggestion(named, SHIPPED)
+        raise RequestError(f"`space` must be one that comes with msinet, or a YAML file, but got {named!r:.100}.{hint}")
     content = read_mapping(path, "a space")
     try:
         own_space(content)

@@ -137,7 +137,7 @@ def test_a_space_file_lies_beside_the_experiment(tiny: dict[str, Any], tmp_path:
 @pytest.mark.parametrize(
     ("changed", "file", "message"),
     [
-        ({"space": "four_branch"}, None, "`space` must be one of msinet, .* but got 'four_branch'.*four_branches"),
+        ({"space": "four_branch"}, None, "`space` must be one that comes.* got 'four_branch'.*`four_branches`"),
         ({"space": "mine.yaml"}, "name: mine\nscales: [1, 3]", "mine.yaml: `scales` must be 2 to 4 of 3, 5, 7 and 9"),
         ({"space": "mine.yaml"}, "name: mine\nname: other", "a space must be a YAML file, but .*name"),
         (
