@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from msinet.spaces.space import PAPER
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan
@@ -113,6 +114,10 @@ def _same_training(plan: Plan) -> Answered:
         group.setdefault(str(sorted(recipe.items())), set()).add(str(stage.labels["recipe"]))
     if not recipes:
         return "open", "This experiment trains no network."
+    searched = [stage for stage in plan.of_kind("retrain") if stage.settings["network"] == "msinet"]
+    spaces = sorted({str(stage.settings.get("space", {}).get("name", PAPER)) for stage in searched})
+    if len(spaces) > 1:
+        return "partly", f"Data and splits are the same, but there are several spaces: {', '.join(spaces)}."
     named = sorted({name for group in recipes.values() if len(group) > 1 for names in group.values() for name in names})
     if named:
         return "partly", f"Data and splits are the same, but there are several recipes: {', '.join(named)}."

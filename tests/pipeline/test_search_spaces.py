@@ -198,5 +198,6 @@ def test_the_report_shows_genotypes_with_their_spaces(finished: tuple[Plan, Work
     assert search.result["genotype"] in plain
     assert "half\\_width:NNNNNNNNNNNN" in plain
     assert "S sum, C concat project, P spatial gate" in plain
+    assert "several spaces: half_width, mine" in page
     assert page.count('data-slot="12"') >= 3, "a diagram of each genotype"
     assert f'aria-label="{search.result["genotype"]}:' in page
