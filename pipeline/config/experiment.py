@@ -144,6 +144,11 @@ class Experiment(Strict):
             raise ValueError("an experiment must have `splits`, `genotypes`, `networks` or `tune`, but has none.")
         if self.derive != Derive() and not self.splits:
             raise ValueError("`derive` says what is kept of searches, but the experiment has none: give `splits`.")
+        if self.derive.candidates > self.space.size:
+            raise ValueError(
+                f"`derive.candidates` must be at most {self.space.size}, the number of genotypes of the space "
+                f"{self.space.name}, but got {self.derive.candidates}."
+            )
         if self.rank and not self.splits:
             raise ValueError("`rank` scores genotypes under the weights of searches, so it needs `splits`.")
         if self.tune:

@@ -86,6 +86,13 @@ def test_a_number_of_candidates_that_cannot_be_is_refused(tiny: dict[str, Any], 
         Experiment.model_validate({**tiny, "derive": {"candidates": candidates}})
 
 
+def test_a_small_space_has_few_candidates(tiny: dict[str, Any]) -> None:
+    space = {"name": "small", "operations": [["none", "exchange"], *[["exchange"]] * 11]}
+    assert Experiment.model_validate({**tiny, "space": space, "derive": {"candidates": 2}}).space.size == 2
+    with pytest.raises(ValidationError, match="at most 2, the number of genotypes of the space small, but got 3"):
+        Experiment.model_validate({**tiny, "space": space, "derive": {"candidates": 3}})
+
+
 def test_candidates_need_a_search(tiny: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"`derive` .* give `splits`"):
         Experiment.model_validate({**tiny, "splits": [], "genotypes": ["MSINet"], "derive": {"candidates": 2}})
