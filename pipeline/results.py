@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from msinet.statistics import QueryScores
 
 # A published result, as `result.json` holds it.
 Result = dict[str, Any]
@@ -14,6 +18,21 @@ def scored_queries(metrics: Mapping[str, float]) -> str:
     """Return `1 of 12 queries` if the scores leave out queries because they have no match, otherwise an empty text."""
     asked, scored = metrics.get("num_queries", 0), metrics.get("num_valid_queries", 0)
     return f"{scored:,.0f} of {asked:,.0f} queries" if scored < asked else ""
+
+
+def read_query_scores(path: Path) -> "QueryScores | None":
+    """Return the scores of an evaluation's queries from its file, or None if the file is damaged."""
+    import pyarrow as pa  # most commands need no tables
+    import pyarrow.parquet as pq
+
+    from msinet.statistics import QueryScores
+
+    try:
+        there = pq.read_schema(path).names
+        columns = pq.read_table(path, columns=[name for name in there if name not in ("path", "camid")])
+        return QueryScores.from_columns({name: columns[name].to_numpy() for name in columns.column_names})
+    except (pa.ArrowException, KeyError, OSError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ def rank_records(
 
     Returns:
         The scores mAP, rank1, rank5, rank10 and mINP as fractions, with num_queries and num_valid_queries; and a table
-        with a row for each query (and draw): path, pid, camid, average_precision, first_match_rank.
+        with a row for each query (and draw): path, pid, camid, average_precision, first_match_rank,
+        inverse_negative_penalty.
     """
     draws = sides(records, protocol)
     rankings = [_rank(records, embedding_ND, query, gallery, rerank) for query, gallery in draws]
@@ -131,4 +132,5 @@ def _per_query(records: Sequence[Record], draws: Sequence[Any], rankings: Sequen
         "camid": [record.camid for record in queries],
         "average_precision": np.concatenate([ranking.average_precision for ranking in rankings]).tolist(),
         "first_match_rank": np.concatenate([ranking.first_match_rank for ranking in rankings]).tolist(),
+        "inverse_negative_penalty": np.concatenate([r.inverse_negative_penalty for r in rankings]).tolist(),
     }

@@ -37,7 +37,7 @@ class QueryScores:
         """
         penalty = columns.get("inverse_negative_penalty")
         return cls(
-            np.asarray(columns["pid"]),
+            np.asarray(columns["pid"], dtype=str),
             np.asarray(columns["average_precision"], dtype=float),
             np.asarray(columns["first_match_rank"]),
             None if penalty is None else np.asarray(penalty, dtype=float),

@@ -38,6 +38,7 @@ def _exit_code(arguments: list[str] | None, out: Output) -> int:
     try:
         from pipeline.cli import (  # noqa: F401 (the verbs, which register themselves)
             bench,
+            compare,
             grids,
             models,
             rank,

@@ -41,7 +41,9 @@ def run(
     from pipeline.grid import open_grid, run_grid
     from pipeline.plan.estimate import rest_of
     from pipeline.reports.console import comparison, summary
+    from pipeline.reports.intervals import intervals_of
     from pipeline.reports.panels import panel_text
+    from pipeline.reports.queries import queries_of
     from pipeline.reports.write import panels
 
     uri = named_address(tracking_uri)
@@ -56,7 +58,12 @@ def run(
     options = same_results(grid.workspace.address, data, weights)
     if ended.behind:
         say(lacking_results(ended.behind, experiment, grid.workspace, options, uri))
-    found = "\n\n".join([comparison(grid.plan), *map(panel_text, panels(grid.plan, grid.workspace))])
+    queries = queries_of(grid.workspace)
+    tables = [
+        comparison(grid.plan, intervals_of(queries)),
+        *map(panel_text, panels(grid.plan, grid.workspace, queries)),
+    ]
+    found = "\n\n".join(tables)
     say(f"\n{found}\n\nresults      {grid.workspace.address}\nthis table   {command('report', experiment, options)}")
     if ended.shown_at:
         pages = _pages(ended.shown_at, grid.workspace.address, uri)
@@ -153,14 +160,17 @@ def report(
     """Print the comparison of the finished results. With --out, write the paper's tables, published and measured."""
     from pipeline.grid import open_grid
     from pipeline.reports.console import comparison
+    from pipeline.reports.intervals import intervals_of
     from pipeline.reports.panels import panel_text
+    from pipeline.reports.queries import queries_of
     from pipeline.reports.write import panels, pictures, write_report
 
     grid = open_grid(experiment, workspace, data, weights, existing=True)
-    found = panels(grid.plan, grid.workspace)
+    queries = queries_of(grid.workspace)
+    found, intervals = panels(grid.plan, grid.workspace, queries), intervals_of(queries)
     if out is None:
-        print("\n\n".join([comparison(grid.plan), *map(panel_text, found)]))
+        print("\n\n".join([comparison(grid.plan, intervals), *map(panel_text, found)]))
         return
     rerun = command("run", experiment, same_results(grid.workspace.address, data, weights))
-    for path in write_report(grid.plan, out, rerun, pictures(grid.plan, grid.workspace), found):
+    for path in write_report(grid.plan, out, rerun, pictures(grid.plan, grid.workspace), found, intervals):
         print(path)

@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass, field
 from statistics import mean, stdev
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.reports.intervals import MEANING, plus_minus
+
+if TYPE_CHECKING:
+    from msinet.statistics import Interval
 
 from msinet.spaces import PAPER_SPACE, Space
 
@@ -38,6 +43,7 @@ class Cell:
         planned: How many values there are when all seeds are done.
         status: `done` means that all values are there, `pending` that the stages to run depend on an earlier stage.
         note: The command that fills the cell, or what must be given first, with one sentence on each line.
+        interval: The 95 % interval of the mean, None if it is not known. See `pipeline.reports.intervals.MEANING`.
         spread: Spread of a single measured value, if it has one.
         spread_of: What `spread` is: `draws` (deviation over VehicleID's galleries) or `IQR` (interquartile range).
         queries: How many of the queries the scores are of, such as `1 of 12 queries`; empty if they are of all.
@@ -48,6 +54,7 @@ class Cell:
     planned: int = 0
     status: Status = "not planned"
     note: str = ""
+    interval: "Interval | None" = None
     spread: float | None = None
     spread_of: Literal["", "draws", "IQR"] = ""
     queries: str = ""
@@ -129,10 +136,6 @@ class Table:
 
 
 METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10"}
-SPREADS = {
-    "draws": "“draws”: standard deviation over VehicleID's random galleries, for one seed.",
-    "IQR": "“IQR”: interquartile range of the repeated timings.",
-}
 
 
 # Text of a cell, the same in every form of the report.
@@ -143,14 +146,11 @@ def mean_text(cell: Cell, column: Column) -> str:
     return "" if cell.mean is None else f"{cell.mean:.{column.digits}f}"
 
 
-def deviation_text(cell: Cell, column: Column) -> str:
-    """Return the text after the mean: the deviation, and unless it is over seeds, what it is a deviation of."""
-    if cell.deviation is None:
-        return ""
-    text = f"{cell.deviation:.{column.digits}f}"
-    if len(cell.measured) > 1:
-        return f" ± {text}"
-    return f", IQR {text}" if cell.spread_of == "IQR" else f" ± {text} draws"
+def spread_text(cell: Cell, column: Column) -> str:
+    """Return the text after the mean: half of the interval of a score, or the interquartile range of timings."""
+    if cell.spread is not None and cell.spread_of == "IQR":
+        return f", IQR {cell.spread:.{column.digits}f}"
+    return plus_minus(cell.interval, column.digits)
 
 
 def part_text(cell: Cell) -> str:
@@ -191,14 +191,14 @@ def footnotes(table: Table) -> tuple[list[str], dict[str, int]]:
         by_status.setdefault(cell.status, []).extend(cell.note.splitlines())
     notes = []
     numbers = [cell for cell in cells if isinstance(cell, Cell)]
-    if any(len(cell.measured) > 1 for cell in numbers):
-        notes.append("±: standard deviation over seeds.")
+    if any(cell.interval for cell in numbers):
+        notes.append(MEANING)
     if any(cell.queries for cell in numbers):
         notes.append(
             "If a cell says of how many queries it is, the others have no match in the gallery and are left out."
         )
-    shown = {cell.spread_of for cell in numbers if len(cell.measured) == 1}
-    notes += [text for spread, text in SPREADS.items() if spread in shown]
+    if any(cell.spread_of == "IQR" and cell.measured for cell in numbers):
+        notes.append("“IQR”: interquartile range of the repeated timings.")
     for status, text in (("to run", "to run: use `{}`."), ("pending", "pending: needs an earlier stage; use `{}`.")):
         notes += [text.format(command) for command in dict.fromkeys(by_status.get(status, []))]  # type: ignore[call-overload]
     if any(cell.paper is not None for cell in numbers if cell.status == "not planned"):

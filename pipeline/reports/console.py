@@ -1,18 +1,23 @@
 """Tables that the command line prints, made from published results."""
 
 from collections.abc import Collection, Sequence
-from statistics import mean, stdev
+from statistics import mean
 
 from pipeline.plan.stage import Plan, Stage
+from pipeline.reports.intervals import MEANING, Intervals, no_intervals, plus_minus
 from pipeline.results import scored_queries
 
 
-def comparison(plan: Plan) -> str:
+def comparison(plan: Plan, intervals: Intervals = no_intervals) -> str:
     """Return a table of networks × targets with mAP and rank-1 in percent, from the published evaluations.
 
     There is a row for each source and genotype or network. `found by` gives the splits and seeds of the searches that
-    derived the genotype. A cell marked * is in-domain. For several retraining seeds a cell shows mean and deviation. If
-    queries were skipped because they have no match, it also shows how many were scored.
+    derived the genotype. A cell marked * is in-domain. A cell shows the mean over retraining seeds, with its interval
+    if that is known. If queries were skipped because they have no match, it also shows how many were scored.
+
+    Args:
+        plan: A plan that was resolved against a workspace.
+        intervals: Function that computes the intervals of scores.
     """
     experiment = plan.experiment
     targets = experiment.all_targets
@@ -21,18 +26,24 @@ def comparison(plan: Plan) -> str:
     for stage in plan.of_kind("evaluate"):
         if stage.result is None or not stage.on_target:
             continue
-        row = (str(stage.labels["source"]), _network(plan, stage))
+        row = (str(stage.labels["source"]), network_of(plan, stage))
         rows.setdefault(row, {}).setdefault(str(stage.labels["target"]), []).append(stage)
         origins.setdefault(row, {})[str(stage.labels["origin"])] = None
     header = ["trained on", "genotype", "found by", *[f"{target}: mAP / rank-1" for target in targets]]
     body = [
-        [*row, ", ".join(origins[row]), *[_cell(experiment.same_domain(row[0], t), cells.get(t, [])) for t in targets]]
+        [
+            *row,
+            ", ".join(origins[row]),
+            *[_cell(experiment.same_domain(row[0], t), cells.get(t, []), intervals) for t in targets],
+        ]
         for row, cells in rows.items()
     ]
-    return aligned([header, *body]) + "\nScores in percent. * marks in-domain scores; the others are cross-domain."
+    notes = "Scores in percent. * marks in-domain scores; the others are cross-domain."
+    explained = f"\n{MEANING}" if any("±" in cell for line in body for cell in line) else ""
+    return f"{aligned([header, *body])}\n{notes}{explained}"
 
 
-def _network(plan: Plan, stage: Stage) -> str:
+def network_of(plan: Plan, stage: Stage) -> str:
     """Return the name of a genotype or baseline, with the alignment and the start if the experiment varies them."""
     assert stage.result is not None
     parts = [stage.result.get("genotype") or str(stage.labels["origin"])]
@@ -43,18 +54,17 @@ def _network(plan: Plan, stage: Stage) -> str:
     return " ".join(parts)
 
 
-def _cell(in_domain: bool, stages: Sequence[Stage]) -> str:
-    by_key = {stage.key: stage.result["metrics"] for stage in stages if stage.result}
-    if not by_key:
+def _cell(in_domain: bool, stages: Sequence[Stage], intervals: Intervals) -> str:
+    done = list({stage.key: stage for stage in stages if stage.result}.values())
+    metrics = [stage.result["metrics"] for stage in done if stage.result]
+    if not metrics:
         return "-"
-    text = " / ".join(_percent([metrics[name] for metrics in by_key.values()]) for name in ("mAP", "rank1"))
-    parts = dict.fromkeys(filter(None, map(scored_queries, by_key.values())))
+    text = " / ".join(
+        f"{100 * mean(scores[name] for scores in metrics):.1f}{plus_minus(intervals(done, name))}"
+        for name in ("mAP", "rank1")
+    )
+    parts = dict.fromkeys(filter(None, map(scored_queries, metrics)))
     return text + "".join(f" ({part})" for part in parts) + (" *" if in_domain else "")
-
-
-def _percent(values: Sequence[float]) -> str:
-    text = f"{100 * mean(values):.1f}"
-    return f"{text} ± {100 * stdev(values):.1f}" if len(values) > 1 else text
 
 
 STATES = ("done", "failed", "to run", "pending", "lacking")

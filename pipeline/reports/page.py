@@ -19,7 +19,6 @@ from pipeline.reports.cells import (
     Row,
     Status,
     Table,
-    deviation_text,
     difference_text,
     footnotes,
     has_figures,
@@ -27,6 +26,7 @@ from pipeline.reports.cells import (
     metric_text,
     paper_text,
     part_text,
+    spread_text,
 )
 from pipeline.reports.panels import Panel, panel_html
 
@@ -124,10 +124,8 @@ def _number(cell: Cell, column: Column, markers: str) -> str:
     if not has_figures(cell):
         return ""
     mean = mean_text(cell, column)
-    deviation, part = (
-        f"<small>{text}</small>" if text else "" for text in (deviation_text(cell, column), part_text(cell))
-    )
-    main = f"<b>{mean}</b>{deviation}{markers}" if mean else _state(cell.status, markers)
+    spread, part = (f"<small>{text}</small>" if text else "" for text in (spread_text(cell, column), part_text(cell)))
+    main = f"<b>{mean}</b>{spread}{markers}" if mean else _state(cell.status, markers)
     below = [f"<small>{_hidden('published ')}{paper}</small>" if (paper := paper_text(cell, column)) else ""]
     if difference := difference_text(cell, column):
         sign = column.better * (cell.difference or 0) if float(difference.replace("−", "-")) else 0

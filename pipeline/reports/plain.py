@@ -13,7 +13,6 @@ from pipeline.reports.cells import (
     Column,
     Letters,
     Table,
-    deviation_text,
     difference_text,
     footnotes,
     has_figures,
@@ -22,6 +21,7 @@ from pipeline.reports.cells import (
     paper_text,
     part_text,
     row_name,
+    spread_text,
 )
 
 CSV_HEADER = [
@@ -31,6 +31,8 @@ CSV_HEADER = [
     "metric",
     "paper",
     "measured",
+    "low",
+    "high",
     "deviation",
     "seeds",
     "difference",
@@ -74,7 +76,7 @@ def _cell_text(cell: Cell | Letters, column: Column, missing: dict[str, int]) ->
         told += f", {cell.difference} differ" if cell.difference is not None else ""
         main = cell.shown or (f"{state}{markers}" if told else cell.paper or "")
         return f"{main} ({told})" if cell.paper and told else main
-    measured = mean_text(cell, column) + deviation_text(cell, column) or state
+    measured = mean_text(cell, column) + spread_text(cell, column) or state
     compared = ", ".join(filter(None, [paper_text(cell, column), difference_text(cell, column)]))
     part = part_text(cell)
     return f"{measured}{markers}" + (f" ({compared})" if compared else "") + (f" [{part}]" if part else "")
@@ -124,11 +126,12 @@ def to_csv(table: Table) -> str:
 
 def _csv_figures(cell: Cell | Letters) -> list[str | int | float | None]:
     if isinstance(cell, Letters):
-        return [cell.paper, cell.shown, None, int(cell.measured is not None), cell.difference]
-    mean, deviation, difference = (
-        value if value is None else round(value, 4) for value in (cell.mean, cell.deviation, cell.difference)
+        return [cell.paper, cell.shown, None, None, None, int(cell.measured is not None), cell.difference]
+    ends = (cell.interval.low, cell.interval.high) if cell.interval else (None, None)
+    mean, low, high, deviation, difference = (
+        value if value is None else round(value, 4) for value in (cell.mean, *ends, cell.deviation, cell.difference)
     )
-    return [cell.paper, mean, deviation, len(cell.measured), difference]
+    return [cell.paper, mean, low, high, deviation, len(cell.measured), difference]
 
 
 def _csv_state(cell: Cell | Letters) -> list[str]:

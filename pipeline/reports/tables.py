@@ -13,6 +13,7 @@ from msinet.spaces import PAPER_SPACE
 from msinet.spaces.operations import LETTER_OF
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.cells import Cell, Column, Letters, Row, Table
+from pipeline.reports.intervals import Intervals, no_intervals
 from pipeline.reports.labels import (
     ALIGNMENTS,
     SEARCHED,
@@ -63,26 +64,28 @@ TITLES = {
 CODES = {"market1501": "M", "msmt17": "MS", "veri": "VR", "vehicleid": "VID", "vehicleid2400": "VID"}
 
 
-def build_tables(plan: Plan, command: str) -> list[Table]:
+def build_tables(plan: Plan, command: str, intervals: Intervals = no_intervals) -> list[Table]:
     """Return the tables of an experiment.
 
     Args:
         plan: A plan that was resolved against a workspace.
         command: The command that fills the cells that are not done, such as `msinet run grid.yaml`.
+        intervals: Function that computes the intervals of scores.
 
     Returns:
         The tables that the experiment's `tables` names, even if nothing fills them; by default those for which the
         experiment has a cell.
     """
-    return _Builder(plan, command).build()
+    return _Builder(plan, command, intervals).build()
 
 
 class _Builder:
     """Builds the tables: it sorts the stages of a plan into cells."""
 
-    def __init__(self, plan: Plan, command: str) -> None:
+    def __init__(self, plan: Plan, command: str, intervals: Intervals) -> None:
         self.plan = plan
         self.command = command
+        self.intervals = intervals
         self.codes = {name: CODES.get(data.kind) for name, data in plan.experiment.datasets.items()}
         self.evaluations = [stage for stage in plan.of_kind("evaluate") if stage.on_target]
         self.measures = list(plan.of_kind("measure"))
@@ -302,12 +305,14 @@ class _Builder:
 
     def _score(self, stages: Sequence[Stage], metric: str, paper: float | None) -> Cell:
         chosen = one_for_each_seed(stages)
-        metrics = [stage.result["metrics"] for stage in chosen if stage.result]
+        done = [stage for stage in chosen if stage.result]
+        metrics = [stage.result["metrics"] for stage in done if stage.result]
         over_draws = [100 * m[f"{metric}_std"] for m in metrics if f"{metric}_std" in m]
         return Cell(
             paper,
             [100 * m[metric] for m in metrics],
             len(chosen),
+            interval=self.intervals(done, metric) if done else None,
             spread=over_draws[0] if len(over_draws) == 1 else None,
             spread_of="draws" if len(over_draws) == 1 else "",
             queries=", ".join(dict.fromkeys(filter(None, map(scored_queries, metrics)))),

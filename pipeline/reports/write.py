@@ -8,10 +8,12 @@ from pipeline.plan.kinds import PICTURES
 from pipeline.plan.stage import Plan
 from pipeline.reports.certainty import certainty_panels, certainty_pictures
 from pipeline.reports.checklist import checklist_panel
+from pipeline.reports.differences import apart_panels
+from pipeline.reports.intervals import Intervals, no_intervals
 from pipeline.reports.page import to_html
 from pipeline.reports.panels import Panel, panel_markdown
 from pipeline.reports.plain import escaped_markdown, to_csv, to_markdown
-from pipeline.reports.queries import queries_of
+from pipeline.reports.queries import Queries
 from pipeline.reports.ranking import ranking_panels, ranking_pictures
 from pipeline.reports.selection import selection_panels
 from pipeline.reports.tables import build_tables
@@ -31,10 +33,17 @@ def pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, bytes]]:
     return [*certainty_pictures(plan, workspace), *ranking_pictures(plan), *drawn]
 
 
-def panels(plan: Plan, workspace: Workspace) -> list[Panel]:
-    """Return what an experiment's results say apart from the paper's tables."""
+def panels(plan: Plan, workspace: Workspace, queries: Queries) -> list[Panel]:
+    """Return what an experiment's results say apart from the paper's tables.
+
+    Args:
+        plan: A plan that was resolved against a workspace.
+        workspace: The workspace.
+        queries: Function that reads the scores of an evaluation's queries.
+    """
     return [
-        *selection_panels(plan, queries_of(workspace)),
+        *apart_panels(plan, queries),
+        *selection_panels(plan, queries),
         *certainty_panels(plan, workspace),
         *ranking_panels(plan),
     ]
@@ -46,6 +55,7 @@ def write_report(
     command: str,
     pictures: Sequence[tuple[str, bytes]] = (),
     panels: Sequence[Panel] = (),
+    intervals: Intervals = no_intervals,
 ) -> list[Path]:
     """Write an experiment's tables: `report.md`, `report.html`, and `tables/table<number>.csv` for each.
 
@@ -57,12 +67,13 @@ def write_report(
         command: The command that fills the cells that are not done, such as `msinet run grid.yaml`.
         pictures: Caption and PNG of each picture, for the page.
         panels: What `panels` returns, below the tables. The checklist follows.
+        intervals: Function that computes the intervals of scores.
 
     Returns:
         Paths of the written files.
     """
     panels = [*panels, checklist_panel(plan)]
-    tables, title, below = build_tables(plan, command), plan.experiment.name, map(panel_markdown, panels)
+    tables, title, below = build_tables(plan, command, intervals), plan.experiment.name, map(panel_markdown, panels)
     files = {
         folder / "report.md": "\n".join([f"# {escaped_markdown(title)}\n", to_markdown(tables), *below]),
         **{folder / "tables" / f"table{table.number}.csv": to_csv(table) for table in tables},

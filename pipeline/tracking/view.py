@@ -23,13 +23,14 @@ from pipeline.tracking.client import Client, Deadline, connect
 from pipeline.tracking.curves import PLOTS, Curves, search_figures, search_plots
 from pipeline.tracking.database import artifacts_beside
 from pipeline.tracking.facts import ended, epoch_ends, hours, milliseconds, specification
+from pipeline.tracking.intervals import score_intervals
 from pipeline.tracking.runs import FAILURE_TAG, KEY_TAG, PARENT_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG, Runs
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 EXPERIMENT_FILE = "experiment.yaml"  # an artifact of the parent run
-SYNCED = "3"  # value of the tag of a run that has everything; raise it when a run is to show something new
+SYNCED = "4"  # value of the tag of a run that has everything; raise it when a run is to show something new
 
 
 class View:
@@ -186,7 +187,10 @@ class View:
         figures = result["metrics"] if KINDS[stage.kind].scored else {}
         if stage.kind == "search":
             figures = search_figures(self._history(result), self.plan.experiment.space)
-        self._log_metrics(run, {**figures, "hours": hours(result)}, ended(result))
+        ends, text = score_intervals(self.workspace, stage.kind, result)
+        self._log_metrics(run, {**figures, **ends, "hours": hours(result)}, ended(result))
+        if text:
+            self.client.set_tag(run, "scores", text)
         if "genotype" in result:
             found = ("genotype", result["genotype"])
             self.client.log_batch(run, params=[Param(*found)], tags=[RunTag(*found)])

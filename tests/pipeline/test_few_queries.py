@@ -49,7 +49,7 @@ def test_the_line_of_a_finished_stage_says_so() -> None:
 
 
 def test_the_comparison_says_so_in_each_cell() -> None:
-    assert comparison(planned(**FEW)).count(f"50.0 ± 0.0 / 75.0 ± 0.0 ({TEXT})") == 4  # two networks × two targets
+    assert comparison(planned(**FEW)).count(f"50.0 / 75.0 ({TEXT})") == 4  # two networks × two targets
     assert "queries" not in comparison(planned(**ALL))
 
 

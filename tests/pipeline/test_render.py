@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.filled import answer_all, filled, scores
 
+from msinet.statistics import Interval
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.cells import Cell, Column, Letters, Row, Table, difference_text
 from pipeline.reports.page import to_html
@@ -111,9 +112,9 @@ def test_markdown_of_each_kind_of_cell() -> None:
     text = to_markdown(
         [
             cells_table(
-                Cell(94.6, [94.0, 96.0], 2, "done"),
+                Cell(94.6, [94.0, 96.0], 2, "done", interval=Interval(95.0, 93.8, 96.8)),
                 Cell(94.6, [94.0], 2, "to run", COMMAND),
-                Cell(94.6, [94.0], 1, "done", spread=0.31, spread_of="draws"),
+                Cell(94.6, [94.0], 1, "done", spread=0.31, spread_of="IQR"),
                 Cell(94.6, [], 1, "lacks", "needs data: `datasets.M.path`\nneeds weights"),
                 Cell(None, [], 1, "pending", COMMAND),
                 Cell(94.6),
@@ -123,15 +124,16 @@ def test_markdown_of_each_kind_of_cell() -> None:
     )
     row = next(line for line in text.splitlines() if line.startswith("| from scratch: MSINet"))
     assert [part.strip() for part in row.strip("|").split("|")][1:] == [
-        "95.0 ± 1.4 (94.6, +0.4)",
+        "95.0 ± 1.5 (94.6, +0.4)",
         "94.0 (94.6, −0.6) [1 of 2 seeds]",
-        "94.0 ± 0.3 draws (94.6, −0.6)",
+        "94.0, IQR 0.3 (94.6, −0.6)",
         "lacks [1] [2] (94.6)",
         "pending",
         "– (94.6)",
         "",
     ]
     assert "- [1] needs data: `datasets.M.path`\n- [2] needs weights\n" in text
+    assert text.count("±: half of the 95 % interval") == 1
     assert text.count(COMMAND) == 2, "once for what is to run, once for what is pending"
 
 
@@ -172,7 +174,7 @@ def test_csv_has_a_line_for_each_cell_that_says_something(tables: list[Table]) -
 
 def test_csv_figures() -> None:
     table = cells_table(
-        Cell(94.6, [94.0, 96.0], 2, "done"),
+        Cell(94.6, [94.0, 96.0], 2, "done", interval=Interval(95.0, 93.8, 96.8)),
         Cell(None, [], 1, "lacks", "one\ntwo"),
         Cell(76.5, [76.0], 1, "done", spread=0.4, spread_of="draws"),
         Letters("GGEGAGGNGAEA", "GGEGAGGNGANN", "MSINet", "done"),
@@ -180,10 +182,10 @@ def test_csv_figures() -> None:
     start = {"table": "8", "row": "from scratch: MSINet", "column": "M", "metric": "rank1"}
     names = CSV_HEADER[4:]
     expected = [
-        ["94.6", "95.0", "1.4142", "2", "0.4", "done", ""],
-        ["", "", "", "0", "", "lacks", "one; two"],
-        ["76.5", "76.0", "0.4", "1", "-0.5", "done", "deviation: draws"],
-        ["GGEGAGGNGAEA", "GGEGAGGNGANN", "", "1", "2", "done", ""],
+        ["94.6", "95.0", "93.8", "96.8", "1.4142", "2", "0.4", "done", ""],
+        ["", "", "", "", "", "0", "", "lacks", "one; two"],
+        ["76.5", "76.0", "", "", "0.4", "1", "-0.5", "done", "deviation: draws"],
+        ["GGEGAGGNGAEA", "GGEGAGGNGANN", "", "", "", "1", "2", "done", ""],
     ]
     found = list(csv.DictReader(io.StringIO(to_csv(table))))
     assert found == [{**start, **dict(zip(names, line, strict=True))} for line in expected]

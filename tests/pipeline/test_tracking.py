@@ -62,6 +62,12 @@ def test_sync_writes_everything_once(finished: tuple[Plan, Workspace], uri: str)
     assert math.isclose(run.data.metrics["mAP"], evaluation.result["metrics"]["mAP"])  # type: ignore[index]
     assert {"rank1", "rank5", "rank10", "mINP"} <= set(run.data.metrics)
     assert run.data.params["target"] == "street"
+    metrics = run.data.metrics
+    for name in ("mAP", "rank1", "mINP"):
+        assert 0 <= metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"] <= 1
+    assert metrics["mAP_low"] < metrics["mAP_high"]
+    half = 50 * (metrics["mAP_high"] - metrics["mAP_low"])
+    assert run.data.tags["scores"].startswith(f"mAP {100 * metrics['mAP']:.1f} ± {half:.1f}, rank1 ")
 
 
 def test_runs_that_were_doubled_are_one_again(finished: tuple[Plan, Workspace], uri: str) -> None:
