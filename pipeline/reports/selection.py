@@ -4,8 +4,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from msinet.statistics import QueryScores, compare_all, rank_correlation, score_interval
+from msinet.statistics import QueryScores, compare_all, rank_correlation
 from pipeline.plan.stage import HELD_OUT, Plan, Stage
+from pipeline.reports.intervals import MEANING, intervals_of, plus_minus
 from pipeline.reports.panels import Panel
 from pipeline.reports.queries import Queries
 
@@ -88,8 +89,8 @@ def _panel(plan: Plan, source: str, queries: Queries) -> Panel | None:
     for target in targets:
         notes += _on_target(rows, held_out, target, seeds, queries)
     notes.append(
-        "Scores are in percent, means over retraining seeds, with 95 % intervals in brackets. Scores on targets have "
-        "no part in the choice, so that of the chosen genotype is honest; the highest one in a target's column is not."
+        f"Scores are in percent, means over retraining seeds. {MEANING} Scores on targets have no part in the choice, "
+        "so that of the chosen genotype is honest; the highest one in a target's column is not."
     )
     return Panel(f"choice-{source}", f"Choice among the genotypes trained on {source}", [header, *body], notes)
 
@@ -149,11 +150,7 @@ def _shown(stages: Sequence[Stage], seeds: int, queries: Queries) -> str:
     score = score_of(stages, seeds)
     if score is None:
         return "-"
-    runs = _runs(stages, queries)
-    if not runs or any(len(run.names) < 2 for run in runs.values()):
-        return f"{100 * score:.1f}"
-    interval = score_interval(list(runs.values()), METRIC).scaled(100)
-    return f"{100 * score:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+    return f"{100 * score:.1f}{plus_minus(intervals_of(queries)(stages, METRIC))}"
 
 
 def _held_out_name(plan: Plan, source: str) -> str:

@@ -20,8 +20,9 @@ from pipeline.reports.intervals import intervals_of
 from pipeline.reports.page import to_html
 from pipeline.reports.panels import panel_text
 from pipeline.reports.plain import to_csv, to_markdown
+from pipeline.reports.queries import queries_of
 from pipeline.reports.tables import build_tables
-from pipeline.results import Result
+from pipeline.results import Result, read_query_scores
 from pipeline.storage.workspace import Workspace
 
 LETTERS = {"MSINet": "GGEGAGGNGAEA"}
@@ -228,3 +229,20 @@ def test_the_command_says_that_there_is_nothing_yet(tmp_path: Any, capsys: pytes
         main(["compare", str(file), "--workspace", str(tmp_path / "workspace")])
     assert not end.value.code
     assert capsys.readouterr().out.startswith("There are no finished evaluations to compare yet: `")
+
+
+def test_a_damaged_or_missing_file_of_query_scores_gives_no_interval(
+    finished: tuple[Plan, Workspace], tmp_path: Any
+) -> None:
+    plan, workspace = finished
+    stage = next(stage for stage in plan.of_kind("evaluate") if stage.result)
+    read = queries_of(workspace)(stage)
+    assert read is not None
+    assert read.has("mINP")
+    metrics = stage.result["metrics"]  # type: ignore[index]
+    for metric in ("mAP", "rank1", "rank5", "mINP"):
+        assert np.nanmean(read.values(metric)) == pytest.approx(metrics[metric])
+    damaged = tmp_path / "per_query.parquet"
+    damaged.write_bytes(b"PAR1")
+    assert read_query_scores(damaged) is None
+    assert read_query_scores(tmp_path / "absent.parquet") is None

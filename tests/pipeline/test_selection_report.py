@@ -59,8 +59,8 @@ def test_the_best_on_held_out_pictures_is_chosen_and_the_test_has_its_own_column
     assert header == ["genotype", "found by", "held-out street: mAP", "street: mAP", "campus: mAP", ""]
     assert [row[0] for row in rows] == list(SCORES)
     assert [row[-1] for row in rows] == ["chosen", "", "", ""]
-    assert [cell.split(" [")[0] for cell in rows[0][2:5]] == ["52.0", "40.0", "20.0"]
-    assert all("[" in cell for row in rows for cell in row[2:5]), "every score has its interval"
+    assert [cell.split(" ± ")[0] for cell in rows[0][2:5]] == ["52.0", "40.0", "20.0"]
+    assert all(" ± " in cell for row in rows for cell in row[2:5]), "every score has its interval"
 
 
 def test_the_report_says_by_how_much_choosing_on_the_test_would_have_flattered(panel: Panel) -> None:
