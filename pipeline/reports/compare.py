@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ from pipeline.errors import RequestError, suggestion
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.differences import Field, fields, runs_by_seed, smallest, told_apart
 from pipeline.reports.intervals import MEANING, intervals_of, plus_minus
-from pipeline.reports.labels import is_searched
 from pipeline.reports.panels import Panel
 from pipeline.reports.queries import Queries
 
@@ -48,7 +48,7 @@ def compare_panels(
         )
     found = fields(plan, target)
     if names:
-        found = [Field(field.source, field.target, _chosen(field, names)) for field in found]
+        found = [_only(field, names) for field in found]
         known = _known(fields(plan, target))
         for name in names:
             if name not in known and found:
@@ -78,12 +78,14 @@ def _known(found: Sequence[Field]) -> list[str]:
     )
 
 
-def _chosen(field: Field, names: Sequence[str]) -> dict[str, list[Stage]]:
-    return {
+def _only(field: Field, names: Sequence[str]) -> Field:
+    """Return the part of a field that has these networks."""
+    chosen = {
         network: stages
         for network, stages in field.networks.items()
         if network in names or _aliases(stages) & set(names)
     }
+    return replace(field, networks=chosen, searched=[item for item in field.searched if item[0] in chosen])
 
 
 def _panels(field: Field, queries: Queries, metric: str, every: bool) -> list[Panel]:
@@ -181,27 +183,24 @@ def _variance_panel(field: Field, runs: "Runs", metric: str) -> Panel:
     identities = identity_variance(everyone, metric)
     rows = [["of", "part", "choices", "deviation in points", "share of the variance"]]
     of_networks = [name for name, some in runs.items() for _ in some]
-    scores = {name: [_mean(run, metric) for run in some.values()] for name, some in runs.items()}
-    everything = [score for some in scores.values() for score in some]
+    scores = {name: {seed: _mean(run, metric) for seed, run in some.items()} for name, some in runs.items()}
+    everything = [score for some in scores.values() for score in some.values()]
     splits: list[tuple[str, list[float], dict[str, list[Any]]]] = [
         ("all networks", everything, {"genotype": of_networks})
     ]
-    searched = [
-        (stage, score)
-        for name, stages in field.networks.items()
-        if name in scores
-        for stage, score in zip(stages, scores[name], strict=True)
-        if is_searched(stage)
-    ]
+    searched = [(stage, scores[name][stage.labels["seed"]]) for name, stage in field.searched if name in scores]
     levels = {
         level: [stage.labels[label] for stage, _ in searched]
         for level, label in (("identity split", "split"), ("search seed", "search_seed"))
     }
-    if len(set(zip(*levels.values(), strict=True))) > 1:
+    # Without a search that has several retrainings, the spread of searches would contain that of retraining seeds.
+    if 1 < len(set(zip(*levels.values(), strict=True))) < len(searched):
         splits.append(("searches", [score for _, score in searched], levels))
     for of, values, choices in splits:
+        outer = ""
         for part in variance_components(values, choices, identities=identities):
-            rows.append([of, part.name, str(part.choices), *_part(part)])
+            rows.append([of, part.name, str(part.choices), *_part(part, outer)])
+            outer = part.name if part.variance else outer
     return Panel("variance", f"{field.name}: where the spread of {metric} comes from", rows)
 
 
@@ -210,9 +209,10 @@ def _mean(run: "QueryScores", metric: str) -> float:
     return float(sums.sum() / counts.sum())
 
 
-def _part(part: "Component") -> list[str]:
+def _part(part: "Component", outer: str) -> list[str]:
+    """Return the deviation and the share of a part. A part that is not known is in that of the level `outer`."""
     if part.variance is None or part.share is None:
-        return ["not known", ""]
+        return [f"in that of {outer}" if outer else "not known", ""]
     deviation = [100 * value**0.5 for value in (part.variance.estimate, part.variance.low, part.variance.high)]
     share = part.share.scaled(100)
     return [
@@ -233,10 +233,10 @@ def _reading(metric: str) -> list[str]:
     return [
         MEANING,
         "Networks with a common letter in `group` cannot be told apart (5 % level, Holm's correction for all pairs).",
-        f"points: {metric} of the first minus that of the second. improves: how often one training of the first scores "
-        "higher than one of the second on newly drawn identities.",
+        f"points: {metric} of the first minus that of the second. improves: how often one of the trainings of the "
+        "first scores higher than one of the second on newly drawn identities. With few seeds it is coarse, unlike p.",
         "The smallest difference is one that a single test at the 5 % level finds with 80 % probability. Holm's "
         "correction asks for more.",
-        "A part is `not known` if there is one choice of it, or one in each choice of the line above, which then holds "
-        "both. Brackets are 95 % intervals. A searched genotype is all that a search seed decides.",
+        "A part is `not known` if there is one choice of it. It is `in that of` an outer one if each choice of that "
+        "one has one of it. Brackets are 95 % intervals. A searched genotype is all that a search seed decides.",
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.console import network_of
 from pipeline.reports.intervals import runs_of
-from pipeline.reports.labels import pair_name, pair_of
+from pipeline.reports.labels import is_searched, pair_name, pair_of
 from pipeline.reports.panels import Panel
 from pipeline.reports.queries import Queries
 
@@ -24,11 +24,14 @@ class Field:
     Attributes:
         source, target: Names of the datasets.
         networks: The evaluations of each network, one for each retraining seed.
+        searched: The evaluations of networks that a search found, with the network's name. A network that two searches
+            found is here twice.
     """
 
     source: str
     target: str
     networks: dict[str, list[Stage]]
+    searched: list[tuple[str, Stage]]
 
     @property
     def name(self) -> str:
@@ -44,13 +47,16 @@ def fields(plan: Plan, target: str | None = None) -> list[Field]:
         target: The only target to take; by default all.
     """
     found: dict[tuple[str, str], dict[str, dict[str | int, Stage]]] = {}
+    searched: dict[tuple[str, str], list[tuple[str, Stage]]] = {}
     for stage in plan.of_kind("evaluate"):
         if stage.result is None or not stage.on_target or target not in (None, stage.labels["target"]):
             continue
-        networks = found.setdefault(pair_of(stage), {})
-        networks.setdefault(network_of(plan, stage), {}).setdefault(stage.labels["seed"], stage)
+        pair, name = pair_of(stage), network_of(plan, stage)
+        found.setdefault(pair, {}).setdefault(name, {}).setdefault(stage.labels["seed"], stage)
+        if is_searched(stage):
+            searched.setdefault(pair, []).append((name, stage))
     return [
-        Field(*pair, {name: list(by_seed.values()) for name, by_seed in networks.items()})
+        Field(*pair, {name: list(by_seed.values()) for name, by_seed in networks.items()}, searched.get(pair, []))
         for pair, networks in found.items()
     ]
 
