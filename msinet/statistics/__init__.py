@@ -10,7 +10,7 @@ from msinet.statistics.intervals import Interval
 from msinet.statistics.pairs import Comparison, Difference, compare_all, paired_difference
 from msinet.statistics.power import smallest_difference
 from msinet.statistics.queries import QueryScores
-from msinet.statistics.scores import score_interval
+from msinet.statistics.scores import pooled_deviation, score_interval
 from msinet.statistics.variance import Component, identity_variance, variance_components
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "fleiss_kappa",
     "identity_variance",
     "paired_difference",
+    "pooled_deviation",
     "rank_correlation",
     "score_interval",
     "smallest_difference",

@@ -60,7 +60,7 @@ def run(
         say(lacking_results(ended.behind, experiment, grid.workspace, options, uri))
     queries = queries_of(grid.workspace)
     tables = [
-        comparison(grid.plan, intervals_of(queries)),
+        comparison(grid.plan, intervals_of(grid.plan, queries)),
         *map(panel_text, panels(grid.plan, grid.workspace, queries)),
     ]
     found = "\n\n".join(tables)
@@ -167,7 +167,7 @@ def report(
 
     grid = open_grid(experiment, workspace, data, weights, existing=True)
     queries = queries_of(grid.workspace)
-    found, intervals = panels(grid.plan, grid.workspace, queries), intervals_of(queries)
+    found, intervals = panels(grid.plan, grid.workspace, queries), intervals_of(grid.plan, queries)
     if out is None:
         print("\n\n".join([comparison(grid.plan, intervals), *map(panel_text, found)]))
         return

@@ -10,7 +10,7 @@ from msinet.genotype import PUBLISHED
 from pipeline.errors import RequestError, suggestion
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.differences import Field, fields, runs_by_seed, smallest, told_apart
-from pipeline.reports.intervals import MEANING, intervals_of, plus_minus
+from pipeline.reports.intervals import MEANING, Intervals, intervals_of, plus_minus
 from pipeline.reports.panels import Panel
 from pipeline.reports.queries import Queries
 
@@ -58,7 +58,8 @@ def compare_panels(
             raise RequestError(
                 f"`compare` needs two networks that are done on one target, but {', '.join(names)} is one."
             )
-    panels = [panel for field in found for panel in _panels(field, queries, metric, every)]
+    intervals = intervals_of(plan, queries)
+    panels = [panel for field in found for panel in _panels(field, queries, intervals, metric, every)]
     if panels:
         panels.append(Panel("reading", "How to read this", (), _reading(metric)))
     return panels
@@ -88,7 +89,7 @@ def _only(field: Field, names: Sequence[str]) -> Field:
     return replace(field, networks=chosen, searched=[item for item in field.searched if item[0] in chosen])
 
 
-def _panels(field: Field, queries: Queries, metric: str, every: bool) -> list[Panel]:
+def _panels(field: Field, queries: Queries, intervals: Intervals, metric: str, every: bool) -> list[Panel]:
     from msinet.statistics import compare_all
 
     runs = {
@@ -97,7 +98,7 @@ def _panels(field: Field, queries: Queries, metric: str, every: bool) -> list[Pa
         if all(run.has(metric) for run in some.values())
     }
     compared = compare_all(runs, metric) if len(runs) > 1 else None
-    panels = [_score_panel(field, queries, compared, _lacking(field, runs, metric))]
+    panels = [_score_panel(field, intervals, compared, _lacking(field, runs, metric))]
     if compared:
         panels += [_pair_panel(field, compared, runs, metric, every), _variance_panel(field, runs, metric)]
     return panels
@@ -112,14 +113,13 @@ def _lacking(field: Field, runs: "Runs", metric: str) -> list[str]:
     return [f"Evaluations without query scores are not compared ({reason}): {', '.join(lacking)}."] if lacking else []
 
 
-def _score_panel(field: Field, queries: Queries, compared: "Comparison | None", notes: Sequence[str]) -> Panel:
-    interval = intervals_of(queries)
+def _score_panel(field: Field, intervals: Intervals, compared: "Comparison | None", notes: Sequence[str]) -> Panel:
     order = list(compared.scores) if compared else []
     rows = [["network", "found by", "seeds", *SCORES, "group"]]
     for name in [*order, *(name for name in field.networks if name not in order)]:
         stages = field.networks[name]
         origins = dict.fromkeys(str(stage.labels["origin"]) for stage in stages)
-        cells = [_score(stages, metric, interval(stages, metric)) for metric in SCORES]
+        cells = [_score(stages, metric, intervals(stages, metric)) for metric in SCORES]
         groups = compared.groups if compared else []
         letters = "".join(_letter(number) for number, group in enumerate(groups) if name in group)
         rows.append([name, ", ".join(origins), str(len(stages)), *cells, letters])

@@ -5,6 +5,7 @@ from statistics import mean
 
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.intervals import MEANING, Intervals, no_intervals, plus_minus
+from pipeline.reports.labels import network_of
 from pipeline.results import scored_queries
 
 
@@ -41,17 +42,6 @@ def comparison(plan: Plan, intervals: Intervals = no_intervals) -> str:
     notes = "Scores in percent. * marks in-domain scores; the others are cross-domain."
     explained = f"\n{MEANING}" if any("±" in cell for line in body for cell in line) else ""
     return f"{aligned([header, *body])}\n{notes}{explained}"
-
-
-def network_of(plan: Plan, stage: Stage) -> str:
-    """Return the name of a genotype or baseline, with the alignment and the start if the experiment varies them."""
-    assert stage.result is not None
-    parts = [stage.result.get("genotype") or str(stage.labels["origin"])]
-    if plan.experiment.alignments:
-        parts.append(str(stage.labels["alignment"]))
-    if len(plan.experiment.starts) > 1:
-        parts.append(str(stage.labels["start"]))
-    return " ".join(parts)
 
 
 def _cell(in_domain: bool, stages: Sequence[Stage], intervals: Intervals) -> str:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.plan.stage import Plan, Stage
-from pipeline.reports.console import network_of
 from pipeline.reports.intervals import runs_of
-from pipeline.reports.labels import is_searched, pair_name, pair_of
+from pipeline.reports.labels import is_searched, network_of, pair_name, pair_of
 from pipeline.reports.panels import Panel
 from pipeline.reports.queries import Queries
 

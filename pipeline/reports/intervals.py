@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.plan.stage import Stage
+from pipeline.plan.stage import Plan, Stage
+from pipeline.reports.labels import Pair, network_of, pair_of
 from pipeline.reports.queries import Queries
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ It returns None if the interval is not known.
 """
 
 MEANING = (
-    "±: half of the 95 % interval, over the identities of the queries and, in a cell of several seeds, over the seeds. "
-    "In a cell of one seed it says nothing about another training."
+    "±: half of the 95 % interval, over the identities of the queries and over retraining seeds. The deviation over "
+    "seeds is that of all networks in the column together. If each has one seed, ± says nothing about another training."
 )
 
 
@@ -25,30 +26,47 @@ def no_intervals(stages: Sequence[Stage], metric: str) -> None:
     """Return no interval, where no files can be read."""
 
 
-def intervals_of(queries: Queries) -> Intervals:
+def intervals_of(plan: Plan, queries: Queries) -> Intervals:
     """Return the function that computes intervals. Each is computed once.
 
-    With several search seeds, the searches are what varies: the retrainings of one search are not independent.
+    The deviation over retraining seeds is pooled over all networks of the same source and target. With several search
+    seeds, the searches are what varies: the retrainings of one search are not independent.
+
+    Args:
+        plan: A plan that was resolved against a workspace.
+        queries: Function that reads the scores of an evaluation's queries.
     """
+    scores: dict[Pair, dict[str, dict[str | int, dict[str, float]]]] = {}
+    for stage in plan.of_kind("evaluate"):
+        if stage.result:
+            networks = scores.setdefault(pair_of(stage), {})
+            networks.setdefault(network_of(plan, stage), {})[stage.labels["seed"]] = stage.result["metrics"]
     known: dict[tuple[object, ...], Interval | None] = {}
 
     def interval(stages: Sequence[Stage], metric: str) -> "Interval | None":
         key = (metric, *((stage.key, stage.labels.get("search_seed")) for stage in stages))
         if key not in known:
-            known[key] = _interval(stages, metric, queries)
+            networks = scores.get(pair_of(stages[0]), {}).values()
+            of_networks = [[metrics[metric] for metrics in by_seed.values()] for by_seed in networks]
+            known[key] = _interval(stages, metric, queries, of_networks)
         return known[key]
 
     return interval
 
 
-def _interval(stages: Sequence[Stage], metric: str, queries: Queries) -> "Interval | None":
-    from msinet.statistics import score_interval  # most commands compute no intervals, and SciPy takes its time
+def _interval(
+    stages: Sequence[Stage], metric: str, queries: Queries, of_networks: Sequence[Sequence[float]]
+) -> "Interval | None":
+    from msinet.statistics import (
+        pooled_deviation,
+        score_interval,
+    )  # most commands compute no intervals, and SciPy takes its time
 
     runs = runs_of(stages, queries)
     if not runs or not all(run.has(metric) for run in runs):
         return None
     searches = [stage.labels.get("search_seed") for stage in stages]
-    return score_interval(runs, metric, groups=searches).scaled(100)
+    return score_interval(runs, metric, groups=searches, pooled=pooled_deviation(of_networks)).scaled(100)
 
 
 def runs_of(stages: Sequence[Stage], queries: Queries) -> "list[QueryScores]":

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from msinet.data.splits import parse_split
 from msinet.genotype import PUBLISHED
-from pipeline.plan.stage import Stage
+from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.published import FROM_FILE, SOFTMAX, STARTS, WITH, WITHOUT, RowKey
 
 # Which genotype of the paper comes from which search, given by source, split and supervision.
@@ -69,6 +69,17 @@ def network_name(stage: Stage) -> str:
         supervised = supervision_name(label_of(stage, "supervision"))
         return f"{stage.labels['split']} {supervised}{search_suffix(stage)}"
     return published_name(origin)
+
+
+def network_of(plan: Plan, stage: Stage) -> str:
+    """Return the name of a genotype or baseline, with the alignment and the start if the experiment varies them."""
+    assert stage.result is not None
+    parts = [stage.result.get("genotype") or str(stage.labels["origin"])]
+    if plan.experiment.alignments:
+        parts.append(str(stage.labels["alignment"]))
+    if len(plan.experiment.starts) > 1:
+        parts.append(str(stage.labels["start"]))
+    return " ".join(parts)
 
 
 def published_name(genotype: str) -> str:

@@ -6,7 +6,7 @@ from statistics import mean
 
 from msinet.statistics import QueryScores, compare_all, rank_correlation
 from pipeline.plan.stage import HELD_OUT, Plan, Stage
-from pipeline.reports.intervals import MEANING, intervals_of, plus_minus
+from pipeline.reports.intervals import MEANING, Intervals, intervals_of, plus_minus
 from pipeline.reports.panels import Panel
 from pipeline.reports.queries import Queries
 
@@ -72,13 +72,14 @@ def _panel(plan: Plan, source: str, queries: Queries) -> Panel | None:
     if not rows:
         return None
     chosen, targets = rows[0], plan.experiment.targets_of(source)
+    intervals = intervals_of(plan, queries)
     header = ["genotype", "found by", f"{_held_out_name(plan, source)}: mAP", *[f"{t}: mAP" for t in targets], ""]
     body = [
         [
             row.name,
             ", ".join(row.origins),
-            _shown(row.held_out, seeds, queries),
-            *[_shown(row.tests.get(target, []), seeds, queries) for target in targets],
+            _shown(row.held_out, seeds, intervals),
+            *[_shown(row.tests.get(target, []), seeds, intervals) for target in targets],
             "chosen" if row is chosen else "",
         ]
         for row in rows
@@ -146,11 +147,11 @@ def _runs(stages: Sequence[Stage], queries: Queries) -> dict[Hashable, QueryScor
     return found if len(found) == len(read) else {}
 
 
-def _shown(stages: Sequence[Stage], seeds: int, queries: Queries) -> str:
+def _shown(stages: Sequence[Stage], seeds: int, intervals: Intervals) -> str:
     score = score_of(stages, seeds)
     if score is None:
         return "-"
-    return f"{100 * score:.1f}{plus_minus(intervals_of(queries)(stages, METRIC))}"
+    return f"{100 * score:.1f}{plus_minus(intervals(stages, METRIC))}"
 
 
 def _held_out_name(plan: Plan, source: str) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from msinet.statistics import Interval, QueryScores, score_interval
+from msinet.statistics import Interval, QueryScores, pooled_deviation, score_interval
 from msinet.statistics.intervals import expansion
 from msinet.statistics.queries import identity_weights
 
@@ -56,6 +56,20 @@ def test_few_seeds_are_covered_and_drawing_them_with_replacement_is_not(
         plain.append(Interval(0, low, high))
     assert 0.93 <= covers(intervals) <= most
     assert covers(plain) < 0.90
+
+
+def test_a_deviation_that_many_models_share_covers_too_and_is_shorter(samples: list[QueryScores]) -> None:
+    rng = np.random.default_rng(0)
+    own, shared = [], []
+    for sample in samples[:400]:
+        effects = rng.normal(0, 0.05, (9, 2))
+        runs = [retrieval(sample.identities, sample.average_precision + effect) for effect in effects[0]]
+        own.append(score_interval(runs, "mAP", draws=400))
+        shared.append(score_interval(runs, "mAP", pooled=pooled_deviation(effects), draws=400))
+    assert 0.92 <= covers(shared) <= 0.98
+    assert np.mean([i.half_width for i in shared]) < np.mean([i.half_width for i in own]) / 2
+    assert pooled_deviation([[1.0], [2.0]]) is None
+    assert pooled_deviation([[1.0, 3.0], [5.0], [2.0, 2.0]]) == (1.0, 2)
 
 
 def test_rank_1_and_minp_have_intervals_too(samples: list[QueryScores]) -> None:

@@ -59,7 +59,8 @@ def compared(plan: Plan, *names: str, target: str | None = None, metric: str = "
 
 
 def test_every_table_shows_the_interval_and_says_once_what_it_is() -> None:
-    plan, intervals = planned(), intervals_of(queries)
+    plan = planned()
+    intervals = intervals_of(plan, queries)
     found = next(iter(plan.of_kind("evaluate")))
     same = [stage for stage in plan.of_kind("evaluate") if stage.labels["origin"] == found.labels["origin"]]
     interval = intervals([s for s in same if s.labels["target"] == "street"], "mAP")
@@ -84,7 +85,7 @@ def test_a_cell_without_query_scores_has_no_interval() -> None:
     def some(stage: Stage) -> QueryScores | None:
         return None if stage.labels["seed"] == 1 else queries(stage)
 
-    assert "±" not in comparison(planned(), intervals_of(some))
+    assert "±" not in comparison(planned(), intervals_of(planned(), some))
     assert apart_panels(planned(), some) == []
 
 
@@ -98,11 +99,24 @@ def test_searches_and_not_retrainings_are_the_units_of_a_row_of_searches() -> No
     plan = planned(by_search, genotypes=[], splits=["60-80"], search_seeds=[0, 1], targets=["street"])
     evaluations = list(plan.of_kind("evaluate"))
     assert len(evaluations) == 6
-    interval = intervals_of(queries)(evaluations, "mAP")
+    interval = intervals_of(plan, queries)(evaluations, "mAP")
     assert interval is not None
     assert interval.half_width > 25, (
         "two searches that differ by 10 points say little: 12.7 standard errors of 5 points"
     )
+
+
+def test_the_deviation_over_seeds_is_that_of_all_networks_in_the_column() -> None:
+    plan = planned(targets=["street"])
+    own = [stage for stage in plan.of_kind("evaluate") if stage.labels["origin"] == "MSINet"]
+    one = intervals_of(plan, queries)(own[:1], "mAP")
+    three = intervals_of(plan, queries)(own, "mAP")
+    for stage in plan.of_kind("evaluate"):
+        if stage.labels["seed"] != 0:
+            stage.result = None
+    identities = intervals_of(plan, queries)(own[:1], "mAP")
+    assert one and three and identities  # noqa: PT018
+    assert identities.half_width < three.half_width < one.half_width
 
 
 def test_the_sentence_says_which_networks_are_better() -> None:
