@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from functools import lru_cache
 
 from msinet.genotype import Genotype
 from msinet.parameters import count_of
@@ -10,9 +11,10 @@ from msinet.spaces.space import PAPER_SPACE, Space
 TRIES = 100_000  # most draws for genotypes with about the right number of parameters; a second
 
 
+@lru_cache  # the stages of a plan ask for the same genotypes again and again
 def draw_genotypes(
     count: int, seed: int = 0, space: Space = PAPER_SPACE, *, like: Genotype | None = None, within: float = 0.02
-) -> list[Genotype]:
+) -> tuple[Genotype, ...]:
     """Draw different genotypes, each uniformly from the space, or from those with about as many parameters as another.
 
     A shorter list is the beginning of a longer one of the same seed.
@@ -44,7 +46,7 @@ def draw_genotypes(
                 f"{count} genotypes with the parameters of {like} ± {100 * within:g} % must be drawn, but {TRIES} "
                 f"draws have found only {len(found)} (random_genotypes.within)."
             )
-    return [Genotype(letters, space) for letters in found]
+    return tuple(Genotype(letters, space) for letters in found)
 
 
 def _draws(rng: random.Random, space: Space) -> Iterator[str]:

@@ -30,6 +30,8 @@ ROOMS = {
         "recipes",
         "schemes",
         "settings",
+        "random_genotypes",
+        "parameters",
         "genotype",
         "spaces",
         "files",

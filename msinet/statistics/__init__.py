@@ -7,6 +7,7 @@ results give the same interval.
 from msinet.statistics.agreement import fleiss_kappa
 from msinet.statistics.correlation import rank_correlation
 from msinet.statistics.intervals import Interval
+from msinet.statistics.luck import best_of, probability_of_luck
 from msinet.statistics.pairs import Comparison, Difference, compare_all, paired_difference
 from msinet.statistics.power import smallest_difference
 from msinet.statistics.queries import QueryScores
@@ -19,11 +20,13 @@ __all__ = [
     "Difference",
     "Interval",
     "QueryScores",
+    "best_of",
     "compare_all",
     "fleiss_kappa",
     "identity_variance",
     "paired_difference",
     "pooled_deviation",
+    "probability_of_luck",
     "rank_correlation",
     "score_interval",
     "smallest_difference",

@@ -26,6 +26,7 @@ from pipeline.config.parts import (
     Workers,
     based_on,
 )
+from pipeline.config.random_genotypes import RandomGenotypes
 from pipeline.config.search import SearchSettings
 from pipeline.config.selection import Selection
 from pipeline.config.space import SearchSpace, check_scheme, check_size
@@ -50,6 +51,7 @@ class Experiment(Strict):
         space: The search space: a name of `msinet.spaces.SHIPPED`, the path of a YAML file, or the settings of a space.
         genotypes: Genotypes that are retrained without a search: published names, 12 letters of `space`, or a space's
             name, a colon and 12 letters.
+        random_genotypes: How many genotypes are drawn at random and retrained, as a baseline, and how they are drawn.
         networks: Baselines that are trained and evaluated like the genotypes: `resnet50`, `osnet`, or
             `{name: osnet, scales: [7, 9]}`.
         alignments: Values of `TrainRecipe.alignment`. Each genotype is retrained once for each value; by default only
@@ -88,6 +90,7 @@ class Experiment(Strict):
     split_seed: Seed | None = None
     space: SearchSpace = PAPER_SPACE
     genotypes: list[str] = []
+    random_genotypes: RandomGenotypes | None = None
     networks: list[Baseline] = []
     alignments: list[Alignment] = []
     starts: list[Start] = Field(default=["scratch"], min_length=1)
@@ -140,8 +143,10 @@ class Experiment(Strict):
                 if name not in self.datasets:
                     hint = suggestion(name, self.datasets)
                     raise ValueError(f"`{role}` must name entries of `datasets`, but got {name!r}.{hint}")
-        if not (self.splits or self.genotypes or self.networks or self.tune):
+        if not (self.has_genotypes or self.networks or self.tune):
             raise ValueError("an experiment must have `splits`, `genotypes`, `networks` or `tune`, but has none.")
+        if self.random_genotypes:
+            self.random_genotypes.check(self.space, searches=bool(self.splits))
         if self.derive != Derive() and not self.splits:
             raise ValueError("`derive` says what is kept of searches, but the experiment has none: give `splits`.")
         if self.derive.candidates > self.space.size:
@@ -189,7 +194,7 @@ class Experiment(Strict):
     def _selection_fits(self) -> None:
         if self.selection is None:
             return
-        if not (self.splits or self.genotypes):
+        if not self.has_genotypes:
             raise ValueError("`selection` must have `splits` or `genotypes` to choose from, but there are none.")
         domain = self.selection.domain
         if domain is None:
@@ -248,6 +253,11 @@ class Experiment(Strict):
     def splits_of(self, source: str) -> list[SearchSplit]:
         """Return the splits of the searches on one source."""
         return self.splits.get(source, []) if isinstance(self.splits, dict) else self.splits
+
+    @property
+    def has_genotypes(self) -> bool:
+        """Return whether any genotype is named, drawn or searched."""
+        return bool(self.splits or self.genotypes or self.random_genotypes)
 
     @property
     def all_targets(self) -> list[str]:

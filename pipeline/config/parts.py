@@ -270,7 +270,7 @@ class Resources(Strict):
     """What stages occupy on the cluster. None of these settings changes a result.
 
     Attributes:
-        prepare, search, retrain, evaluate, score, measure, picture: Share of one stage of that kind.
+        prepare, search, retrain, evaluate, score, measure, proxy, picture: Share of one stage of that kind.
         max_concurrent: Upper bound on the stages that run at the same time; by default only the cluster limits them.
         lease_seconds: Seconds without a sign of life after which a driver takes over a stage from another driver, at
             most a day.
@@ -282,6 +282,7 @@ class Resources(Strict):
     evaluate: Share = Share()
     score: Share = Share()
     measure: Share = Share()
+    proxy: Share = Share(gpus=0)
     picture: Share = Share()
     max_concurrent: int | None = Field(default=None, ge=1)
     lease_seconds: float = Field(default=60, gt=0, le=86_400)

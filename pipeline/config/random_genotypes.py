@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from msinet.genotype import Genotype
 from msinet.random_genotypes import draw_genotypes
+from msinet.spaces import Space
 from pipeline.config.parts import Seed, Strict
 
 SEARCHED = "searched"
@@ -33,22 +34,36 @@ class RandomGenotypes(Strict):
         return value if isinstance(value, dict | RandomGenotypes) else {"count": value}
 
     @model_validator(mode="after")
-    def _can_be_drawn(self) -> "RandomGenotypes":
+    def _parts_fit(self) -> "RandomGenotypes":
         if self.parameters_like is None and "within" in self.model_fields_set:
             raise ValueError("`within` must not be given without `parameters_like`.")
-        if self.parameters_like != SEARCHED:
-            self.drawn()
         return self
 
-    def drawn(self, searched: str | None = None) -> list[Genotype]:
+    def check(self, space: Space, *, searches: bool) -> None:
+        """Check that the genotypes can be drawn.
+
+        Args:
+            space: The space of the experiment.
+            searches: Whether the experiment has any.
+
+        Raises:
+            ValueError: They cannot be drawn.
+        """
+        if self.parameters_like != SEARCHED:
+            self.drawn(space)
+        elif not searches:
+            raise ValueError("`random_genotypes.parameters_like: searched` needs searches: give `splits`.")
+
+    def drawn(self, space: Space, searched: str | None = None) -> tuple[Genotype, ...]:
         """Return the genotypes.
 
         Args:
+            space: The space from which they are drawn.
             searched: The genotype that a search has found, if their parameters are to be like its.
 
         Raises:
-            ValueError: Too few genotypes have about as many parameters.
+            ValueError: Too few genotypes have about as many parameters, or `parameters_like` is not a genotype.
         """
         like = searched if self.parameters_like == SEARCHED else self.parameters_like
-        genotype = None if like is None else Genotype.parse(like)
-        return draw_genotypes(self.count, self.seed, like=genotype, within=self.within)
+        genotype = None if like is None else Genotype.parse(like, space)
+        return draw_genotypes(self.count, self.seed, space, like=genotype, within=self.within)

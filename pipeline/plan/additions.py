@@ -15,7 +15,7 @@ def additions(
     stages: Sequence[Stage],
     hold_out: int | None,
 ) -> Iterator[Stage]:
-    """Yield the stages that the experiment's settings `rank`, `measure` and `figures` add.
+    """Yield the stages that the settings `random_genotypes`, `rank`, `measure` and `figures` add.
 
     Args:
         experiment: The experiment.
@@ -23,6 +23,9 @@ def additions(
         stages: The stages so far.
         hold_out: As in `pipeline.plan.unfold.plan`.
     """
+    if experiment.random_genotypes and not hold_out:
+        for source in experiment.sources:
+            yield from proxies(experiment, source, candidates_of(source))
     if experiment.rank and not hold_out:
         for source in experiment.sources:
             yield from shared_scores(experiment, source, candidates_of(source), stages)
@@ -53,6 +56,30 @@ def measurements(
             },
             needs=candidate.needs,
             candidate=candidate.number,
+            drawn=candidate.drawn,
+            labels={"network": candidate.network, "origin": candidate.origin, **candidate.labels},
+        )
+
+
+def proxies(experiment: Experiment, source: str, candidates: Iterable[Candidate]) -> Iterator[Stage]:
+    """Yield the zero-cost proxies of every genotype of a source, beside which random genotypes are reported."""
+    height, width = experiment.training_size(source)
+    for candidate in candidates:
+        if candidate.network != "msinet":
+            continue
+        yield Stage(
+            f"proxy {candidate.origin}{f' on {source}' if candidate.needs else ''} {height}x{width}",
+            "proxy",
+            {
+                "network": candidate.network,
+                **candidate.settings,
+                "image_size": [height, width],
+                "seed": 0,
+                "threads": experiment.threads,
+            },
+            needs=candidate.needs,
+            candidate=candidate.number,
+            drawn=candidate.drawn,
             labels={"network": candidate.network, "origin": candidate.origin, **candidate.labels},
         )
 
@@ -77,6 +104,7 @@ def shared_scores(
             },
             needs={"source_data": f"prepare {source}", "supernet": search.name, **candidate.needs},
             candidate=candidate.number,
+            drawn=candidate.drawn,
             labels={**search.labels, "origin": candidate.origin, "supernet": supernet},
         )
 

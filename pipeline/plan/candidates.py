@@ -1,4 +1,4 @@
-"""The networks that an experiment trains: those that it names, and those that a search will find."""
+"""The networks that an experiment trains: those that it names, that it draws, and that a search will find."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,12 +6,15 @@ from typing import Any
 
 from msinet.genotype import Genotype
 from pipeline.config.experiment import Experiment
-from pipeline.plan.stage import Labels
+from pipeline.config.random_genotypes import SEARCHED
+from pipeline.plan.stage import Drawn, Labels
+
+DRAWN = "drawn"  # label of stages whose genotype is a random one: the number of the draw
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network to be trained: a named genotype, a baseline, or the genotype that a search will find.
+    """A network to be trained: a named or drawn genotype, a baseline, or the genotype that a search will find.
 
     Attributes:
         origin: Name for people, unique for each source.
@@ -19,7 +22,8 @@ class Candidate:
         settings: The genotype, unless a search finds it, and its space, or the options of another network.
         needs: The search that finds the genotype, by role.
         number: Which genotype of that search it is, counted from the most probable one.
-        labels: Split, supervision and seed of that search.
+        drawn: Which random genotype it is instead, with about as many parameters as that one.
+        labels: Split, supervision and seed of that search, or the number of the draw.
     """
 
     origin: str
@@ -27,6 +31,7 @@ class Candidate:
     settings: dict[str, Any] = field(default_factory=dict)
     needs: dict[str, str] = field(default_factory=dict)
     number: int = 1
+    drawn: Drawn | None = None
     labels: Labels = field(default_factory=dict)
 
 
@@ -38,11 +43,19 @@ def named(experiment: Experiment) -> Iterator[Candidate]:
         yield Candidate(baseline.label, baseline.name, {"options": baseline.options})
 
 
+def drawn(experiment: Experiment) -> Iterator[Candidate]:
+    """Yield the random genotypes that no search decides, which are the same for every source."""
+    section = experiment.random_genotypes
+    if section and section.parameters_like != SEARCHED:
+        for number, genotype in enumerate(section.drawn(experiment.space), start=1):
+            yield Candidate(f"random {number}", "msinet", genotype.options, labels={DRAWN: number})
+
+
 def derived(experiment: Experiment, origin: str, search: str, labels: Labels) -> Iterator[Candidate]:
-    """Yield the candidates that a search will find: the most probable genotypes of its final mixture.
+    """Yield the candidates that a search decides: the most probable genotypes of its final mixture, and random ones.
 
     Args:
-        experiment: Says how many (`derive.candidates`).
+        experiment: Says how many (`derive.candidates`, `random_genotypes`).
         origin: Name of the search for people, such as `60-80 seed 0`.
         search: Name of the search's stage.
         labels: Labels of the search.
@@ -52,3 +65,9 @@ def derived(experiment: Experiment, origin: str, search: str, labels: Labels) ->
     for number in range(2, experiment.derive.candidates + 1):
         named = {**labels, "candidate": number}
         yield Candidate(f"{origin} candidate {number}", "msinet", space, needs=needs, number=number, labels=named)
+    section = experiment.random_genotypes
+    if section and section.parameters_like == SEARCHED:
+        for number in range(1, section.count + 1):
+            name, draw = f"random {number} like {origin}", Drawn(section, number, experiment.space)
+            like = {DRAWN: number, "like": origin}
+            yield Candidate(name, "msinet", space, needs=needs, drawn=draw, labels=like)

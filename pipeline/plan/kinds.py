@@ -137,6 +137,7 @@ KINDS: dict[str, Kind] = {
     ),
     "score": Kind(schema=1, files=_always(PER_QUERY), artifacts=(PER_QUERY,), scored=True, outcome=_scores),
     "measure": Kind(schema=2, scored=True, alone=True),  # other stages would disturb its times
+    "proxy": Kind(schema=1, scored=True),
     "picture": Kind(schema=2, files=_always(*PICTURES), artifacts=PICTURES),
 }
 

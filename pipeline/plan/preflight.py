@@ -168,7 +168,7 @@ def _require_identities(experiment: Experiment, name: str, train_records: list[A
     except ValueError as error:
         raise RequestError(f"{error}") from error
     networks: list[str] = [network.name for network in experiment.networks]
-    if experiment.splits_of(name) or experiment.genotypes:
+    if experiment.splits_of(name) or experiment.genotypes or experiment.random_genotypes:
         networks.append("msinet")
     recipes = [
         experiment.retrain.recipe_for(network, in_domain=experiment.same_domain(name, target))

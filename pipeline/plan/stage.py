@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msinet.spaces import Space
 from pipeline.config.experiment import Experiment
+from pipeline.config.random_genotypes import RandomGenotypes
 from pipeline.plan.kinds import CONTRIBUTION, KINDS, found_genotype
 from pipeline.results import Result
 
@@ -20,6 +22,29 @@ HELD_OUT = "held_out"  # value of the label `domain` of evaluations that serve t
 Labels = dict[str, str | int]
 
 Lookup = Callable[[str, str], Result | None]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A random genotype with about as many parameters as the one that a search finds.
+
+    Attributes:
+        section: How genotypes are drawn.
+        number: Number of the draw, counted from 1.
+        space: The space from which it is drawn.
+    """
+
+    section: RandomGenotypes
+    number: int
+    space: Space
+
+    def like(self, searched: str) -> str:
+        """Return the genotype as text, once the search has found its genotype.
+
+        Raises:
+            ValueError: Too few genotypes have about as many parameters.
+        """
+        return str(self.section.drawn(self.space, searched)[self.number - 1])
 
 
 @dataclass
@@ -32,6 +57,7 @@ class Stage:
         settings: The part of the specification that is known from the start. The results of other stages add the rest.
         needs: Names of the stages whose results the stage uses, by role.
         candidate: Which genotype of the search in the role `genotype` it uses, counted from the most probable one.
+        drawn: Which random genotype it uses instead, with about as many parameters as that one.
         labels: Dataset, source, target, split, seed and so on, for tables and for MLflow.
         location: Paths of its dataset, weights or split; never part of the key.
         lacks: What the user must give before the stage can run, and the setting that gives it.
@@ -45,6 +71,7 @@ class Stage:
     settings: dict[str, Any]
     needs: dict[str, str] = field(default_factory=dict)
     candidate: int = 1
+    drawn: Drawn | None = None
     labels: Labels = field(default_factory=dict)
     location: dict[str, str] = field(default_factory=dict)
     lacks: str | None = None
@@ -73,12 +100,14 @@ class Stage:
         if any(name not in results for name in self.needs.values()):
             return None
         contributed = {role: CONTRIBUTION[role](results[name]) for role, name in self.needs.items()}
-        if self.candidate > 1:
-            try:
+        try:
+            if self.candidate > 1:
                 contributed["genotype"] = found_genotype(results[self.needs["genotype"]], self.candidate)
-            except ValueError as error:
-                self.lacks = f"needs a genotype that its search does not have: {error}"
-                return None
+            if self.drawn is not None:
+                contributed["genotype"] = self.drawn.like(contributed["genotype"])
+        except ValueError as error:
+            self.lacks = f"needs a genotype that its search does not have: {error}"
+            return None
         return {**self.settings, **contributed}
 
 

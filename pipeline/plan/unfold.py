@@ -13,7 +13,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.config.parts import Start
 from pipeline.config.selection import Selection
 from pipeline.plan.additions import additions
-from pipeline.plan.candidates import Candidate, derived, named
+from pipeline.plan.candidates import DRAWN, Candidate, derived, drawn, named
 from pipeline.plan.sources import prepare_stage, recipe_numbers, search_stage
 from pipeline.plan.stage import HELD_OUT, Labels, Lookup, Plan, Stage, content_of
 
@@ -69,6 +69,7 @@ class _Builder:
 
     def _candidates(self, source: str) -> Iterator[Candidate]:
         yield from named(self.experiment)
+        yield from drawn(self.experiment)
         yield from self._searched(source)
 
     def _searched(self, source: str) -> Iterator[Candidate]:
@@ -175,6 +176,7 @@ class _Builder:
                 {**settings, **({"start": self._content(weights)} if weights else {})},
                 needs={"source_data": f"prepare {source}", **candidate.needs},
                 candidate=candidate.number,
+                drawn=candidate.drawn,
                 labels={"dataset": source, **labels},
                 location={"weights": str(weights)} if weights else {},
                 lacks=lacks,
@@ -185,6 +187,8 @@ class _Builder:
         """Return the file to start from, and what is missing for it; each may be None."""
         if start == "scratch":
             return None, None
+        if DRAWN in candidate.labels:
+            return None, "needs weights of the genotype that is drawn: add it to `genotypes`"
         if candidate.needs:
             return None, "needs weights of the genotype that the search will find: add it to `genotypes` afterwards"
         origin = candidate.origin

@@ -11,6 +11,7 @@ from typing import Any
 from msinet.genotype import PUBLISHED, Genotype
 from msinet.spaces import PAPER_SPACE
 from msinet.spaces.operations import LETTER_OF
+from pipeline.plan.candidates import DRAWN
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.cells import Cell, Column, Letters, Row, Table
 from pipeline.reports.intervals import Intervals, no_intervals
@@ -87,7 +88,10 @@ class _Builder:
         self.command = command
         self.intervals = intervals
         self.codes = {name: CODES.get(data.kind) for name, data in plan.experiment.datasets.items()}
-        self.evaluations = [stage for stage in plan.of_kind("evaluate") if stage.on_target]
+        # Random genotypes are a baseline for searches, which `reports.luck` shows.
+        self.evaluations = [
+            stage for stage in plan.of_kind("evaluate") if stage.on_target and DRAWN not in stage.labels
+        ]
         self.measures = list(plan.of_kind("measure"))
         self.with_osnet = any(label_of(stage, "network") == "osnet" for stage in self.evaluations)
         self.aligned_groups = {

@@ -10,6 +10,7 @@ from pipeline.reports.certainty import certainty_panels, certainty_pictures
 from pipeline.reports.checklist import checklist_panel
 from pipeline.reports.differences import apart_panels
 from pipeline.reports.intervals import Intervals, no_intervals
+from pipeline.reports.luck import luck_panels
 from pipeline.reports.page import to_html
 from pipeline.reports.panels import Panel, panel_markdown
 from pipeline.reports.plain import escaped_markdown, to_csv, to_markdown
@@ -44,6 +45,7 @@ def panels(plan: Plan, workspace: Workspace, queries: Queries) -> list[Panel]:
     return [
         *apart_panels(plan, queries),
         *selection_panels(plan, queries),
+        *luck_panels(plan),
         *certainty_panels(plan, workspace),
         *ranking_panels(plan),
     ]

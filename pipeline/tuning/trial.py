@@ -31,6 +31,7 @@ def base_of(experiment: Experiment) -> Experiment:
         update={
             "tune": None,
             "selection": None,
+            "random_genotypes": None,
             "sources": [tune.source],
             "targets": [],
             "splits": [],

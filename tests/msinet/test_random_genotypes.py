@@ -11,7 +11,7 @@ from msinet.random_genotypes import draw_genotypes
 from msinet.spaces import SHIPPED, load
 
 
-@pytest.mark.parametrize("space", SHIPPED[:1])
+@pytest.mark.parametrize("space", SHIPPED)
 def test_parameters_are_those_of_the_network(space: str) -> None:
     for genotype in draw_genotypes(3, seed=1, space=load(space)):
         model = build_model("msinet", num_classes=5, **genotype.options)

@@ -38,7 +38,8 @@ def test_a_role_is_of_one_kind() -> None:
 
 
 def test_every_stage_that_a_plan_holds_is_of_a_known_kind_and_needs_known_roles() -> None:
-    document = tiny_document() | {"genotypes": ["MSINet"], "measure": True, "figures": True, "rank": True}
+    more = {"genotypes": ["MSINet"], "measure": True, "figures": True, "rank": True, "random_genotypes": 1}
+    document = tiny_document() | more
     stages = plan(Experiment.model_validate(document)).stages.values()
     assert {stage.kind for stage in stages} == KINDS.keys(), "the tiny experiment with all options has every kind"
     for stage in stages:
