@@ -11,6 +11,7 @@ from msinet.statistics.luck import best_of, probability_of_luck
 from msinet.statistics.pairs import Comparison, Difference, compare_all, paired_difference
 from msinet.statistics.power import smallest_difference
 from msinet.statistics.queries import QueryScores
+from msinet.statistics.racing import Race, race
 from msinet.statistics.scores import pooled_deviation, score_interval
 from msinet.statistics.variance import Component, identity_variance, variance_components
 
@@ -20,6 +21,7 @@ __all__ = [
     "Difference",
     "Interval",
     "QueryScores",
+    "Race",
     "best_of",
     "compare_all",
     "fleiss_kappa",
@@ -27,6 +29,7 @@ __all__ = [
     "paired_difference",
     "pooled_deviation",
     "probability_of_luck",
+    "race",
     "rank_correlation",
     "score_interval",
     "smallest_difference",
