@@ -30,7 +30,7 @@ def operation_counts(space: Space) -> list[dict[str, int]]:
 
 def _operation(letter: str, channels: int, branches: int) -> int:
     if letter == "G":
-        hidden = channels // 16
+        hidden = max(channels // 16, 4)
         return 2 * channels * hidden + hidden + channels
     if letter == "C":
         return _conv_norm(branches * channels, branches * channels)

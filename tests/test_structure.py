@@ -43,6 +43,7 @@ ROOMS = {
         "by_hand",
         "checking",
         "bench",
+        "racing",
         "grid",
         "tuning",
         "reports",

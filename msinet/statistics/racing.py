@@ -91,13 +91,13 @@ class _Runner:
         while not decided and self._next_seed():
             decided = self._eliminate()
         mean_G = np.array([row[: n or self.seeds].mean() for row, n in zip(self.table_GS, self.out_G, strict=True)])
-        order = sorted(np.flatnonzero(self.left_G), key=lambda g: -mean_G[g])
+        order = sorted(np.flatnonzero(self.left_G).tolist(), key=lambda g: -mean_G[g])
         more = [0] * len(order) if decided else self._more_seeds(mean_G[order])
         return Race(
             self.seeds,
             dict(zip(names, mean_G.tolist(), strict=True)),
             [names[g] for g in order],
-            {names[g]: int(self.out_G[g]) for g in np.flatnonzero(~self.left_G)},
+            {names[g]: int(self.out_G[g]) for g in np.flatnonzero(~self.left_G).tolist()},
             float(self._margin(self.seeds, self.degrees)),
             math.sqrt(self.squares / self.degrees),
             self.degrees,

@@ -41,6 +41,7 @@ def _exit_code(arguments: list[str] | None, out: Output) -> int:
             compare,
             grids,
             models,
+            race,
             rank,
             tracking,
             tune,

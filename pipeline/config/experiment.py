@@ -26,6 +26,7 @@ from pipeline.config.parts import (
     Workers,
     based_on,
 )
+from pipeline.config.race import Race
 from pipeline.config.random_genotypes import RandomGenotypes
 from pipeline.config.search import SearchSettings
 from pipeline.config.selection import Selection
@@ -78,6 +79,7 @@ class Experiment(Strict):
         checkpoint_every: Seconds between saved states of a search or a training.
         resources: What stages occupy on the cluster.
         selection: How one genotype is chosen for each source without query and gallery pictures; by default none is.
+        race: Settings of `msinet race`; no other verb uses them.
         tune: Settings of `msinet tune`; no other verb runs trials.
     """
 
@@ -111,6 +113,7 @@ class Experiment(Strict):
     checkpoint_every: float = Field(default=60, ge=0)
     resources: Resources = Resources()
     selection: Selection | None = None
+    race: Race | None = None
     tune: Tune | None = None
 
     @field_validator("genotypes")

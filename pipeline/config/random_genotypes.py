@@ -31,7 +31,7 @@ class RandomGenotypes(Strict):
     @model_validator(mode="before")
     @classmethod
     def _from_number(cls, value: Any) -> Any:
-        return value if isinstance(value, dict | RandomGenotypes) else {"count": value}
+        return {"count": value} if type(value) is int else value
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "RandomGenotypes":

@@ -69,5 +69,5 @@ def derived(experiment: Experiment, origin: str, search: str, labels: Labels) ->
     if section and section.parameters_like == SEARCHED:
         for number in range(1, section.count + 1):
             name, draw = f"random {number} like {origin}", Drawn(section, number, experiment.space)
-            like = {DRAWN: number, "like": origin}
+            like: Labels = {DRAWN: number, "like": origin}
             yield Candidate(name, "msinet", space, needs=needs, drawn=draw, labels=like)

@@ -41,6 +41,13 @@ def plan(
     return built
 
 
+def genotypes_of(experiment: Experiment, source: str) -> list[str]:
+    """Return the names of the genotypes that are trained on a source: the named ones, the drawn and the searched."""
+    builder = _Builder(experiment, {})
+    builder.build()
+    return [candidate.origin for candidate in builder.candidates(source) if candidate.network == "msinet"]
+
+
 class _Builder:
     """Builds the stages of an experiment from its axes."""
 
@@ -56,9 +63,9 @@ class _Builder:
         for name in experiment.used_datasets:
             self._add(prepare_stage(experiment, name, self.fingerprints.get(name)))
         for source in experiment.sources:
-            for candidate in list(self._candidates(source)):  # all searches of a source come first
+            for candidate in list(self.candidates(source)):  # all searches of a source come first
                 self._train_and_evaluate(source, candidate)
-        for stage in additions(experiment, self._candidates, list(self.stages.values()), self.hold_out):
+        for stage in additions(experiment, self.candidates, list(self.stages.values()), self.hold_out):
             self._add(stage)
         return self.stages
 
@@ -67,7 +74,8 @@ class _Builder:
             stage.lacks = next((self.stages[n].lacks for n in stage.needs.values() if self.stages[n].lacks), None)
         return self.stages.setdefault(stage.name, stage)
 
-    def _candidates(self, source: str) -> Iterator[Candidate]:
+    def candidates(self, source: str) -> Iterator[Candidate]:
+        """Yield the networks that are trained on a source."""
         yield from named(self.experiment)
         yield from drawn(self.experiment)
         yield from self._searched(source)

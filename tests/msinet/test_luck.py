@@ -28,7 +28,7 @@ def test_intervals_cover_the_true_probability() -> None:
 
 def test_the_best_of_several_draws_has_more_chances() -> None:
     one = probability_of_luck(8.0, np.arange(10))
-    assert best_of(1, one) == one
+    assert best_of(1, one).high == pytest.approx(one.high)
     assert best_of(3, one).estimate == pytest.approx(1 - 0.8**3)
     rng = np.random.default_rng(0)
     assert best_of(3, one).estimate == pytest.approx((rng.integers(0, 10, (20_000, 3)).max(1) >= 8).mean(), abs=0.01)

@@ -69,7 +69,7 @@ def answer(stage: Stage) -> Result | None:
     if stage.kind == "search":
         return {"genotype": FOUND, "train_seconds": 30.0}
     number = int(stage.labels.get("drawn", 0))
-    letters = str(stage.labels.get("genotype", FOUND))
+    letters = str(stage.settings.get("genotype") or stage.labels.get("genotype", FOUND))
     if stage.kind == "retrain":
         return {"genotype": letters, "train_seconds": 10.0}
     if stage.kind == "proxy":
