@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from msinet.statistics.racing import ERROR
 from pipeline.config.parts import Strict
 
 
@@ -22,7 +21,7 @@ class Race(Strict):
 
     candidates: Annotated[int, Field(ge=2)] | list[str] | None = None
     budget_stages: int = Field(ge=4)
-    error: Annotated[float, Field(gt=0, lt=1)] = ERROR
+    error: Annotated[float, Field(gt=0, lt=1)] = 0.05
     equal_within: Annotated[float, Field(ge=0)] = 1.0
     source: str | None = None
 
