@@ -113,7 +113,7 @@ def stage_memory(plan: Plan, stage: Stage) -> int:
         return training_memory(network, settings["recipe"], settings["image_size"], settings.get("workers", 1), factor)
     if "image_size" not in settings:
         return 0
-    compared = 0 if stage.kind == "measure" else compared_images(plan, stage) or UNKNOWN
+    compared = 0 if stage.kind in ("measure", "proxy") else compared_images(plan, stage) or UNKNOWN
     # A score also runs 64 pictures at a time, four times as many as are embedded, to estimate batch norms.
     normed = 3 * MAPS * math.prod(settings["image_size"]) if stage.kind == "score" else 0
     return int(_inference_memory(settings["image_size"], compared) + normed)
