@@ -61,7 +61,7 @@ def build(
 @bench.command()
 def replay(
     table: Annotated[Path, typer.Argument(metavar="BENCH", help="A file that `msinet bench build` has written.")],
-    scheme: Annotated[str, typer.Option(help="random, evolution, tpe or nsga2.")],
+    scheme: Annotated[str, typer.Option(help="random, evolution, tpe, nsga2 or racing.")],
     budget: Annotated[
         int | None, typer.Option(help="Trainings in each repeat [default: half of the genotypes, at most 50].")
     ] = None,

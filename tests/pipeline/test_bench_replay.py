@@ -118,7 +118,7 @@ def test_a_front_is_valued_by_its_choice_under_each_limit_on_the_parameters() ->
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_scheme_chooses_the_best_that_it_has_trained(name: str) -> None:
-    """There is no noise, and a scheme may train nearly the whole table."""
+    """There is no noise, and all schemes but a race may train nearly the whole table."""
     found = table(simulated(genotypes=16, seeds=3, effect=0.03, noise=1e-6)[0])
     near_best = np.sort(found.mean_G)[-3] - 1e-4  # several genotypes are equally good
     players: list[Scheme] = []
@@ -131,7 +131,26 @@ def test_every_scheme_chooses_the_best_that_it_has_trained(name: str) -> None:
     assert np.array_equal(drawn.weights_RBG, again.weights_RBG)
     for player, chosen in zip(players, drawn.weights_RBG[:, -1].argmax(1), strict=False):
         assert found.mean_G[chosen] > found.mean_G[list(player.scores)].max() - 1e-4
-        assert found.mean_G[chosen] > near_best
+        assert found.mean_G[chosen] > near_best or name == "racing"
+
+
+def test_a_race_gives_later_seeds_to_genotypes_that_may_still_be_the_best() -> None:
+    found = table(simulated(genotypes=12, seeds=8, effect=0.03, noise=0.004)[0])
+    players: list[Scheme] = []
+
+    def kept(*arguments: Any) -> Scheme:
+        players.append(scheme_of("racing")(*arguments))
+        return players[-1]
+
+    drawn = replay(found, kept, 30, 3, 0, front=False)
+    for player, chosen in zip(players, drawn.weights_RBG[:, -1].argmax(1), strict=True):
+        counts = {genotype: len(scores) for genotype, scores in player.scores.items()}
+        out = [genotype for genotype, count in counts.items() if count == 2]
+        assert len(counts) == 10  # a third of the budget
+        assert min(counts.values()) == 2
+        assert 20 < sum(counts.values()) <= 30  # fewer than 30 if the race is decided
+        assert len(out) >= 5
+        assert found.mean_G[out].max() < found.mean_G[chosen]
 
 
 def run(arguments: list[str]) -> int:
@@ -182,6 +201,8 @@ def test_a_table_with_one_seed_cannot_be_replayed(tmp_path: Path, capsys: pytest
     path = written(simulated(genotypes=6, seeds=1)[0], tmp_path / "bench.parquet")
     assert run([str(path), "--scheme", "random"]) == 2
     assert "at least two genotypes with 2 retraining seeds each" in capsys.readouterr().err
+    assert run([str(written(simulated(genotypes=6)[0], path)), "--scheme", "racing"]) == 2
+    assert "at least two genotypes with 3 retraining seeds each" in capsys.readouterr().err
     (tmp_path / "no.parquet").write_text("x")
     assert run([str(tmp_path / "no.parquet"), "--scheme", "random"]) == 2
     assert "must be a Parquet file" in capsys.readouterr().err
