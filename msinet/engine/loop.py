@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from msinet.data.samplers import IdentityBatches
 from msinet.engine.memory import kept_memory
 from msinet.engine.optim import require_finite
 from msinet.ranks import Ranks
-from msinet.recipes import BatchRecipe
+from msinet.recipes import BatchRecipe, Supervision
 
 T = TypeVar("T")
 
@@ -116,6 +117,36 @@ def require_batches(recipe: BatchRecipe, sampler: IdentityBatches, side: str) ->
         raise ValueError(
             f"batches must be {recipe.num_ids} identities × {recipe.num_instances} images (`batch_size`, "
             f"`num_instances`), but those of the {side} side are {received[0]} × {received[1]}."
+        )
+
+
+def require_classes(supervision: Supervision, num_classes: int | None, batches: TrainBatches, side: str) -> None:
+    """Check that the classifier of a supernet, or the memory that replaces it, fits the labels of a side.
+
+    Args:
+        supervision: Supervision of the search.
+        num_classes: Number of identities that the supernet's classifier distinguishes; None if it has none.
+        batches: Batches of the side.
+        side: Name of the side, for the message.
+
+    Raises:
+        ValueError: They do not fit.
+    """
+    classes, shown = batches.num_classes, len(np.unique(batches.labels))
+    if supervision == "softmax" and num_classes != classes:
+        raise ValueError(
+            "the softmax supervision needs a supernet and batches of equal `num_classes`, but the supernet has "
+            f"{num_classes} and the {side} side has {classes}."
+        )
+    if supervision == "tcm" and num_classes is not None:
+        raise ValueError(
+            "the tcm supervision has no classifier, so the supernet must be built without `num_classes`, but got "
+            f"{num_classes} (supervision)."
+        )
+    if supervision == "tcm" and shown != classes:  # the empty entries of absent identities would change the loss
+        raise ValueError(
+            "the tcm supervision needs labels that number the identities of each side separately, but the labels of "
+            f"the {side} side show {shown} of {classes} classes (`num_classes`)."
         )
 
 

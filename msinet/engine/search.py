@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -18,13 +17,13 @@ from msinet.data.records import Record
 from msinet.data.streams import generator
 from msinet.engine.costs import cost_table
 from msinet.engine.evolution import Evolution, GenerationReport, Judge, genotype_of, spread
-from msinet.engine.loop import Loop, require_batches
+from msinet.engine.loop import Loop, require_batches, require_classes
 from msinet.engine.optim import build_optimizer, load_optimizer, lr_factor, recipe_lr, set_lr
 from msinet.genotype import Genotype
 from msinet.losses import memory_contrastive, update_memory
 from msinet.models.supernet import Supernet
 from msinet.ranks import ALONE, Ranks
-from msinet.recipes import SearchRecipe, Supervision
+from msinet.recipes import SearchRecipe
 from msinet.schemes import Moment, Path
 
 
@@ -91,7 +90,7 @@ class Search(Loop):
     ) -> None:
         for side, batches in (("training", train), ("validation", valid)):
             require_batches(recipe, batches.sampler, side)
-            _check_classes(supernet, batches, recipe.supervision, side)
+            require_classes(recipe.supervision, supernet.num_classes, batches, side)
         super().__init__(2, device, ranks, train, valid)
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         ranks.broadcast(self.supernet)
@@ -236,25 +235,6 @@ class Search(Loop):
                 memory.copy_(saved)
         if self.evolution:
             self.evolution.load_state_dict(state["evolution"])
-
-
-def _check_classes(supernet: Supernet, batches: TrainBatches, supervision: Supervision, side: str) -> None:
-    classes, shown = batches.num_classes, len(np.unique(batches.labels))
-    if supervision == "softmax" and supernet.num_classes != classes:
-        raise ValueError(
-            "the softmax supervision needs a supernet and batches of equal `num_classes`, but the supernet has "
-            f"{supernet.num_classes} and the {side} side has {classes}."
-        )
-    if supervision == "tcm" and supernet.num_classes is not None:
-        raise ValueError(
-            "the tcm supervision has no classifier, so the supernet must be built without `num_classes`, but got "
-            f"{supernet.num_classes} (supervision)."
-        )
-    if supervision == "tcm" and shown != classes:  # the empty entries of absent identities would change the loss
-        raise ValueError(
-            "the tcm supervision needs labels that number the identities of each side separately, but the labels of "
-            f"the {side} side show {shown} of {classes} classes (`num_classes`)."
-        )
 
 
 def search_epochs(
