@@ -1,6 +1,6 @@
 """The memory that stages take on a CPU: computed from what they train, their batch and the size of their pictures.
 
-Nothing here imports PyTorch. `tests/pipeline/test_memory.py` computes again what a step saves and holds, with
+Nothing here imports PyTorch. `tests/pipeline/test_stage_memory.py` computes again what a step saves and holds, with
 `msinet.engine.footprint`, and compares the memory of whole processes with what is said here.
 """
 

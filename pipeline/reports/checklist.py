@@ -184,7 +184,7 @@ def _repeated(plan: Plan) -> Answered:
 
 
 def _benchmark(plan: Plan) -> Answered:
-    return "open", "None is part of this experiment; `msinet bench` builds and replays one for retrieval."
+    return "open", "None is part of this experiment; the verbs of msinet bench build and replay one for retrieval."
 
 
 def _tuning(experiment: Experiment) -> Answered:

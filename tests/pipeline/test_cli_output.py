@@ -155,7 +155,9 @@ def test_a_wheel_holds_the_experiments(tmp_path: Path) -> None:
         wheel.extractall(tmp_path / "installed")
     installed = tmp_path / "installed"
     there = {str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml")}
-    assert {str(path.relative_to(installed / "pipeline")) for path in installed.rglob("*.yaml")} == there
+    assert {str(path.relative_to(installed / "pipeline")) for path in (installed / "pipeline").rglob("*.yaml")} == there
+    spaces = {path.name for path in (ROOT / "msinet" / "spaces").glob("*.yaml")}
+    assert {path.name for path in (installed / "msinet" / "spaces").glob("*.yaml")} == spaces
     assert (installed / "msinet" / "py.typed").is_file()
     assert (installed / "pipeline" / "reports" / "paper_results.json").is_file()
     packages = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}

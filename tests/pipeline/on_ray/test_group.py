@@ -42,7 +42,7 @@ def test_a_stage_frees_what_a_lost_attempt_of_its_own_workspace_holds(task: Task
     left = held(group.place_of(mine, task))
 
     def run(workspace: Workspace) -> Any:
-        return group.run_group(workspace, task, lambda report: None)
+        return group.run_group(workspace, task, lambda report: None, begin=lambda at: None)
 
     assert run(other) == ENDED
     assert placement_group_table(left)["state"] == "CREATED", "the same stage of another workspace uses it"
