@@ -114,7 +114,7 @@ def test_the_gpu_demo_is_the_demo_and_fits_a_worker() -> None:
     assert {**gpu, "name": "demo"} == demo
     kinds = set(Resources.model_fields) - {"max_concurrent", "lease_seconds"}
     assert set(shares) == kinds, "every kind is named: `auto` finds no GPU at the start"
-    assert {kind for kind, share in shares.items() if not share["gpus"]} == {"prepare"}
+    assert {kind for kind, share in shares.items() if not share["gpus"]} == {"prepare", "proxy"}
     resources = load_experiment(CLUSTERS / "demo_gpu.yaml").resources
     (group,) = load("kuberay.yaml")[0]["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
