@@ -23,7 +23,7 @@ from pipeline.tuning.storage import open_storage
 def test_a_latency_is_measured_although_the_trial_before_took_the_whole_machine(
     tiny: dict[str, Any], workspace: Workspace, local_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.tuning.outer.connect", lambda address, resources: None)
+    monkeypatch.setattr("pipeline.tuning.outer.connect", lambda *arguments: None)
     section = {"objectives": ["mAP", "latency_ms"], "space": {"genotype": True}, "trials": 2}
     experiment = Experiment.model_validate({**document(tiny, **section), "resources": {"retrain": {"cpus": 2}}})
     said: list[str] = []
