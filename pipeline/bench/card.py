@@ -1,13 +1,15 @@
 """The card of a bench: what it holds, how it was made and what it can tell, as Markdown."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from msinet.bench import Bench, Group, genotype_share, warning
 from msinet.bench.layout import SCHEMA
 from msinet.bench.spread import share_text, spread
-from pipeline.reports.plain import escaped_markdown
+from pipeline.reports.plain import markdown_rows
+
+GROUP_HEADER = ["source", "target", "recipe", "space", "genotypes", "trainings", "mean mAP", "deviation", "genotype"]
+DATASET_HEADER = ["name", "settings", "identities", "pictures", "fingerprint"]
 
 
 def card(bench: Bench, name: str) -> str:
@@ -39,10 +41,7 @@ def card(bench: Bench, name: str) -> str:
             "",
             "## What the scores can tell",
             "",
-            *_table(
-                ["source", "target", "recipe", "space", "genotypes", "trainings", "mean mAP", "deviation", "genotype"],
-                [_group_row(group) for group in bench.groups],
-            ),
+            *markdown_rows([GROUP_HEADER, *map(_group_row, bench.groups)]),
             "",
             "Scores are in percent. Deviation: standard deviation of mAP over retraining seeds, in points. Genotype: "
             "share of the variance of a single training's mAP that is the genotype's, with its interval of 95 %; the "
@@ -51,19 +50,7 @@ def card(bench: Bench, name: str) -> str:
             "",
             "## Datasets",
             "",
-            *_table(
-                ["name", "settings", "identities", "pictures", "fingerprint"],
-                [
-                    [
-                        dataset,
-                        _listed(of["settings"]),
-                        _listed(of.get("identities", {})),
-                        _listed(of.get("images", {})),
-                        of["fingerprint"][:16],
-                    ]
-                    for dataset, of in facts["datasets"].items()
-                ],
-            ),
+            *markdown_rows([DATASET_HEADER, *(_dataset_row(name, of) for name, of in facts["datasets"].items())]),
             "",
             "## Recipes",
             "",
@@ -109,14 +96,14 @@ def _group_row(group: Group) -> list[str]:
     ]
 
 
+def _dataset_row(name: str, of: dict[str, Any]) -> list[str]:
+    counts = [_listed(of.get("identities", {})), _listed(of.get("images", {}))]
+    return [name, _listed(of["settings"]), *counts, of["fingerprint"][:16]]
+
+
 def _rest(search: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in search.items() if name not in ("genotype", "source")}
 
 
 def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = ["| " + " | ".join(map(escaped_markdown, row)) + " |" for row in [header, *rows]]
-    return [lines[0], "|---" * len(header) + "|", *lines[1:]]

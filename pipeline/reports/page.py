@@ -1,7 +1,6 @@
 """Tables as one HTML page that needs no other file."""
 
 import base64
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -28,7 +27,7 @@ from pipeline.reports.cells import (
     part_text,
     spread_text,
 )
-from pipeline.reports.panels import Panel, panel_html
+from pipeline.reports.panels import Panel, html_note, panel_html
 
 
 def to_html(
@@ -68,8 +67,8 @@ def _section(table: Table) -> str:
     notes, missing = footnotes(table)
     name = f"table{table.number}"
     groups = "".join(_group(group, list(rows), table, missing) for group, rows in groupby(table.rows, _group_of))
-    listed = [f"<li>{_rich(note)}</li>" for note in notes]
-    listed += [f'<li id="{name}-{n}"><sup>{n}</sup> {_rich(sentence)}</li>' for sentence, n in missing.items()]
+    listed = [f"<li>{html_note(note)}</li>" for note in notes]
+    listed += [f'<li id="{name}-{n}"><sup>{n}</sup> {html_note(sentence)}</li>' for sentence, n in missing.items()]
     return (
         f'<section id="{name}">\n<h2 id="{name}-title">Table {table.number}. {escape(table.title)}</h2>\n'
         # A <caption> would be as wide as its table. The visible caption is therefore the paragraph, and the <caption>
@@ -192,11 +191,6 @@ def _gallery(pictures: Sequence[tuple[str, bytes]]) -> str:
         for caption, png in pictures
     ]
     return f'<section id="pictures">\n<h2>Pictures</h2>\n{"".join(figures)}\n</section>'
-
-
-def _rich(text: str) -> str:
-    """Return the escaped text, with `quoted` parts as code."""
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
 
 
 def _letter_colors() -> str:

@@ -1,11 +1,12 @@
 """Parts of a report that are not tables of the paper: a table of texts with sentences below, in every form."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
 from pipeline.reports.console import aligned
-from pipeline.reports.plain import escaped_markdown
+from pipeline.reports.plain import escaped_markdown, markdown_note, markdown_rows
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,8 @@ def panel_text(panel: Panel) -> str:
 
 def panel_markdown(panel: Panel) -> str:
     """Return a panel as GitHub-flavoured Markdown."""
-    lines = ["| " + " | ".join(map(escaped_markdown, row)) + " |" for row in panel.rows]
-    if lines:
-        lines.insert(1, "|---" * len(panel.rows[0]) + "|")
-    notes = [f"- {escaped_markdown(note)}" for note in panel.notes]
-    return "\n".join([f"## {escaped_markdown(panel.title)}", "", *lines, "", *notes, ""])
+    notes = [f"- {markdown_note(note)}" for note in panel.notes]
+    return "\n".join([f"## {escaped_markdown(panel.title)}", "", *markdown_rows(panel.rows), "", *notes, ""])
 
 
 def panel_html(panel: Panel) -> str:
@@ -48,8 +46,13 @@ def panel_html(panel: Panel) -> str:
         f'<div class="scroll" role="region" aria-label="{escape(panel.title)}" tabindex="0">\n<table>'
         f"<thead><tr>{names}</tr></thead>\n<tbody>{''.join(lines)}</tbody></table>\n</div>\n"
     )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in panel.notes)
+    notes = "".join(f"<li>{html_note(note)}</li>" for note in panel.notes)
     return (
         f'<section id="{escape(panel.anchor)}">\n<h2>{escape(panel.title)}</h2>\n{table if panel.rows else ""}'
         f'<ul class="notes">{notes}</ul>\n</section>'
     )
+
+
+def html_note(text: str) -> str:
+    """Return the escaped text, with `quoted` parts as code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))

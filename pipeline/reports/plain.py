@@ -53,12 +53,12 @@ def _markdown_table(table: Table) -> str:
     notes, missing = footnotes(table)
     header = ["", *(f"{column.name} {metric_text(column.metric)}" for column in table.columns)]
     lines = [f"## Table {table.number}. {table.title}", "", table.caption, ""]
-    lines += [_markdown_row(header), "|---" + "|---:" * len(table.columns) + "|"]
+    lines += [markdown_row(header), "|---" + "|---:" * len(table.columns) + "|"]
     for row in table.rows:
         cells = zip(row.cells, table.columns, strict=True)
-        lines.append(_markdown_row([row_name(row), *(_cell_text(cell, column, missing) for cell, column in cells)]))
+        lines.append(markdown_row([row_name(row), *(_cell_text(cell, column, missing) for cell, column in cells)]))
     notes = [*_reading(table), *notes, *(f"[{number}] {sentence}" for sentence, number in missing.items())]
-    return "\n".join([*lines, "", *(f"- {_markdown_note(note)}" for note in notes), ""])
+    return "\n".join([*lines, "", *(f"- {markdown_note(note)}" for note in notes), ""])
 
 
 def _reading(table: Table) -> list[str]:
@@ -82,8 +82,15 @@ def _cell_text(cell: Cell | Letters, column: Column, missing: dict[str, int]) ->
     return f"{measured}{markers}" + (f" ({compared})" if compared else "") + (f" [{part}]" if part else "")
 
 
-def _markdown_row(cells: Iterable[str]) -> str:
+def markdown_row(cells: Iterable[str]) -> str:
+    """Return a row of a Markdown table."""
     return "| " + " | ".join(map(escaped_markdown, cells)) + " |"
+
+
+def markdown_rows(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table of texts, whose first row is the header; nothing without rows."""
+    lines = [markdown_row(row) for row in rows]
+    return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]] if lines else []
 
 
 def escaped_markdown(text: str) -> str:
@@ -91,7 +98,7 @@ def escaped_markdown(text: str) -> str:
     return re.sub(r"[\\|<>*_`]|(?<=\])[(\[:]", r"\\\g<0>", printable(" ".join(text.split())))
 
 
-def _markdown_note(text: str) -> str:
+def markdown_note(text: str) -> str:
     """Return a sentence as Markdown, with its `quoted` parts as code."""
     parts = text.split("`")
     return "".join(f"`{part}`" if odd % 2 else escaped_markdown(f"x{part}x")[1:-1] for odd, part in enumerate(parts))
