@@ -40,11 +40,8 @@ def run(
     """Run the stages that are not done yet, then print the comparison."""
     from pipeline.grid import open_grid, run_grid
     from pipeline.plan.estimate import rest_of
-    from pipeline.reports.console import comparison, summary
-    from pipeline.reports.intervals import intervals_of
-    from pipeline.reports.panels import panel_text
-    from pipeline.reports.queries import queries_of
-    from pipeline.reports.write import panels
+    from pipeline.reports.console import summary
+    from pipeline.reports.write import report_text
 
     uri = named_address(tracking_uri)
     grid = open_grid(experiment, workspace, data, weights, verify=True, say=say)
@@ -58,12 +55,7 @@ def run(
     options = same_results(grid.workspace.address, data, weights)
     if ended.behind:
         say(lacking_results(ended.behind, experiment, grid.workspace, options, uri))
-    queries = queries_of(grid.workspace)
-    tables = [
-        comparison(grid.plan, intervals_of(grid.plan, queries)),
-        *map(panel_text, panels(grid.plan, grid.workspace, queries)),
-    ]
-    found = "\n\n".join(tables)
+    found = report_text(grid.plan, grid.workspace)
     say(f"\n{found}\n\nresults      {grid.workspace.address}\nthis table   {command('report', experiment, options)}")
     if ended.shown_at:
         pages = _pages(ended.shown_at, grid.workspace.address, uri)
@@ -159,18 +151,17 @@ def report(
 ) -> None:
     """Print the comparison of the finished results. With --out, write the paper's tables, published and measured."""
     from pipeline.grid import open_grid
-    from pipeline.reports.console import comparison
     from pipeline.reports.intervals import intervals_of
-    from pipeline.reports.panels import panel_text
     from pipeline.reports.queries import queries_of
-    from pipeline.reports.write import panels, pictures, write_report
+    from pipeline.reports.write import panels, pictures, report_text, write_report
 
     grid = open_grid(experiment, workspace, data, weights, existing=True)
-    queries = queries_of(grid.workspace)
-    found, intervals = panels(grid.plan, grid.workspace, queries), intervals_of(grid.plan, queries)
     if out is None:
-        print("\n\n".join([comparison(grid.plan, intervals), *map(panel_text, found)]))
+        print(report_text(grid.plan, grid.workspace))
         return
+    queries = queries_of(grid.workspace)
+    intervals = intervals_of(grid.plan, queries)
+    found = panels(grid.plan, grid.workspace, queries, intervals)
     rerun = command("run", experiment, same_results(grid.workspace.address, data, weights))
     for path in write_report(grid.plan, out, rerun, pictures(grid.plan, grid.workspace), found, intervals):
         print(path)

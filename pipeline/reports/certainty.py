@@ -11,6 +11,7 @@ from msinet.spaces import Space
 from msinet.statistics import fleiss_kappa
 from pipeline.plan.kinds import HISTORY
 from pipeline.plan.stage import Plan, Stage
+from pipeline.reports.correlation import coefficient_text
 from pipeline.reports.panels import Panel
 from pipeline.results import Result
 from pipeline.storage.workspace import Workspace
@@ -125,10 +126,9 @@ def _agreement(group: str, searches: list[Searched]) -> list[str]:
     kappa = fleiss_kappa(slots)
     alike = [str(slot) for slot, letters in enumerate(slots, start=1) if len(set(letters)) == 1]
     named = f"They all agree on slots {', '.join(alike)}." if alike else "They all agree on no slot."
-    interval = f"{kappa.estimate:.2f} [{kappa.low:.2f}, {kappa.high:.2f}]".replace("-", "−")
     return [
-        f"{group}: agreement of {len(searches)} search seeds over the slots, Fleiss' κ {interval} (0 is chance, 1 is "
-        f"full agreement; {100 * kappa.level:.0f} % interval). {named}"
+        f"{group}: agreement of {len(searches)} search seeds over the slots, Fleiss' κ {coefficient_text(kappa)} (0 is "
+        f"chance, 1 is full agreement; {100 * kappa.level:.0f} % interval). {named}"
     ]
 
 

@@ -6,8 +6,9 @@ from statistics import mean
 from msinet.statistics import Interval, best_of, probability_of_luck
 from pipeline.plan.candidates import DRAWN
 from pipeline.plan.stage import Plan, Stage
+from pipeline.reports.correlation import rank_agreement
 from pipeline.reports.panels import Panel
-from pipeline.reports.selection import rank_agreement, score_of, scored_genotypes
+from pipeline.reports.selection import score_of, scored_genotypes
 
 PROXIES = {"parameters": "parameters", "gmacs": "multiply-accumulates", "log_synflow": "synflow"}
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from msinet.statistics import Interval, rank_correlation
+from msinet.statistics import Interval
 from pipeline.plan.stage import Plan, Stage
+from pipeline.reports.correlation import coefficient_text, rank_correlations
 from pipeline.reports.panels import Panel
 from pipeline.reports.selection import METRIC, score_of, scored_genotypes
 
-FEWEST = 3  # genotypes of which a correlation is shown
 EXPLANATION = (
     "Scores under shared weights are mAP on the validation pictures of the search, with batch norms that are estimated "
     "anew for each genotype. Retrained scores are mAP on the target, means over the retraining seeds. Intervals are of "
@@ -37,9 +37,7 @@ class Ranking:
     def correlations(self) -> tuple[Interval, Interval] | None:
         """Return Kendall's τ and Spearman's ρ with their intervals; None for too few or equal scores."""
         shared, retrained = [x for x, _, _ in self.points], [y for _, y, _ in self.points]
-        if len(self.points) < FEWEST or len(set(shared)) < 2 or len(set(retrained)) < 2:
-            return None
-        return rank_correlation(shared, retrained, "kendall"), rank_correlation(shared, retrained, "spearman")
+        return rank_correlations(shared, retrained)
 
 
 def rankings(plan: Plan) -> Iterator[Ranking]:
@@ -83,7 +81,7 @@ def ranking_pictures(plan: Plan) -> Iterator[tuple[str, bytes]]:
     for ranking in rankings(plan):
         if len(ranking.points) > 1:
             title = f"{ranking.supernet}: shared weights against retraining on {ranking.target}"
-            told = "" if ranking.correlations is None else f"\nKendall's τ {shown(ranking.correlations[0])}"
+            told = "" if ranking.correlations is None else f"\nKendall's τ {coefficient_text(ranking.correlations[0])}"
             percent = [(100 * x, 100 * y, name) for x, y, name in ranking.points]
             axes = "mAP under shared weights, validation side, %", f"mAP retrained, {ranking.target}, %"
             yield title, draw_ranking(percent, title + told, *axes)
@@ -91,10 +89,5 @@ def ranking_pictures(plan: Plan) -> Iterator[tuple[str, bytes]]:
 
 def _row(ranking: Ranking) -> list[str]:
     done = f"{len(ranking.points)} of {ranking.planned}"
-    values = ["-", "-"] if ranking.correlations is None else [shown(value) for value in ranking.correlations]
+    values = ["-", "-"] if ranking.correlations is None else [coefficient_text(value) for value in ranking.correlations]
     return [ranking.supernet, ranking.target, done, *values]
-
-
-def shown(interval: Interval) -> str:
-    """Return a coefficient with its interval, such as `0.31 [−0.12, 0.64]`."""
-    return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−")

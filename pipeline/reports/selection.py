@@ -4,14 +4,14 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from msinet.statistics import QueryScores, compare_all, rank_correlation
+from msinet.statistics import QueryScores, compare_all
 from pipeline.plan.stage import HELD_OUT, Plan, Stage
-from pipeline.reports.intervals import MEANING, Intervals, intervals_of, plus_minus
+from pipeline.reports.correlation import rank_agreement
+from pipeline.reports.intervals import MEANING, Intervals, plus_minus
 from pipeline.reports.panels import Panel
 from pipeline.reports.queries import Queries
 
 METRIC = "mAP"
-FEWEST = 3  # pairs of scores of which a rank correlation is shown
 
 
 @dataclass
@@ -52,27 +52,27 @@ def score_of(stages: Sequence[Stage], seeds: int) -> float | None:
     return mean(scores) if len(scores) >= seeds else None
 
 
-def selection_panels(plan: Plan, queries: Queries) -> list[Panel]:
+def selection_panels(plan: Plan, queries: Queries, intervals: Intervals) -> list[Panel]:
     """Return for each source what was chosen, if the experiment has a `selection` and held-out scores are done.
 
     Args:
         plan: A plan that was resolved against a workspace.
         queries: Function that reads the scores of an evaluation's queries.
+        intervals: Function that computes the intervals of scores.
     """
     if plan.experiment.selection is None:
         return []
-    panels = (_panel(plan, source, queries) for source in plan.experiment.sources)
+    panels = (_panel(plan, source, queries, intervals) for source in plan.experiment.sources)
     return [panel for panel in panels if panel]
 
 
-def _panel(plan: Plan, source: str, queries: Queries) -> Panel | None:
+def _panel(plan: Plan, source: str, queries: Queries, intervals: Intervals) -> Panel | None:
     seeds, everyone = len(plan.experiment.retrain_seeds), scored_genotypes(plan, source)
     held_out = {row.name: score for row in everyone if (score := score_of(row.held_out, seeds)) is not None}
     rows = sorted((row for row in everyone if row.name in held_out), key=lambda row: -held_out[row.name])
     if not rows:
         return None
     chosen, targets = rows[0], plan.experiment.targets_of(source)
-    intervals = intervals_of(plan, queries)
     header = ["genotype", "found by", f"{_held_out_name(plan, source)}: mAP", *[f"{t}: mAP" for t in targets], ""]
     body = [
         [
@@ -129,15 +129,6 @@ def _difference(
     pair = next(pair for pair in compare_all(models, METRIC).pairs if {pair.a, pair.b} == {best, chosen})
     low, high = 100 * pair.interval.low, 100 * pair.interval.high
     return f" [{low:.1f}, {high:.1f}]".replace("-", "−")
-
-
-def rank_agreement(x: Sequence[float], y: Sequence[float], what: str) -> list[str]:
-    """Return a sentence with the rank correlation of two lists of scores, none if there are too few or no ranks."""
-    if len(x) < FEWEST or len(set(x)) < 2 or len(set(y)) < 2:
-        return []
-    tau, rho = (rank_correlation(x, y, method) for method in ("kendall", "spearman"))
-    shown = [f"{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]".replace("-", "−") for i in (tau, rho)]
-    return [f"Rank correlation of {what} over {len(x)} genotypes: Kendall's τ {shown[0]}, Spearman's ρ {shown[1]}."]
 
 
 def _runs(stages: Sequence[Stage], queries: Queries) -> dict[Hashable, QueryScores]:

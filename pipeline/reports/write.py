@@ -8,13 +8,14 @@ from pipeline.plan.kinds import PICTURES
 from pipeline.plan.stage import Plan
 from pipeline.reports.certainty import certainty_panels, certainty_pictures
 from pipeline.reports.checklist import checklist_panel
+from pipeline.reports.console import comparison
 from pipeline.reports.differences import apart_panels
-from pipeline.reports.intervals import Intervals, no_intervals
+from pipeline.reports.intervals import Intervals, intervals_of, no_intervals
 from pipeline.reports.luck import luck_panels
 from pipeline.reports.page import to_html
-from pipeline.reports.panels import Panel, panel_markdown
+from pipeline.reports.panels import Panel, panel_markdown, panel_text
 from pipeline.reports.plain import escaped_markdown, to_csv, to_markdown
-from pipeline.reports.queries import Queries
+from pipeline.reports.queries import Queries, queries_of
 from pipeline.reports.ranking import ranking_panels, ranking_pictures
 from pipeline.reports.selection import selection_panels
 from pipeline.reports.tables import build_tables
@@ -34,21 +35,30 @@ def pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, bytes]]:
     return [*certainty_pictures(plan, workspace), *ranking_pictures(plan), *drawn]
 
 
-def panels(plan: Plan, workspace: Workspace, queries: Queries) -> list[Panel]:
+def panels(plan: Plan, workspace: Workspace, queries: Queries, intervals: Intervals) -> list[Panel]:
     """Return what an experiment's results say apart from the paper's tables.
 
     Args:
         plan: A plan that was resolved against a workspace.
         workspace: The workspace.
         queries: Function that reads the scores of an evaluation's queries.
+        intervals: Function that computes the intervals of scores.
     """
     return [
         *apart_panels(plan, queries),
-        *selection_panels(plan, queries),
+        *selection_panels(plan, queries, intervals),
         *luck_panels(plan),
         *certainty_panels(plan, workspace),
         *ranking_panels(plan),
     ]
+
+
+def report_text(plan: Plan, workspace: Workspace) -> str:
+    """Return the comparison of the finished results and the panels, for a terminal."""
+    queries = queries_of(workspace)
+    intervals = intervals_of(plan, queries)
+    told = map(panel_text, panels(plan, workspace, queries, intervals))
+    return "\n\n".join([comparison(plan, intervals), *told])
 
 
 def write_report(

@@ -11,6 +11,7 @@ from support.grids import tiny_document
 from msinet.statistics import QueryScores
 from pipeline.plan.stage import HELD_OUT, Plan, Stage
 from pipeline.reports.console import comparison
+from pipeline.reports.intervals import intervals_of
 from pipeline.reports.panels import Panel, panel_text
 from pipeline.reports.selection import selection_panels
 from pipeline.reports.write import write_report
@@ -48,9 +49,13 @@ def queries(stage: Stage) -> QueryScores:
     return QueryScores(np.arange(40), precision, np.ones(40, int))
 
 
+def panels_of(plan: Plan) -> list[Panel]:
+    return selection_panels(plan, queries, intervals_of(plan, queries))
+
+
 @pytest.fixture(scope="module")
 def panel() -> Panel:
-    (panel,) = selection_panels(chosen(), queries)
+    (panel,) = panels_of(chosen())
     return panel
 
 
@@ -83,7 +88,7 @@ def test_a_genotype_without_all_its_held_out_scores_is_not_compared() -> None:
             else None
         )
 
-    (panel,) = selection_panels(chosen(incomplete, retrain_seeds=[0, 1]), queries)
+    (panel,) = panels_of(chosen(incomplete, retrain_seeds=[0, 1]))
     assert panel.rows[1][0] == "EEEEEEEEEEEE"
     assert "not compared yet: NNNNNNNNNNNN." in panel_text(panel)
 
@@ -91,7 +96,7 @@ def test_a_genotype_without_all_its_held_out_scores_is_not_compared() -> None:
 def test_held_out_scores_are_in_no_other_table(tmp_path: Path) -> None:
     plan = chosen()
     assert "52.0" not in comparison(plan), "the comparison shows scores on targets only"
-    panels = selection_panels(plan, queries)
+    panels = panels_of(plan)
     markdown, *csvs, page = (path.read_text() for path in write_report(plan, tmp_path, "msinet run x", (), panels))
     assert all("52.0" not in text for text in csvs)
     for text in (markdown, page):
@@ -100,4 +105,4 @@ def test_held_out_scores_are_in_no_other_table(tmp_path: Path) -> None:
 
 
 def test_without_a_selection_nothing_is_said() -> None:
-    assert selection_panels(chosen(lambda stage: None, selection=None), queries) == []
+    assert panels_of(chosen(lambda stage: None, selection=None)) == []
