@@ -151,12 +151,11 @@ def _scores_of(plan: Plan, name: str) -> list[Stage]:
 
 def _needed(experiment: Experiment, plan: Plan, names: Sequence[str]) -> Plan:
     """Return the part of a plan that the scores of some candidates need."""
-    needed: dict[str, Stage] = {}
+    needed = {stage.name for name in names for stage in _scores_of(plan, name)}
     for stage in reversed(plan.stages.values()):  # a plan lists every stage after those that it needs
-        scored = stage.kind == "evaluate" and stage.labels["domain"] == HELD_OUT and stage.labels["origin"] in names
-        if scored or any(stage.name in other.needs.values() for other in needed.values()):
-            needed[stage.name] = stage
-    return Plan(experiment, dict(reversed(needed.items())))
+        if stage.name in needed:
+            needed.update(stage.needs.values())
+    return Plan(experiment, {name: stage for name, stage in plan.stages.items() if name in needed})
 
 
 def _judge(plan: Plan, names: Sequence[str], section: Race) -> Raced:

@@ -41,4 +41,6 @@ SCHEMA = pa.schema(
         ("evaluation", pa.string()),  # key of the evaluation in its workspace
     ]
 )
+PER_QUERY = ("average_precision", "first_match_rank", "inverse_negative_penalty")
+"""The columns with a list of one number for each query."""
 METRICS = ("mAP", "rank1", "rank5", "rank10", "mINP")

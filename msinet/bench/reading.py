@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from msinet.bench.layout import FACTS, METRICS, SCHEMA, VERSION
+from msinet.bench.layout import FACTS, METRICS, PER_QUERY, SCHEMA, VERSION
 from msinet.statistics import QueryScores
 
 AXES = ("source", "target", "recipe", "space")
@@ -81,11 +81,7 @@ class Group:
         return QueryScores.from_columns(
             {
                 "pid": self.queries,
-                **{
-                    name: np.asarray(rows[0][name])
-                    for name in ("average_precision", "first_match_rank", "inverse_negative_penalty")
-                    if rows[0][name] is not None
-                },
+                **{name: np.asarray(rows[0][name]) for name in PER_QUERY if rows[0][name] is not None},
             }
         )
 
@@ -186,7 +182,7 @@ def load(path: str | Path) -> Bench:
 
 
 def _require_queries(table: pa.Table, queries: dict[str, list[str]]) -> None:
-    for name in ("average_precision", "first_match_rank", "inverse_negative_penalty"):
+    for name in PER_QUERY:
         lengths = pc.list_value_length(table[name]).to_pylist()
         for target, length in zip(table["target"].to_pylist(), lengths, strict=True):
             if length not in (None, len(queries[target])):

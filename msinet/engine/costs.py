@@ -4,16 +4,14 @@ All three are sums over the slots. Letters: S slots, O operations.
 """
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from msinet.engine.measure import REPEATS, WARMUP, device_name
+from msinet.engine.measure import device_name, gmacs, timed
 from msinet.engine.memory import kept_memory
 from msinet.genotype import LETTERS, NUM_SLOTS, OPERATIONS
 from msinet.models import MSINet, count_parameters
@@ -50,7 +48,7 @@ def cost_table(image_size: tuple[int, int]) -> CostTable:
     """Return the costs for pictures of (height, width)."""
     with torch.device("meta"):  # the network is counted without computing anything
         network, image_1CHW = MSINet(WITHOUT, 0), torch.zeros(1, 3, *image_size)
-        base = Cost(count_parameters(network), _gmacs(lambda: network.embed(image_1CHW)))
+        base = Cost(count_parameters(network), gmacs(lambda: network.embed(image_1CHW)))
     shapes = slot_shapes(image_size)
     costs = {shape: tuple(_cost_of(operation, shape) for operation in OPERATIONS) for shape in set(shapes)}
     return CostTable(base, tuple(costs[shape] for shape in shapes))
@@ -58,7 +56,7 @@ def cost_table(image_size: tuple[int, int]) -> CostTable:
 
 def _cost_of(name: str, shape: Sequence[int]) -> Cost:
     operation, maps = build_operation(name, shape[1]), torch.zeros(2, *shape)
-    return Cost(count_parameters(operation), _gmacs(lambda: operation(*maps)))
+    return Cost(count_parameters(operation), gmacs(lambda: operation(*maps)))
 
 
 def slot_shapes(image_size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
@@ -116,19 +114,4 @@ def _operation_ms(operation: str, maps: Sequence[Tensor], device: torch.device) 
 
 
 def _median_ms(run: Callable[[], object], device: torch.device) -> float:
-    seconds = []
-    for _ in range(WARMUP + REPEATS):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        started = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - started)
-    return 1e3 * statistics.median(seconds[WARMUP:])
-
-
-def _gmacs(run: Callable[[], object]) -> float:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        run()
-    return counter.get_total_flops() / 2e9
+    return 1e3 * statistics.median(timed(run, device))

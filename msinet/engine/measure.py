@@ -3,6 +3,7 @@
 import platform
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -46,7 +47,7 @@ def measure(model: nn.Module, image_size: tuple[int, int], device: torch.device,
     images_BCHW = torch.randn(batch_size, 3, *image_size, device=device).to(memory_format=torch.channels_last)
     with torch.no_grad(), kept_memory():
         sizes = size(model, images_BCHW[:1])
-        seconds = [_seconds(light, images_BCHW) for _ in range(WARMUP + REPEATS)][WARMUP:]
+        seconds = timed(lambda: light.embed(images_BCHW), device)  # type: ignore[operator]
     first, median, third = statistics.quantiles(seconds, n=4)
     return {
         **sizes,
@@ -64,16 +65,27 @@ def size(model: nn.Module, image_BCHW: Tensor) -> dict[str, float]:
         model: Any network of `build_model` in evaluation mode.
         image_BCHW: One picture, on the network's device.
     """
+    return {"parameters": count_parameters(model), "gmacs": gmacs(lambda: model.embed(image_BCHW))}  # type: ignore[operator]
+
+
+@torch.no_grad()
+def gmacs(run: Callable[[], object]) -> float:
+    """Return the multiply-accumulates of what `run` computes, in 10⁹."""
     with FlopCounterMode(display=False) as counter:
-        model.embed(image_BCHW)  # type: ignore[operator]
-    return {"parameters": count_parameters(model), "gmacs": counter.get_total_flops() / 2e9}
+        run()
+    return counter.get_total_flops() / 2e9
 
 
-def _seconds(model: nn.Module, images_BCHW: torch.Tensor) -> float:
-    _wait(images_BCHW.device)
+def timed(run: Callable[[], object], device: torch.device) -> list[float]:
+    """Return the seconds of 15 runs on a device, after 3 warm-up runs."""
+    return [_seconds(run, device) for _ in range(WARMUP + REPEATS)][WARMUP:]
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    _wait(device)
     started = time.perf_counter()
-    model.embed(images_BCHW)  # type: ignore[operator]
-    _wait(images_BCHW.device)
+    run()
+    _wait(device)
     return time.perf_counter() - started
 
 

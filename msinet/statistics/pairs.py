@@ -105,7 +105,7 @@ def compare_all(
         raise ValueError(f"a comparison needs two models with at least one run each, but got {list(models)}.")
     owner_R = np.repeat(np.arange(len(models)), [len(runs) for runs in models.values()])
     runs_R = [run for runs in models.values() for run in runs.values()]
-    scores_R = np.array([np.nanmean(run.values(metric)) for run in runs_R])
+    scores_R = np.array([run.mean(metric) for run in runs_R])
     mean_RM = (owner_R[:, None] == np.arange(len(models))) / np.bincount(owner_R)  # averages the runs of each model
     scores_M = scores_R @ mean_RM
 

@@ -67,6 +67,10 @@ class QueryScores:
         rank = self.first_match_rank
         return np.where(rank > 0, rank <= int(metric[4:]), np.nan)
 
+    def mean(self, metric: str) -> float:
+        """Return the metric: the mean over the queries that have a match. Raises ValueError like `values`."""
+        return float(np.nanmean(self.values(metric)))
+
     @property
     def names(self) -> Array:
         """Return the identities that have a query with a match, sorted, (I,)."""

@@ -51,7 +51,7 @@ def score_interval(
     """
     if not runs:
         raise ValueError("a score needs at least one run, but got none.")
-    scores = np.array([np.nanmean(run.values(metric)) for run in runs])
+    scores = np.array([run.mean(metric) for run in runs])
     estimate = scores.mean()
     factor = expansion(len(runs[0].names), level)
     deviations = factor * (score_draws(runs, metric, draws, seed).mean(1) - estimate)

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import msinet
-from msinet.bench import SCHEMA, VERSION, Bench, BenchError, load
-from msinet.bench.layout import FACTS, METRICS
+from msinet.bench import SCHEMA, VERSION, Bench, BenchError, layout, load
 from msinet.bench.spread import spread
 from msinet.files import written_whole
 from msinet.spaces import as_space
@@ -23,7 +22,6 @@ from pipeline.plan.kinds import KINDS, PER_QUERY
 from pipeline.plan.stage import network_options
 from pipeline.storage.workspace import Workspace
 
-PER_QUERY_COLUMNS = ("average_precision", "first_match_rank", "inverse_negative_penalty")
 LICENCE = (
     "The table holds scores and no pictures. It is under the licence of msinet (Apache-2.0). A dataset that is read "
     "from a disk has terms of its own."
@@ -87,7 +85,7 @@ def _row(row: Evaluation) -> dict[str, Any]:
         "recipe": row.recipe,
         "retrain_seed": row.trained["spec"]["seed"],
         "hours": row.trained["seconds"] / 3600,
-        **{name: metrics[name] for name in METRICS},
+        **{name: metrics[name] for name in layout.METRICS},
         "evaluation": row.evaluated["key"],
     }
 
@@ -105,7 +103,7 @@ def _per_query(row: Evaluation, workspace: Workspace, queries: dict[str, list[st
             f"all evaluations on {row.target} must have the same queries, but those of evaluation "
             f"{row.evaluated['key']} are missing or others. Name the experiments that belong together."
         )
-    names = [name for name in PER_QUERY_COLUMNS if name in found.column_names]
+    names = [name for name in layout.PER_QUERY if name in found.column_names]
     return {name: found[name].to_pylist() for name in names}
 
 
@@ -206,7 +204,9 @@ def write(table: pa.Table, facts: dict[str, Any], out: Path) -> None:
     (byte stream split). All other columns have few different values, so dictionaries suit them.
     """
     split = "average_precision.list.element"
-    tagged = table.replace_schema_metadata({FACTS: json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()})
+    tagged = table.replace_schema_metadata(
+        {layout.FACTS: json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()}
+    )
     with written_whole(out) as file:
         pq.write_table(
             tagged,

@@ -41,47 +41,36 @@ def measurements(
 ) -> Iterator[Stage]:
     """Yield a measurement of every candidate, and without `hold_out` of ResNet-50, at a source's picture size."""
     baseline = Candidate("resnet50", "resnet50", {"options": {}})
-    height, width = experiment.training_size(source)
+    more = {"device": None, **({"batch_size": 1} if hold_out else {})}
     for candidate in [*([] if hold_out else [baseline]), *candidates]:
-        yield Stage(
-            f"measure {candidate.origin}{f' on {source}' if candidate.needs else ''} {height}x{width}",
-            "measure",
-            {
-                "network": candidate.network,
-                **candidate.settings,
-                "image_size": [height, width],
-                "threads": experiment.threads,
-                "device": None,
-                **({"batch_size": 1} if hold_out else {}),
-            },
-            needs=candidate.needs,
-            candidate=candidate.number,
-            drawn=candidate.drawn,
-            labels={"network": candidate.network, "origin": candidate.origin, **candidate.labels},
-        )
+        yield _of_network("measure", experiment, source, candidate, more)
 
 
 def proxies(experiment: Experiment, source: str, candidates: Iterable[Candidate]) -> Iterator[Stage]:
     """Yield the zero-cost proxies of every genotype of a source, beside which random genotypes are reported."""
-    height, width = experiment.training_size(source)
     for candidate in candidates:
-        if candidate.network != "msinet":
-            continue
-        yield Stage(
-            f"proxy {candidate.origin}{f' on {source}' if candidate.needs else ''} {height}x{width}",
-            "proxy",
-            {
-                "network": candidate.network,
-                **candidate.settings,
-                "image_size": [height, width],
-                "seed": 0,
-                "threads": experiment.threads,
-            },
-            needs=candidate.needs,
-            candidate=candidate.number,
-            drawn=candidate.drawn,
-            labels={"network": candidate.network, "origin": candidate.origin, **candidate.labels},
-        )
+        if candidate.network == "msinet":
+            yield _of_network("proxy", experiment, source, candidate, {"seed": 0})
+
+
+def _of_network(kind: str, experiment: Experiment, source: str, candidate: Candidate, more: dict[str, Any]) -> Stage:
+    """Return a stage that looks at a network alone, at the picture size of a source, with `more` settings."""
+    height, width = experiment.training_size(source)
+    return Stage(
+        f"{kind} {candidate.origin}{f' on {source}' if candidate.needs else ''} {height}x{width}",
+        kind,
+        {
+            "network": candidate.network,
+            **candidate.settings,
+            "image_size": [height, width],
+            "threads": experiment.threads,
+            **more,
+        },
+        needs=candidate.needs,
+        candidate=candidate.number,
+        drawn=candidate.drawn,
+        labels={"network": candidate.network, "origin": candidate.origin, **candidate.labels},
+    )
 
 
 def shared_scores(

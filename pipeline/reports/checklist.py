@@ -17,6 +17,13 @@ from pipeline.results import Result
 from pipeline.tracking.facts import hours
 
 Answer = Literal["yes", "partly", "no", "open"]
+Answered = tuple[Answer, str]
+# Answers that no experiment can give by itself.
+OVER_TIME: Answered = "open", "The report compares what networks reach at the end; `history.jsonl` holds every epoch."
+BENCHMARK: Answered = (
+    "open",
+    "None is part of this experiment; the verbs of msinet bench build and replay one for retrieval.",
+)
 FEW = 3  # seeds below which nothing can be said of a spread
 
 
@@ -59,18 +66,15 @@ def checklist(plan: Plan) -> list[Item]:
         Item("All networks are evaluated by the same protocol", *_same_protocol(plan)),
         Item("Hardware and library versions are the same for all", *_same_environment(plan)),
         Item("Ablations show what each part contributes", *_ablations(plan.experiment)),
-        Item("Methods are compared over time, not only at their end", *_over_time(plan)),
+        Item("Methods are compared over time, not only at their end", *OVER_TIME),
         Item("The search is compared with random genotypes", *_random(plan.experiment)),
         Item("Everything is repeated with several seeds", *_repeated(plan)),
-        Item("Tabular or surrogate benchmarks are used where possible", *_benchmark(plan)),
+        Item("Tabular or surrogate benchmarks are used where possible", *BENCHMARK),
         Item("How settings were tuned, and its cost, is stated", *_tuning(plan.experiment)),
         Item("The time of the whole method is stated, not only of the search", *_time(plan)),
         Item("All details of the experiment are stated", *_details(plan)),
         Item("Test data play no part in choosing a genotype", *_choice(plan)),
     ]
-
-
-Answered = tuple[Answer, str]
 
 
 def _results(plan: Plan, kinds: Iterable[str]) -> list[Result]:
@@ -158,13 +162,8 @@ def _ablations(experiment: Experiment) -> Answered:
     return "partly", f"Varied: {', '.join(varied)}. Whether these are the parts that matter is yours to say."
 
 
-def _over_time(plan: Plan) -> Answered:
-    return "open", "The report compares what networks reach at the end; `history.jsonl` holds every epoch."
-
-
 def _random(experiment: Experiment) -> Answered:
-    drawn = getattr(experiment, "random_genotypes", None)
-    if drawn:
+    if experiment.random_genotypes:
         return "yes", "Random genotypes are trained with the same recipe (`random_genotypes`)."
     if not experiment.splits:
         return "open", "There is no search in this experiment."
@@ -181,10 +180,6 @@ def _repeated(plan: Plan) -> Answered:
     if min(counts.values()) >= FEW:
         return "yes", told
     return ("partly" if max(counts.values()) > 1 else "no"), f"{told} Fewer than {FEW} show hardly any spread."
-
-
-def _benchmark(plan: Plan) -> Answered:
-    return "open", "None is part of this experiment; the verbs of msinet bench build and replay one for retrieval."
 
 
 def _tuning(experiment: Experiment) -> Answered:

@@ -48,8 +48,8 @@ def compare_panels(
         )
     found = fields(plan, target)
     if names:
+        known = _known(found)
         found = [_only(field, names) for field in found]
-        known = _known(fields(plan, target))
         for name in names:
             if name not in known and found:
                 hint = suggestion(name, known)
@@ -183,7 +183,7 @@ def _variance_panel(field: Field, runs: "Runs", metric: str) -> Panel:
     identities = identity_variance(everyone, metric)
     rows = [["of", "part", "choices", "deviation in points", "share of the variance"]]
     of_networks = [name for name, some in runs.items() for _ in some]
-    scores = {name: {seed: _mean(run, metric) for seed, run in some.items()} for name, some in runs.items()}
+    scores = {name: {seed: run.mean(metric) for seed, run in some.items()} for name, some in runs.items()}
     everything = [score for some in scores.values() for score in some.values()]
     splits: list[tuple[str, list[float], dict[str, list[Any]]]] = [
         ("all networks", everything, {"genotype": of_networks})
@@ -202,11 +202,6 @@ def _variance_panel(field: Field, runs: "Runs", metric: str) -> Panel:
             rows.append([of, part.name, str(part.choices), *_part(part, outer)])
             outer = part.name if part.variance else outer
     return Panel("variance", f"{field.name}: where the spread of {metric} comes from", rows)
-
-
-def _mean(run: "QueryScores", metric: str) -> float:
-    sums, counts = run.sums(metric)
-    return float(sums.sum() / counts.sum())
 
 
 def _part(part: "Component", outer: str) -> list[str]:
