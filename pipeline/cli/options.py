@@ -57,6 +57,19 @@ ExperimentPath = Annotated[
         show_default="demo",
     ),
 ]
+
+
+def experiment_argument(section: str, example: str) -> Any:
+    """Return the argument of a verb that needs an experiment with a certain setting.
+
+    Args:
+        section: What its file must hold.
+        example: Name of such an experiment that comes with msinet.
+    """
+    told = f"The experiment's YAML file, with {section}; or {example}, which comes with msinet."
+    return typer.Argument(metavar="EXPERIMENT", help=told, parser=experiment_file)
+
+
 WorkspaceOption = Annotated[
     str | None,
     typer.Option(

@@ -13,7 +13,7 @@ from pipeline.cli.options import (
     WorkspaceOption,
     app,
     command,
-    experiment_file,
+    experiment_argument,
     lacking_results,
     same_results,
 )
@@ -23,14 +23,7 @@ from pipeline.tracking.address import named_address
 
 @app.command()
 def race(
-    experiment: Annotated[
-        Path,
-        typer.Argument(
-            metavar="EXPERIMENT",
-            help="The experiment's YAML file, with a section `race`; or lab/race, which comes with msinet.",
-            parser=experiment_file,
-        ),
-    ],
+    experiment: Annotated[Path, experiment_argument("a section `race`", "lab/race")],
     workspace: WorkspaceOption = None,
     tracking_uri: TrackingOption = None,
     data: DataOption = None,

@@ -12,7 +12,7 @@ from pipeline.cli.options import (
     WorkspaceOption,
     app,
     command,
-    experiment_file,
+    experiment_argument,
     same_results,
 )
 from pipeline.errors import RequestError
@@ -20,14 +20,7 @@ from pipeline.errors import RequestError
 
 @app.command()
 def rank(
-    experiment: Annotated[
-        Path,
-        typer.Argument(
-            metavar="EXPERIMENT",
-            help="The experiment's YAML file, with `rank: true`; or lab/rank, which comes with msinet.",
-            parser=experiment_file,
-        ),
-    ],
+    experiment: Annotated[Path, experiment_argument("`rank: true`", "lab/rank")],
     workspace: WorkspaceOption = None,
     data: DataOption = None,
     weights: WeightsOption = None,

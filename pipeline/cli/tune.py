@@ -12,7 +12,7 @@ from pipeline.cli.options import (
     TrackingOption,
     WorkspaceOption,
     app,
-    experiment_file,
+    experiment_argument,
     lacking_results,
     same_results,
 )
@@ -23,14 +23,7 @@ from pipeline.tracking.address import named_address
 
 @app.command()
 def tune(
-    experiment: Annotated[
-        Path,
-        typer.Argument(
-            metavar="EXPERIMENT",
-            help="The experiment's YAML file, with a section `tune`; or mini/tune, which comes with msinet.",
-            parser=experiment_file,
-        ),
-    ],
+    experiment: Annotated[Path, experiment_argument("a section `tune`", "mini/tune")],
     workspace: WorkspaceOption = None,
     tracking_uri: TrackingOption = None,
     data: DataOption = None,

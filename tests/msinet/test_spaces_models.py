@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from support.networks import assert_every_parameter_learns, small_images
+from support.networks import assert_every_parameter_learns, one_hot_supernet, small_images
 from torch.nn.functional import instance_norm
 
 from msinet import build_model
@@ -102,18 +102,6 @@ def test_each_operation_is_its_slow_loop(operation, num):
     assert len(outputs) == num
     for output, slowly in zip(outputs, expected, strict=True):
         torch.testing.assert_close(output, slowly)
-
-
-def one_hot_supernet(genotype: Genotype) -> Supernet:
-    """Return a supernet with α so large that its mixture is exactly one-hot, and with γ other than 0."""
-    supernet = Supernet(space=genotype.space)
-    columns = [genotype.space.columns.index(operation) for operation in genotype.operations]
-    with torch.no_grad():
-        supernet.alphas.zero_()[torch.arange(12), columns] = 1e4
-        for name, parameter in supernet.named_parameters():
-            if name.endswith("gamma"):
-                parameter.normal_()
-    return supernet
 
 
 @EACH_SPACE

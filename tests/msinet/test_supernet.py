@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from support.networks import assert_every_parameter_learns, small_images
+from support.networks import assert_every_parameter_learns, one_hot_supernet, small_images
 from torch.utils.flop_counter import FlopCounterMode
 
-from msinet.genotype import LETTERS, OPERATIONS, PUBLISHED
+from msinet.genotype import LETTERS, OPERATIONS, PUBLISHED, Genotype
 from msinet.models import MSINet, Supernet
 from msinet.models.interactions import MixedInteraction, build_operation
 
@@ -15,18 +15,6 @@ GENOTYPES = [PUBLISHED["MSINet"].letters, "NGAENGAENGAE", "EAGNEAGNEAGN", *(lett
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
-
-
-def one_hot_supernet(letters: str) -> Supernet:
-    """Return a supernet with α so large that softmax(α) is exactly one-hot, and with γ other than 0."""
-    supernet = Supernet()
-    columns = torch.tensor([LETTERS.index(letter) for letter in letters])
-    with torch.no_grad():
-        supernet.alphas.zero_()[torch.arange(12), columns] = 1e4
-        for name, parameter in supernet.named_parameters():
-            if name.endswith("gamma"):
-                parameter.normal_()
-    return supernet
 
 
 def derived_network(supernet: Supernet) -> MSINet:
@@ -39,7 +27,7 @@ def derived_network(supernet: Supernet) -> MSINet:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_a_one_hot_supernet_is_the_derived_network_bit_for_bit(letters, training, autocast):
-    supernet = one_hot_supernet(letters).to(memory_format=torch.channels_last)
+    supernet = one_hot_supernet(Genotype(letters)).to(memory_format=torch.channels_last)
     network = derived_network(supernet).to(memory_format=torch.channels_last)
     assert network.genotype.letters == letters
     supernet.train(training)
@@ -105,7 +93,7 @@ def test_alphas_are_parameters_of_their_own():
 
 
 def test_state_round_trip():
-    supernet, other = one_hot_supernet("NGAENGAENGAE"), Supernet()
+    supernet, other = one_hot_supernet(Genotype("NGAENGAENGAE")), Supernet()
     other.load_state_dict(supernet.state_dict())
     assert other.derive() == supernet.derive()
     assert all(torch.equal(value, other.state_dict()[key]) for key, value in supernet.state_dict().items())

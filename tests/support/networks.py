@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from msinet.genotype import Genotype
+from msinet.models import Supernet
 from support.golden_draw import draw, fill_state, load
 
 GOLDEN = load("networks")
@@ -26,6 +28,18 @@ def assert_summary(tensor: Tensor, summary: dict) -> None:
     expected = [summary["mean"], summary["l2"], *summary["first8"]]
     assert list(tensor.shape) == summary["shape"]
     torch.testing.assert_close(torch.stack(values), torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=1e-9)
+
+
+def one_hot_supernet(genotype: Genotype) -> Supernet:
+    """Return a supernet with α so large that its mixture is exactly one-hot, and with γ other than 0."""
+    supernet = Supernet(space=genotype.space)
+    columns = [genotype.space.columns.index(operation) for operation in genotype.operations]
+    with torch.no_grad():
+        supernet.alphas.zero_()[torch.arange(len(columns)), columns] = 1e4
+        for name, parameter in supernet.named_parameters():
+            if name.endswith("gamma"):
+                parameter.normal_()
+    return supernet
 
 
 def small_images(batch: int = 4, height: int = 64, width: int = 32) -> Tensor:
