@@ -144,7 +144,8 @@ def _too_large(resources: Resources, needs: Sequence[Need]) -> str | None:
 def _warn_of_slow_bf16(resources: Resources, needs: Sequence[Need]) -> None:
     """Warn if trainings use bf16 on a processor whose instructions PyTorch's bf16 kernels cannot use.
 
-    On a processor with AVX2 alone, a step of MSINet took 8 times as long in bf16 as in float32.
+    On a core of a processor with AVX2 alone, a step of MSINet on 32 pictures of 64×32 took 4.6 s in bf16 and 0.37 s in
+    float32.
     """
     slow = [need for need in needs if need.precision == "bf16" and not share_of(resources, need.kind)["num_gpus"]]
     if slow and _lacks_bf16():
