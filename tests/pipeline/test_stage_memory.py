@@ -111,6 +111,7 @@ def test_weights_are_counted_with_the_classifiers_of_the_largest_dataset() -> No
 PROGRAM = """
 import json, sys
 from pathlib import Path
+sys.path.append("tests")  # behind the packages, because the folder has namesakes of them
 from support.grids import run_without_ray
 from pipeline.storage.workspace import Workspace
 
@@ -138,7 +139,7 @@ def test_a_real_process_takes_no_more(tmp_path: Path, kind: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
     )
     assert ran.returncode == 0, ran.stderr
     assert 0.6 < int(ran.stdout) / stage_memory(planned, stage) <= 1.0
