@@ -8,7 +8,10 @@ import pytest
 from support.command_line import write
 
 from pipeline.cli import main
+from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan
+from pipeline.plan.unfold import plan
+from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
 
 READING = ["status", "report", "sync", "ui"]
@@ -136,3 +139,17 @@ def test_a_workspace_without_a_result_is_read(
     workspace.keep_fingerprint("signature", "fingerprint")  # as `check` does
     code, _, err = run(capsys, *arguments(verb, write(tmp_path, tiny), workspace.address))
     assert code == 0, err
+
+
+def test_status_shows_why_a_stage_failed(
+    tiny: dict[str, Any], workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = plan(Experiment.model_validate(tiny)).stages["prepare street"]
+    failure = Failure("a picture is damaged", traceback="Traceback of it\n", log="said before\nthe end\n")
+    workspace.record_failure(workspace.begin("prepare", str(stage.key)), failure)
+    code, out, err = run(capsys, *arguments("status", write(tmp_path, tiny), workspace.address))
+    assert code == 0, err
+    assert out.endswith(
+        "\nfailed: prepare street\n  a picture is damaged\n"
+        "  traceback:\n    Traceback of it\n  log:\n    said before\n    the end\n"
+    ), out

@@ -190,11 +190,15 @@ def test_what_is_published_is_not_run_again(finished: tuple[Plan, Workspace]) ->
     assert sorted(p.name for p in workspace.root.glob(f"stages/search/{stage.key}/attempts/*")) == before
 
 
-def test_a_failure_is_kept_and_returned(experiment: Experiment, workspace: Workspace) -> None:
+def test_a_failure_is_kept_and_returned(
+    experiment: Experiment, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LogTail, "read", lambda tail: "said before the end")
     task = Task("prepare", "k", {"dataset": {"kind": "market1501", "fingerprint": "f"}}, location={"path": "/nowhere"})
     failure = failed(execute(workspace.address, task, quiet))
     assert "/nowhere" in failure.message
     assert "Traceback" in failure.traceback
+    assert failure.log == "said before the end"
     assert workspace.result("prepare", "k") is None
     assert workspace.last_failure("prepare", "k") == failure
 

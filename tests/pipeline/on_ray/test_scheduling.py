@@ -98,6 +98,7 @@ def test_a_stage_that_fails_fails_alone(tiny: dict[str, Any], prepared: Workspac
     listener = Listener()
     outcome = run_plan(planned, prepared, [listener])
     assert outcome.names(FAILED) == ["prepare damaged"]
+    assert listener.again == [], "what is wrong with the data is wrong in each attempt"
     assert {name.split()[1] for name in outcome.names(SKIPPED)} == {"damaged"}
     assert all(outcome.states[s.name] == DONE for s in planned.stages.values() if s.labels.get("source") == "street")
     assert "must be there" in listener.lost["prepare damaged"]
