@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from msinet.schemes.scheme import Mixture
 
 TRIES = 20  # draws for each wanted genotype before a generation is left smaller
+SMALLEST = 2_321_600  # parameters of a genotype without any in its operations, without classifiers
 Choices = Sequence[Sequence[int]]
 
 
@@ -90,6 +91,11 @@ class OneShot(Scheme):
         require(self, "at least 2", lambda x: x >= 2, "parents")
         require(self, "above 0 and at most 1", lambda x: 0 < x <= 1, "mutation")
         require(self, "positive", lambda x: x is None or x > 0, "max_parameters", "max_latency_ms")
+        if self.max_parameters is not None and self.max_parameters < SMALLEST:
+            raise ValueError(
+                f"`max_parameters` must be at least that of the smallest genotype, {SMALLEST}, but got "
+                f"{self.max_parameters:.7g}."
+            )
         if self.max_latency_ms is None:
             return
         if self.latency is None:
@@ -151,6 +157,8 @@ class OneShot(Scheme):
             fill(lambda: _crossed(best, rng), self.population // 2)
             fill(lambda: _mutated(best, choices, self.mutation, rng), self.population)
         fill(lambda: _drawn(choices, rng), self.population)
+        if not (found or scores):  # the limits leave few genotypes
+            fill(lambda: self._lightened(_drawn(choices, rng), choices, cost, rng), self.population)
         if not (found or scores):
             raise ValueError(
                 f"some genotypes must be allowed, but none of {TRIES * self.population} drawn ones was "
@@ -171,6 +179,18 @@ class OneShot(Scheme):
         if self.max_parameters is not None and cost(path).parameters > self.max_parameters:
             return False
         return self.max_latency_ms is None or self.latency is None or self.latency.of(path) <= self.max_latency_ms
+
+    def _lightened(self, path: Path, choices: Choices, cost: Callable[[Path], Cost], rng: "Generator") -> Path:
+        """Return a path with the cheapest operation in as many slots, in random order, as the limits demand."""
+
+        def price(path: Path) -> tuple[float, float]:
+            return cost(path).parameters, 0.0 if self.latency is None else self.latency.of(path)
+
+        for slot in rng.permutation(len(path)):
+            if self._allows(path, cost):
+                break
+            path = min(((*path[:slot], column, *path[slot + 1 :]) for column in choices[slot]), key=price)
+        return path
 
     def _objectives(self, scores: Mapping[Path, float], cost: Callable[[Path], Cost]) -> NDArray[np.float64]:
         """Return the objectives of the evaluated genotypes, N×3, all to be minimised."""

@@ -1,5 +1,7 @@
 """The one-shot scheme: costs of genotypes, constraints, selection by fronts, and scores with shared weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from msinet.engine.measure import measure
 from msinet.models import MSINet, Supernet
 from msinet.models.layers import global_pool
 from msinet.schemes import Cost, Moment
-from msinet.schemes.one_shot import LatencyTable, OneShot, _crowding, _fronts
+from msinet.schemes.one_shot import SMALLEST, LatencyTable, OneShot, _crowding, _fronts
 
 CPU = torch.device("cpu")
 CHOICES = (tuple(range(4)),) * 12
@@ -95,9 +97,24 @@ def test_a_space_that_is_used_up_ends_no_search():
     assert scheme.next_generation(dict.fromkeys(found, 0.5), cost, few, rng(1)) == found[:1]
 
 
-def test_constraints_that_no_genotype_meets(costs):
-    with pytest.raises(ValueError, match=r"some genotypes must be allowed.*max_parameters 1000"):
-        OneShot(max_parameters=1000).next_generation({}, costs, CHOICES, rng())
+def test_a_limit_that_few_genotypes_meet_ends_no_search(costs):
+    limit = SMALLEST + 10  # only genotypes of none and exchange: one in 4,096
+    scheme = OneShot(population=10, parents=4, max_parameters=limit, latency=TABLE, max_latency_ms=10.0)
+    found = scheme.next_generation({}, costs, CHOICES, rng())
+    assert len(set(found)) == len(found) == 10
+    assert all(set(path) <= {0, 3} for path in found)
+
+
+def test_the_smallest_genotype_is_known(costs):
+    cheapest = [min(cost.parameters for cost in row) for row in costs.added_SO]
+    assert costs.base.parameters + sum(cheapest) == SMALLEST
+
+
+def test_limits_that_no_genotype_meets_together(costs):
+    table = replace(TABLE, operations_ms=((5.0, 0.0, 0.0, 5.0),) * 12)  # what has no parameters is slow
+    scheme = OneShot(max_parameters=SMALLEST, latency=table, max_latency_ms=11.0)
+    with pytest.raises(ValueError, match=r"some genotypes must be allowed.*max_parameters 2321600, max_latency_ms 11"):
+        scheme.next_generation({}, costs, CHOICES, rng())
 
 
 @pytest.mark.parametrize(
@@ -106,6 +123,10 @@ def test_constraints_that_no_genotype_meets(costs):
         ({"population": 0}, "`population` must be at least 1, but got 0"),
         ({"parents": 1}, "`parents` must be at least 2, but got 1"),
         ({"mutation": 0.0}, "`mutation` must be above 0 and at most 1, but got 0.0"),
+        (
+            {"max_parameters": 1000},
+            "`max_parameters` must be at least that of the smallest genotype, 2321600, but got 1000",
+        ),
         ({"max_latency_ms": 5.0}, "`max_latency_ms` needs a `latency` table"),
         ({"max_latency_ms": 5.0, "latency": TABLE}, "at least that of the fastest genotype, 10, but got 5.0"),
     ],

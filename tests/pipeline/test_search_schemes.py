@@ -96,6 +96,10 @@ def test_equal_settings_are_equal_specifications() -> None:
         ({"name": "partial_channels", "k": 3}, "`search.scheme.k` must be 2 or 4, but got 3."),
         ({"name": "one_shot", "parents": "x"}, "`search.scheme.parents` must be a whole number, but got 'x'."),
         ({"name": "one_shot", "max_latency_ms": 3}, "`max_latency_ms` needs a `latency` table"),
+        (
+            {"name": "one_shot", "max_parameters": 2e6},
+            "of the smallest genotype, 2321600, but got 2000000 (search.scheme)",
+        ),
         ({"name": "one_shot", "latency": "none.json"}, "a latency table must be a YAML file, but"),
         (
             {"name": "one_shot", "latency": {**TABLE, "image_size": [64, 32]}},
