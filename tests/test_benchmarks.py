@@ -32,6 +32,11 @@ TINY = {
         ["embeddings to re-ranked scores: ours"],
         ["embeddings to re-ranked distances: released"],
     ),
+    "intervals": (
+        ["--queries", "600", "--identities", "60"],
+        ["interval of mAP: ours", "interval of mAP: SciPy"],
+        [],
+    ),
     "input_pipeline": (
         [*IMAGES, "--images", "16", "--file-size", "20x12", "--workers", "1"],
         [

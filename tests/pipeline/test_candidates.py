@@ -8,11 +8,14 @@ from pydantic import ValidationError
 from support.filled import filled, scores
 
 from msinet.engine.certainty import likely_genotypes
+from pipeline.cluster import driver
+from pipeline.cluster.watcher import SKIPPED, WAITING
 from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
 from pipeline.reports.tables import build_tables
 from pipeline.results import Result
+from pipeline.storage.workspace import Workspace
 
 ALPHAS = np.random.default_rng(3).standard_normal((12, 4)).tolist()
 LIKELY = [letters for letters, _ in likely_genotypes(ALPHAS, 3)]
@@ -96,3 +99,24 @@ def test_a_small_space_has_few_candidates(tiny: dict[str, Any]) -> None:
 def test_candidates_need_a_search(tiny: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"`derive` .* give `splits`"):
         Experiment.model_validate({**tiny, "splits": [], "genotypes": ["MSINet"], "derive": {"candidates": 2}})
+
+
+def test_the_driver_skips_a_candidate_that_the_search_turns_out_to_lack(
+    tiny: dict[str, Any], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("Mailbox", "Pulse"):  # the parts of the driver that ask Ray
+        monkeypatch.setattr(driver, name, lambda: None)
+    monkeypatch.setattr(driver, "share_of", lambda *settings: {"num_cpus": 1.0, "num_gpus": 0.0})
+    monkeypatch.setattr(driver.Queue, "has_room", lambda *settings: False)  # nothing starts
+    built = plan(Experiment.model_validate({**tiny, "derive": {"candidates": 3}}))
+    running = driver._Driver(built, workspace, [], None)
+    names = {stage.labels.get("candidate", 1): stage.name for stage in built.of_kind("retrain")}
+    for stage in built.stages.values():
+        if stage.kind in ("prepare", "search"):
+            running._finish(stage, {**found("", stage.name), "ranked": [[LIKELY[0], 0.5], [LIKELY[1], 0.4]]})
+    running._release()
+    assert [running.states[names[candidate]] for candidate in (1, 2, 3)] == [WAITING, WAITING, SKIPPED]
+    running._release()
+    evaluated = [stage.name for stage in built.of_kind("evaluate") if stage.labels.get("candidate") == 3]
+    assert evaluated
+    assert {running.states[name] for name in evaluated} == {SKIPPED}
