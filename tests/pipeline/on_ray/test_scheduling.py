@@ -62,7 +62,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def test_a_grid_runs_to_its_end_once(tiny: dict[str, Any], prepared: Workspace) -> None:
-    tiny["splits"], tiny["genotypes"] = ["60-80"], ["MSINet", "GGEGAGGNGAEA"]
+    tiny["splits"], tiny["genotypes"], tiny["rank"] = ["60-80"], ["MSINet", "GGEGAGGNGAEA"], True
     experiment = Experiment.model_validate(tiny)
     listener = Listener()
     planned = plan(experiment, lookup=prepared.result)
@@ -71,6 +71,9 @@ def test_a_grid_runs_to_its_end_once(tiny: dict[str, Any], prepared: Workspace) 
     assert set(listener.ended) == set(planned.stages)
     search = next(planned.of_kind("search")).name
     assert listener.epochs[search] == [0, 1]
+    scored = [stage.result["metrics"]["mAP"] for stage in planned.of_kind("score") if stage.result]
+    assert len(scored) == 3
+    assert all(0 <= mAP <= 1 for mAP in scored)
     # A published name and its letters are one genotype: one retraining, two rows of the plan.
     named = [s for s in planned.of_kind("retrain") if s.labels["origin"] in ("MSINet", "GGEGAGGNGAEA")]
     assert len({stage.key for stage in named}) == 1
