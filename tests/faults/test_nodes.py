@@ -28,7 +28,7 @@ SMALL = {"object_store_memory": 80_000_000}
 @pytest.fixture(scope="module")
 def cluster(shared_barrier: Barrier) -> Iterator[Cluster]:
     """A head that runs no stage, and a node that does."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **SMALL})
     cluster.add_node(num_cpus=1, **SMALL)
     ray.init(address=cluster.address, log_to_driver=False)
     yield cluster
