@@ -21,6 +21,8 @@ from support.s3 import ACCESS_KEY, SECRET_KEY, SECRETS, SESSION_TOKEN, S3Service
 
 from pipeline.storage.workspace import CHECKPOINT, RESULT
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for all commands; a loaded machine takes long
+
 PASSWORD = "planted-password"
 USER = f"planted-user:{PASSWORD}"
 
@@ -166,7 +168,7 @@ def ran(s3_server: tuple[S3Service, str], s3_client: Any, tmp_path_factory: pyte
         try:
             if name in ("run", "tune live"):
                 watch(process, ran, env, barrier)
-            ran.codes[name] = process.wait(200)
+            ran.codes[name] = process.wait(600)
         finally:
             kill(process)
         ran.outputs[name] = out.read_text()
