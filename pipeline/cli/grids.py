@@ -149,19 +149,14 @@ def report(
     weights: WeightsOption = None,
     out: Annotated[Path | None, typer.Option(help="A folder for report.html, report.md and tables/*.csv.")] = None,
 ) -> None:
-    """Print the comparison of the finished results. With --out, write the paper's tables, published and measured."""
+    """Print the comparison of the finished results. With --out, write it as a page with charts, costs and tables."""
     from pipeline.grid import open_grid
-    from pipeline.reports.intervals import intervals_of
-    from pipeline.reports.queries import queries_of
-    from pipeline.reports.write import panels, pictures, report_text, write_report
+    from pipeline.reports.write import content_of, report_text, write_report
 
     grid = open_grid(experiment, workspace, data, weights, existing=True)
     if out is None:
         print(report_text(grid.plan, grid.workspace))
         return
-    queries = queries_of(grid.workspace)
-    intervals = intervals_of(grid.plan, queries)
-    found = panels(grid.plan, grid.workspace, queries, intervals)
     rerun = command("run", experiment, same_results(grid.workspace.address, data, weights))
-    for path in write_report(grid.plan, out, rerun, pictures(grid.plan, grid.workspace), found, intervals):
+    for path in write_report(content_of(grid.plan, grid.workspace, rerun), out):
         print(path)

@@ -33,19 +33,22 @@ def rank(
     """
     from pipeline.grid import open_grid
     from pipeline.reports.panels import panel_text
-    from pipeline.reports.ranking import ranking_panels, ranking_pictures
+    from pipeline.reports.ranking import ranking_figures, ranking_panels
 
     grid = open_grid(experiment, workspace, data, weights, existing=True)
     if not grid.experiment.rank:
         raise RequestError(f"an experiment to rank must have `rank: true`, but {experiment} has not (rank).")
-    print("\n\n".join(map(panel_text, ranking_panels(grid.plan))))
+    told = [panel_text(panel) for panel in ranking_panels(grid.plan)]
     if not all(stage.result for stage in grid.plan.stages.values() if stage.kind in ("score", "evaluate")):
         rerun = command("run", experiment, same_results(grid.workspace.address, data, weights))
-        print(f"\nNot everything is done. To compute the rest: {rerun}")
+        told.append(f"Not everything is done. To compute the rest: {rerun}")
+    print("\n\n".join(told))
     if out is None:
         return
-    for title, png in ranking_pictures(grid.plan):
+    from msinet.visual.figures import png_of
+
+    for title, figure in ranking_figures(grid.plan):
         out.mkdir(parents=True, exist_ok=True)
         path = out / f"rank-{re.sub(r'[^A-Za-z0-9._-]+', '-', title)}.png"
-        path.write_bytes(png)
+        path.write_bytes(png_of(figure))
         print(path)

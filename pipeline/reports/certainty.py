@@ -1,6 +1,6 @@
 """How sure the searches of an experiment are of what they found, and how far their seeds agree."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from msinet.statistics import fleiss_kappa
 from pipeline.plan.kinds import HISTORY
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.correlation import coefficient_text
-from pipeline.reports.panels import Panel
+from pipeline.reports.panels import Panel, Picture
 from pipeline.results import Result
 from pipeline.storage.workspace import Workspace
 
@@ -74,9 +74,8 @@ def alphas_of(workspace: Workspace, result: Result) -> list[list[list[float]]]:
     return read_alphas(path.read_text(encoding="utf-8"))
 
 
-def certainty_panels(plan: Plan, workspace: Workspace) -> list[Panel]:
+def certainty_panels(found: Sequence[Searched]) -> list[Panel]:
     """Return how sure the finished searches are; nothing if there are none."""
-    found = list(searched(plan, workspace))
     if not found:
         return []
     groups: dict[str, list[Searched]] = {}
@@ -87,19 +86,22 @@ def certainty_panels(plan: Plan, workspace: Workspace) -> list[Panel]:
     return [Panel("certainty", "How sure the searches are", [HEADER, *map(_row, found)], [*notes, EXPLANATION])]
 
 
-def certainty_pictures(plan: Plan, workspace: Workspace) -> list[tuple[str, bytes]]:
-    """Return captions and PNGs of the plots of each finished search."""
+def certainty_pictures(found: Sequence[Searched]) -> list[Picture]:
+    """Return two drawings of each finished search: α over the epochs, and how sure it was."""
     from msinet.visual.alphas import draw_certainty, draw_mixtures
+    from msinet.visual.figures import svg_of
 
-    columns, letters = plan.experiment.space.columns, plan.experiment.space.column_letters
-    return [
-        picture
-        for search in searched(plan, workspace)
-        for picture in (
-            (f"search {search.name}: mixture of each slot", draw_mixtures(search.certainty, columns, letters)),
-            (f"search {search.name}: certainty over the epochs", draw_certainty(search.certainty, columns)),
-        )
-    ]
+    pictures = []
+    for number, search in enumerate(found, start=1):
+        columns = search.space.columns
+        figures = {
+            "mixture of each slot": draw_mixtures(search.certainty, columns, search.space.column_letters),
+            "certainty over the epochs": draw_certainty(search.certainty, columns),
+        }
+        for told, figure in figures.items():
+            caption = f"search {search.name}: {told}"
+            pictures.append(Picture(caption, svg_of(figure, f"search{number}-{told.partition(' ')[0]}", caption)))
+    return pictures
 
 
 def _row(search: Searched) -> list[str]:

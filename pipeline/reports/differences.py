@@ -69,32 +69,53 @@ def runs_by_seed(field: Field, queries: Queries) -> "dict[str, dict[Hashable, Qu
     return found
 
 
-def apart_panels(plan: Plan, queries: Queries) -> list[Panel]:
-    """Return a panel that says which networks can be told apart; none if no target has two of them.
+@dataclass(frozen=True)
+class Compared:
+    """The networks of a field, compared by mAP.
+
+    Attributes:
+        field: The finished evaluations.
+        seeds: How many retraining seeds every network has at least.
+        result: The comparison of those networks whose query scores are there, at least two.
+    """
+
+    field: Field
+    seeds: int
+    result: "Comparison"
+
+
+def compared_fields(plan: Plan, queries: Queries) -> list[Compared]:
+    """Return the pairs of source and target with at least two networks, compared.
 
     Args:
         plan: A plan that was resolved against a workspace.
         queries: Function that reads the scores of an evaluation's queries.
     """
-    notes = list(_sentences(plan, queries))
+    from msinet.statistics import compare_all  # most commands compare nothing, and SciPy takes its time
+
+    found = [(field, runs_by_seed(field, queries)) for field in fields(plan)]
+    return [
+        Compared(field, min(map(len, runs.values())), compare_all(runs, METRIC))
+        for field, runs in found
+        if len(runs) > 1
+    ]
+
+
+def apart_panels(compared: Sequence[Compared]) -> list[Panel]:
+    """Return a panel that says which networks can be told apart; none if no target has two of them."""
+    notes = list(_sentences(compared))
     return [Panel("apart", "Networks that can be told apart by mAP", (), notes)] if notes else []
 
 
-def _sentences(plan: Plan, queries: Queries) -> Iterator[str]:
-    from msinet.statistics import compare_all  # most commands compare nothing, and SciPy takes its time
-
+def _sentences(compared: Sequence[Compared]) -> Iterator[str]:
     alone, together = [], []
-    for field in fields(plan):
-        runs = runs_by_seed(field, queries)
-        if len(runs) < 2:
-            continue
-        found = compare_all(runs, METRIC)
-        if not found.seed_degrees:
-            alone.append(field.name)
-        elif len(found.groups) == 1:
-            together.append(f"{field.name} ({len(runs)} networks{_reach(found, runs)})")
+    for one in compared:
+        if not one.result.seed_degrees:
+            alone.append(one.field.name)
+        elif len(one.result.groups) == 1:
+            together.append(f"{one.field.name} ({len(one.result.scores)} networks{_reach(one)})")
         else:
-            yield f"{field.name}: {told_apart(found)}."
+            yield f"{one.field.name}: {told_apart(one.result)}."
     if together:
         yield f"No two networks can be told apart on {', '.join(together)}."
     if alone:
@@ -130,6 +151,7 @@ def smallest(found: "Comparison", seeds: int) -> float:
     return 100 * smallest_difference(variance**0.5, seeds, degrees=found.seed_degrees or None, level=found.level)
 
 
-def _reach(found: "Comparison", runs: "dict[str, dict[Hashable, QueryScores]]") -> str:
-    seeds = min(map(len, runs.values()))
-    return f", {seeds} seeds show differences from {smallest(found, seeds):.1f} points on" if seeds > 1 else ""
+def _reach(one: Compared) -> str:
+    if one.seeds < 2:
+        return ""
+    return f", {one.seeds} seeds show differences from {smallest(one.result, one.seeds):.1f} points on"

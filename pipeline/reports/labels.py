@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from msinet.data.splits import parse_split
 from msinet.genotype import PUBLISHED
+from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan, Stage
-from pipeline.reports.published import FROM_FILE, SOFTMAX, STARTS, WITH, WITHOUT, RowKey
+from pipeline.reports.published import CODES, FROM_FILE, SOFTMAX, STARTS, WITH, WITHOUT, RowKey
 
 # Which genotype of the paper comes from which search, given by source, split and supervision.
 SEARCHED = {
@@ -33,6 +34,11 @@ class Pair(NamedTuple):
 
     source: str
     target: str
+
+
+def paper_codes(experiment: Experiment) -> dict[str, str | None]:
+    """Return the paper's short name of each dataset, None for those that the paper does not have."""
+    return {name: CODES.get(data.kind) for name, data in experiment.datasets.items()}
 
 
 def label_of(stage: Stage, name: str) -> str:

@@ -7,9 +7,18 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 PAPER_NAMES = {"M": "Market-1501", "MS": "MSMT17", "VR": "VeRi-776", "VID": "VehicleID"}
+# The paper's short name for each kind of dataset. The paper's VehicleID column is the test list of 2400 identities.
+CODES = {"market1501": "M", "msmt17": "MS", "veri": "VR", "vehicleid": "VID", "vehicleid2400": "VID"}
 PAPER_METRICS = {"r1": "rank1", "r5": "rank5", "map": "mAP"}
 
 
+TITLES = {
+    7: "Genotypes",
+    8: "Supervised training, scratch and pre-trained",
+    9: "Train/valid identity splits of the search",
+    10: "Generalisation to another domain",
+    11: "Alignment of feature maps",
+}
 STARTS = {"scratch": "from scratch", "pretrained": "pre-trained"}
 
 

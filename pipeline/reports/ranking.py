@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from msinet.statistics import Interval
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.correlation import coefficient_text, rank_correlations
-from pipeline.reports.panels import Panel
+from pipeline.reports.panels import Panel, Picture
 from pipeline.reports.selection import METRIC, score_of, scored_genotypes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EXPLANATION = (
     "Scores under shared weights are mAP on the validation pictures of the search, with batch norms that are estimated "
@@ -74,8 +78,8 @@ def ranking_panels(plan: Plan) -> list[Panel]:
     return [Panel("ranking", "Shared weights against retraining", [header, *rows], [EXPLANATION])]
 
 
-def ranking_pictures(plan: Plan) -> Iterator[tuple[str, bytes]]:
-    """Yield the caption and the PNG of a scatter plot for each ranking with at least two genotypes."""
+def ranking_figures(plan: Plan) -> "Iterator[tuple[str, Figure]]":
+    """Yield the caption and the scatter plot of each ranking with at least two genotypes."""
     from msinet.visual.alphas import draw_ranking
 
     for ranking in rankings(plan):
@@ -85,6 +89,14 @@ def ranking_pictures(plan: Plan) -> Iterator[tuple[str, bytes]]:
             percent = [(100 * x, 100 * y, name) for x, y, name in ranking.points]
             axes = "mAP under shared weights, validation side, %", f"mAP retrained, {ranking.target}, %"
             yield title, draw_ranking(percent, title + told, *axes)
+
+
+def ranking_pictures(plan: Plan) -> list[Picture]:
+    """Return the scatter plots as drawings for a page."""
+    from msinet.visual.figures import svg_of
+
+    figures = enumerate(ranking_figures(plan), start=1)
+    return [Picture(title, svg_of(figure, f"ranking{number}", title)) for number, (title, figure) in figures]
 
 
 def _row(ranking: Ranking) -> list[str]:

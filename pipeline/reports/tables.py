@@ -5,64 +5,47 @@ figure in these columns, and those of the experiment. Scores are in percent, as 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from math import hypot
-from typing import Any
 
-from msinet.genotype import PUBLISHED, Genotype
-from msinet.spaces import PAPER_SPACE
-from msinet.spaces.operations import LETTER_OF
 from pipeline.plan.candidates import DRAWN
 from pipeline.plan.stage import Plan, Stage
-from pipeline.reports.cells import Cell, Column, Letters, Row, Table
+from pipeline.reports.alike import as_in_the_paper
+from pipeline.reports.cells import Cell, Column, Row, Table
+from pipeline.reports.genotype_table import genotype_table
 from pipeline.reports.intervals import Intervals, no_intervals
 from pipeline.reports.labels import (
     ALIGNMENTS,
-    SEARCHED,
     Pair,
     alignment_of,
-    device_of,
     is_searched,
     label_of,
     network_key,
-    network_name,
     one_for_each_seed,
     pair_code,
     pair_name,
     pair_of,
-    published_name,
-    search_suffix,
+    paper_codes,
     split_key,
     start_group,
-    supervision_name,
 )
 from pipeline.reports.published import (
     FROM_FILE,
     PAPER_NAMES,
     SOFTMAX,
     STARTS,
+    TITLES,
     WITH,
     WITHOUT,
     PublishedRows,
     RowKey,
     columns_of,
-    paper_name,
-    published,
     published_alignment,
     published_cross_domain,
     published_splits,
     published_supervised,
 )
+from pipeline.reports.sizes import Sizes
+from pipeline.reports.states import States
 from pipeline.results import scored_queries
-
-TITLES = {
-    7: "Genotypes",
-    8: "Supervised training, scratch and pre-trained",
-    9: "Train/valid identity splits of the search",
-    10: "Generalisation to another domain",
-    11: "Alignment of feature maps",
-}
-# The paper's short name for each kind of dataset. The paper's VehicleID column is the test list of 2400 identities.
-CODES = {"market1501": "M", "msmt17": "MS", "veri": "VR", "vehicleid": "VID", "vehicleid2400": "VID"}
 
 
 def build_tables(plan: Plan, command: str, intervals: Intervals = no_intervals) -> list[Table]:
@@ -85,14 +68,14 @@ class _Builder:
 
     def __init__(self, plan: Plan, command: str, intervals: Intervals) -> None:
         self.plan = plan
-        self.command = command
+        self.state = States(plan, command)
         self.intervals = intervals
-        self.codes = {name: CODES.get(data.kind) for name, data in plan.experiment.datasets.items()}
+        self.codes = paper_codes(plan.experiment)
         # Random genotypes are a baseline for searches, which `reports.luck` shows.
         self.evaluations = [
             stage for stage in plan.of_kind("evaluate") if stage.on_target and DRAWN not in stage.labels
         ]
-        self.measures = list(plan.of_kind("measure"))
+        self.sizes = Sizes(plan, self.state)
         self.with_osnet = any(label_of(stage, "network") == "osnet" for stage in self.evaluations)
         self.aligned_groups = {
             start_group(stage) for stage in self.evaluations if label_of(stage, "alignment") != "none"
@@ -103,7 +86,13 @@ class _Builder:
             self.drawn = [number for number in TITLES if self._has_cells(number)]
 
     def build(self) -> list[Table]:
-        forms = {7: self._table7, 8: self._table8, 9: self._table9, 10: self._table10, 11: self._table11}
+        forms = {
+            7: lambda: genotype_table(self.plan, self.state, self.sizes),
+            8: self._table8,
+            9: self._table9,
+            10: self._table10,
+            11: self._table11,
+        }
         return [forms[number]() for number in self.drawn]
 
     # Which stage belongs in which table.
@@ -148,56 +137,6 @@ class _Builder:
 
     # The five tables.
 
-    def _table7(self) -> Table:
-        rows = [
-            self._genotype_row("published", name, Letters(paper=genotype.letters, paper_name=name))
-            for name, genotype in PUBLISHED.items()
-        ]
-        for name in dict.fromkeys(map(published_name, self.plan.experiment.genotypes)):
-            if name not in PUBLISHED:
-                genotype = Genotype.parse(name, self.plan.experiment.space)
-                letters = Letters(measured=genotype.letters, space=genotype.space, status="done")
-                rows.append(self._genotype_row("named", name, letters))
-        for stage in self.plan.of_kind("search"):
-            source, split, seed = (str(stage.labels[label]) for label in ("source", "split", "seed"))
-            supervision = label_of(stage, "supervision")
-            own, space = search_suffix(stage), self.plan.experiment.space
-            key = (self.codes[source] or "", split, supervision)
-            # The paper has no searches of other schemes or in other spaces.
-            name = "" if own or space != PAPER_SPACE else SEARCHED.get(key, "")
-            letters = Letters(
-                paper=PUBLISHED[name].letters if name else None,
-                measured=Genotype.parse(stage.result["genotype"], space).letters if stage.result else None,
-                paper_name=name,
-                space=space,
-                **self._state([stage]),
-            )
-            row = f"{source} {split}{own} seed {seed}"
-            rows.append(self._genotype_row(f"searched, {supervision_name(supervision)}", row, letters, stage.name))
-        order = list(dict.fromkeys(row.group for row in rows))
-        used = {operation for row in rows for operation in _operations(row.cells[0])}
-        operations = ", ".join(f"{LETTER_OF[name]} {name.replace('_', ' ')}" for name in LETTER_OF if name in used)
-        columns = [Column("genotype", "letters", better=0), Column("parameters", "million", digits=3, better=0)]
-        table = Table(
-            7,
-            TITLES[7],
-            "The letters are the operations of the twelve interactions, two in each of six cells: "
-            f"{operations}. Below the letters of a search are those of the published genotype of the same source, "
-            "split and supervision.",
-            columns,
-            sorted(rows, key=lambda row: order.index(row.group)),
-        )
-        return table if self.measures else _without_column(table, 1)
-
-    def _genotype_row(self, group: str, name: str, letters: Letters, search: str | None = None) -> Row:
-        measures = [
-            stage
-            for stage in self.measures
-            if (search in stage.needs.values() and stage.candidate == 1 if search else network_name(stage) == name)
-        ]
-        paper = published()["table8_supervised"]["scratch"].get(name, {}).get("params")
-        return Row(group, name, [letters, self._parameters(measures, paper)])
-
     def _table8(self) -> Table:
         table = self._scores(
             8,
@@ -206,7 +145,7 @@ class _Builder:
             list(STARTS.values()),
             "Networks are trained with labels on one dataset, and evaluated on it and on others.",
         )
-        return self._with_measures(table)
+        return self.sizes.in_front_of(table)
 
     def _table9(self) -> Table:
         return self._scores(
@@ -309,6 +248,7 @@ class _Builder:
 
     def _score(self, stages: Sequence[Stage], metric: str, paper: float | None) -> Cell:
         chosen = one_for_each_seed(stages)
+        paper = paper if all(as_in_the_paper(self.plan, stage) for stage in chosen) else None
         done = [stage for stage in chosen if stage.result]
         metrics = [stage.result["metrics"] for stage in done if stage.result]
         over_draws = [100 * m[f"{metric}_std"] for m in metrics if f"{metric}_std" in m]
@@ -320,84 +260,8 @@ class _Builder:
             spread=over_draws[0] if len(over_draws) == 1 else None,
             spread_of="draws" if len(over_draws) == 1 else "",
             queries=", ".join(dict.fromkeys(filter(None, map(scored_queries, metrics)))),
-            **self._state(chosen),
+            **self.state(chosen),
         )
-
-    # Size and speed.
-
-    def _with_measures(self, table: Table) -> Table:
-        """Return the table with the size and the speed of each network in front of its scores."""
-        if not self.measures and not any(column.code for column in table.columns):
-            return table
-        setups = list(dict.fromkeys(map(self._setup, self.measures))) or [""]
-        columns = [
-            Column("parameters", "million", digits=2, better=0),
-            *(
-                Column(", ".join(filter(None, ["inference time", setup])), "× ResNet-50", digits=2, better=-1)
-                for setup in setups
-            ),
-        ]
-        rows = []
-        for row in table.rows:
-            name = row.name.partition(", ")[0]
-            ours = [stage for stage in self.measures if network_name(stage) == name]
-            start = next(start for start, group in STARTS.items() if group == row.group)
-            paper = published()["table8_supervised"][start].get(paper_name(row.name), {})
-            times = [self._relative_time(ours, setup, paper.get("inference_time")) for setup in setups]
-            rows.append(Row(row.group, row.name, [self._parameters(ours, paper.get("params")), *times, *row.cells]))
-        caption = f"{table.caption} Inference time: median latency, divided by ResNet-50's in the same setting."
-        return Table(table.number, table.title, caption, [*columns, *table.columns], rows)
-
-    def _setup(self, measure: Stage) -> str:
-        """Return picture size and device as text. Only times of the same setup are compared."""
-        size = "×".join(map(str, measure.settings.get("image_size", [])))
-        # A measurement that is not done may have no device yet. It is then expected on the device of the others.
-        device = device_of(measure) or next(filter(None, map(device_of, self.measures)), "")
-        return ", ".join(filter(None, [size, device]))
-
-    def _parameters(self, measures: Sequence[Stage], paper: str | None) -> Cell:
-        # The number is the same in every setup, so take one measurement, a finished one if possible.
-        chosen = sorted(measures, key=lambda stage: stage.result is None)[:1]
-        values = [stage.result["metrics"]["parameters"] / 1e6 for stage in chosen if stage.result]
-        return Cell(float(paper.strip("~M")) if paper else None, values, len(chosen), **self._state(chosen))
-
-    def _relative_time(self, measures: Sequence[Stage], setup: str, paper: float | None) -> Cell:
-        reference = [stage for stage in self.measures if network_name(stage) == "ResNet-50"]
-        both = [[stage for stage in some if self._setup(stage) == setup][:1] for some in (measures, reference)]
-        if not all(both):
-            return Cell(paper)
-        stages = [stage for some in both for stage in some]
-        done = [stage.result["metrics"] for stage in stages if stage.result]
-        if len(done) < 2:
-            return Cell(paper, planned=1, **self._state(stages))
-        ours, theirs = done
-        ratio = ours["latency_ms"] / theirs["latency_ms"]
-        # The two medians are independent, so their relative spreads add as squares. ResNet-50's own ratio is exactly 1.
-        spread = ratio * hypot(*(m["latency_ms_iqr"] / m["latency_ms"] for m in done)) if ours is not theirs else 0.0
-        return Cell(paper, [ratio], 1, spread=spread, spread_of="IQR", **self._state(stages))
-
-    # The state of cells that are not done.
-
-    def _state(self, stages: Sequence[Stage]) -> dict[str, Any]:
-        """Return status and note of a cell that needs the results of all the given stages."""
-        undone = [stage for stage in stages if stage.result is None]
-        if not stages:
-            return {"status": "not planned"}
-        if not undone:
-            return {"status": "done"}
-        missing = list(dict.fromkeys(sentence for stage in undone for sentence in self._missing(stage)))
-        if missing:
-            return {"status": "lacks", "note": "\n".join(missing)}
-        known = any(stage.key is not None for stage in undone)
-        return {"status": "to run" if known else "pending", "note": self.command}
-
-    def _missing(self, stage: Stage) -> list[str]:
-        """Return what a stage lacks, and what the stages that it needs lack."""
-        if stage.result is not None:
-            return []
-        lacks = getattr(stage, "lacks", None)
-        needed = [self.plan.stages[name] for name in stage.needs.values()]
-        return [*([lacks] if lacks else []), *(sentence for other in needed for sentence in self._missing(other))]
 
 
 def _published_places(rows: PublishedRows) -> list[tuple[Pair | None, Column]]:
@@ -408,14 +272,3 @@ def _published_places(rows: PublishedRows) -> list[tuple[Pair | None, Column]]:
         for code in columns_of(rows)
         for metric in metrics[code]
     ]
-
-
-def _without_column(table: Table, index: int) -> Table:
-    rows = [Row(row.group, row.name, [*row.cells[:index], *row.cells[index + 1 :]]) for row in table.rows]
-    columns = [*table.columns[:index], *table.columns[index + 1 :]]
-    return Table(table.number, table.title, table.caption, columns, rows)
-
-
-def _operations(cell: Cell | Letters) -> tuple[str, ...]:
-    """Return the operations of a genotype's space."""
-    return cell.space.columns if isinstance(cell, Letters) else ()

@@ -102,7 +102,8 @@ def search_plots(history: str, space: Space) -> dict[str, bytes]:
     if not alphas:
         return {}
     from msinet.visual.alphas import draw_certainty, draw_mixtures
+    from msinet.visual.figures import png_of
 
     found = certainty_of(alphas, space.columns)
     drawn = draw_mixtures(found, space.columns, space.column_letters), draw_certainty(found, space.columns)
-    return dict(zip(PLOTS, drawn, strict=True))
+    return dict(zip(PLOTS, map(png_of, drawn), strict=True))

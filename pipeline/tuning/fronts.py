@@ -1,6 +1,5 @@
 """The outcome of an outer loop: the Pareto front or the best trials, as a table, a picture and experiments to run."""
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +8,8 @@ import optuna
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from msinet.visual.scatter import Panel, draw_panel
-from msinet.visual.sheet import MARGIN, beside, framed
+from msinet.visual.charts import Chart, Point, draw_charts, staircase
+from msinet.visual.figures import png_of
 from pipeline.config.experiment import Experiment
 from pipeline.config.tune import SLOTS, Tune, genotype_of, recipe_of
 from pipeline.reports.console import aligned
@@ -83,9 +82,7 @@ def write(study: optuna.Study, experiment: Experiment, workspace: Workspace, pla
     tune = settings(experiment)
     front = front_of(study, tune)
     files = {"front.csv": csv_text(table(front, tune)).encode()}
-    picture = io.BytesIO()
-    draw(study, tune).save(picture, "PNG")
-    files["pareto.png" if len(tune.objectives) > 1 else "trials.png"] = picture.getvalue()
+    files["pareto.png" if len(tune.objectives) > 1 else "trials.png"] = draw(study, tune)
     experiments = retrainings(front, experiment)
     for number, document in enumerate(experiments, start=1):
         name = "retrain.yaml" if len(experiments) == 1 else f"retrain-{number}.yaml"
@@ -95,43 +92,40 @@ def write(study: optuna.Study, experiment: Experiment, workspace: Workspace, pla
     return [f"{workspace.address}/{place}/{name}" for name in files]
 
 
-def draw(study: optuna.Study, tune: Tune) -> Any:
-    """Draw mAP over each other objective, with the front; without other objectives, over the trials, with the best."""
+def draw(study: optuna.Study, tune: Tune) -> bytes:
+    """Return a PNG: mAP over each other objective, with the front; without others, over the trials, with the best."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(tune.objectives) > 1:
         others = [name for name in tune.objectives if name != "mAP"]
-        panels = [_front_panel(trials, front_of(study, tune), tune, name) for name in others]
+        charts = [_front_chart(trials, front_of(study, tune), tune, name) for name in others]
     else:
-        panels = [_series_panel(trials)]
-    return framed(beside([draw_panel(panel) for panel in panels], gap=MARGIN), (255, 255, 255), MARGIN)
+        charts = [_series_chart(trials)]
+    return png_of(draw_charts(charts))
 
 
-def _front_panel(trials: Sequence[FrozenTrial], front: Sequence[FrozenTrial], tune: Tune, other: str) -> Panel:
+def _front_chart(trials: Sequence[FrozenTrial], front: Sequence[FrozenTrial], tune: Tune, other: str) -> Chart:
     label, factor, _ = UNITS[other]
     bound = tune.constraints.get(other)  # type: ignore[call-overload]
-    # With a third objective the front is no staircase in this plane: draw the part of it that is best in this plane.
-    ordered = sorted(front, key=lambda trial: (_figure(trial, other), -_figure(trial, "mAP")))
-    steps: list[tuple[float, float, str]] = []
-    for trial in ordered:
-        if not steps or 100 * _figure(trial, "mAP") > steps[-1][1]:
-            steps.append((factor * _figure(trial, other), 100 * _figure(trial, "mAP"), str(trial.number)))
-    return Panel(
+
+    def point(trial: FrozenTrial, name: str = "") -> Point:
+        return Point(factor * _figure(trial, other), 100 * _figure(trial, "mAP"), name)
+
+    return Chart(
         f"mAP over {label.partition(' ')[0]}",
         label,
         "mAP (%)",
-        [(factor * _figure(trial, other), 100 * _figure(trial, "mAP")) for trial in trials],
-        steps,
+        [point(trial) for trial in trials],
+        # With a third objective the front is no staircase in this plane: draw the part of it that is best here.
+        staircase([point(trial, str(trial.number)) for trial in front]),
         None if bound is None else factor * bound,
     )
 
 
-def _series_panel(trials: Sequence[FrozenTrial]) -> Panel:
-    points = [(float(trial.number), 100 * _figure(trial, "mAP")) for trial in trials]
-    best: list[tuple[float, float, str]] = []
-    for x, y in points:
-        if not best or y > best[-1][1]:
-            best.append((x, y, f"{x:.0f}"))
-    return Panel("mAP of each trial, with a line through the best so far", "trial", "mAP (%)", points, best)
+def _series_chart(trials: Sequence[FrozenTrial]) -> Chart:
+    points = [Point(float(trial.number), 100 * _figure(trial, "mAP"), str(trial.number)) for trial in trials]
+    unnamed = [Point(point.x, point.y) for point in points]
+    title = "mAP of each trial, with a line through the best so far"
+    return Chart(title, "trial", "mAP (%)", unnamed, staircase(points))
 
 
 def retrainings(front: Sequence[FrozenTrial], experiment: Experiment) -> list[dict[str, Any]]:

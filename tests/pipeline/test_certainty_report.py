@@ -48,7 +48,7 @@ def grid(ends: list[str]) -> Plan:
 
 def test_each_search_has_a_row(tmp_path: Path) -> None:
     ends = ["GGEGAGGNGAEA", "GGEGAGGNGAEA", "GGEGAGGNGAEE"]
-    (panel,) = certainty_panels(grid(ends), Histories(tmp_path, ends))
+    (panel,) = certainty_panels(list(searched(grid(ends), Histories(tmp_path, ends))))
     assert panel.rows[0] == HEADER
     assert [row[:2] for row in panel.rows[1:]] == [[f"street 60-80 seed {n}", e] for n, e in enumerate(ends)]
     likely = (4 * np.exp(0.1) / (np.exp(0.1) + 3)) ** 12
@@ -64,7 +64,7 @@ def test_each_search_has_a_row(tmp_path: Path) -> None:
 
 def test_a_search_of_one_operation_is_warned_about(tmp_path: Path) -> None:
     ends = ["NNNNNNNNNNGA"]
-    (panel,) = certainty_panels(grid(ends), Histories(tmp_path, ends))
+    (panel,) = certainty_panels(list(searched(grid(ends), Histories(tmp_path, ends))))
     (warning,) = [note for note in panel.notes if note.startswith("Warning")]
     assert "none holds 10 of 12 slots, and at least three quarters since epoch 1." in warning
     assert not [note for note in panel.notes if "κ" in note], "one seed agrees with nobody"
@@ -72,11 +72,13 @@ def test_a_search_of_one_operation_is_warned_about(tmp_path: Path) -> None:
 
 def test_a_search_without_alpha_or_without_its_file_has_no_certainty(tmp_path: Path) -> None:
     ends = ["NNNNNNNNNNGA"]
-    assert not certainty_panels(grid(ends), Histories(tmp_path, ends, with_alphas=False))
+    assert not list(searched(grid(ends), Histories(tmp_path, ends, with_alphas=False)))
     (tmp_path / "0.jsonl").unlink()
     workspace = Histories(tmp_path, [])
-    assert not certainty_panels(grid(ends), workspace)
-    assert not certainty_pictures(grid(ends), workspace)
+    found = list(searched(grid(ends), workspace))
+    assert not found
+    assert not certainty_panels(found)
+    assert not certainty_pictures(found)
 
 
 def test_a_real_search_agrees_with_its_result(finished: tuple[Plan, Workspace]) -> None:
@@ -84,9 +86,10 @@ def test_a_real_search_agrees_with_its_result(finished: tuple[Plan, Workspace]) 
     (search,) = searched(planned, workspace)
     assert search.likely[0][0] == search.letters
     assert Genotype(search.letters).letters == search.stage.result["genotype"]  # type: ignore[index]
-    pictures = certainty_pictures(planned, workspace)
+    pictures = certainty_pictures([search])
     assert [caption for caption, _ in pictures] == [
         "search street 60-80 seed 0: mixture of each slot",
         "search street 60-80 seed 0: certainty over the epochs",
     ]
-    assert all(png.startswith(b"\x89PNG") for _, png in pictures)
+    assert all(isinstance(svg, str) and svg.startswith("<svg") for _, svg in pictures)
+    assert pictures == certainty_pictures([search]), "a drawing is the same each time"

@@ -9,7 +9,7 @@ from support.filled import answer_all, filled
 
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.checklist import checklist, checklist_panel
-from pipeline.reports.write import write_report
+from pipeline.reports.write import content_of, write_report
 from pipeline.results import Result
 from pipeline.storage.workspace import Workspace
 
@@ -83,7 +83,7 @@ def test_another_recipe_for_a_baseline_and_a_choice_on_the_test_are_named(tiny: 
 
 @pytest.mark.parametrize("name", ["report.md", "report.html"])
 def test_every_report_ends_with_the_checklist(finished: tuple[Plan, Workspace], tmp_path: Path, name: str) -> None:
-    write_report(finished[0], tmp_path, "msinet run grid.yaml")
+    write_report(content_of(*finished, "msinet run grid.yaml"), tmp_path)
     text = (tmp_path / name).read_text(encoding="utf-8")
     assert "Checklist for architecture search" in text
     panel = checklist_panel(finished[0])

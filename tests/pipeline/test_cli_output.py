@@ -160,6 +160,8 @@ def test_a_wheel_holds_the_experiments(tmp_path: Path) -> None:
     assert {path.name for path in (installed / "msinet" / "spaces").glob("*.yaml")} == spaces
     assert (installed / "msinet" / "py.typed").is_file()
     assert (installed / "pipeline" / "reports" / "paper_results.json").is_file()
+    parts = {path.name for path in (ROOT / "pipeline" / "reports" / "templates").iterdir()}
+    assert {path.name for path in (installed / "pipeline" / "reports" / "templates").iterdir()} == parts
     packages = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}
     assert packages == {"msinet", "pipeline"}, "no other top-level name"
     planned = subprocess.run(

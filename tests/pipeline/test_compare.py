@@ -15,9 +15,9 @@ from pipeline.errors import RequestError
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.compare import compare_panels
 from pipeline.reports.console import comparison
-from pipeline.reports.differences import apart_panels
+from pipeline.reports.differences import apart_panels, compared_fields
 from pipeline.reports.intervals import intervals_of
-from pipeline.reports.page import to_html
+from pipeline.reports.page import Content, to_html
 from pipeline.reports.panels import panel_text
 from pipeline.reports.plain import to_csv, to_markdown
 from pipeline.reports.queries import queries_of
@@ -69,7 +69,7 @@ def test_every_table_shows_the_interval_and_says_once_what_it_is() -> None:
     printed = comparison(plan, intervals)
     assert f" {shown} / 50.0 ± " in printed
     tables = build_tables(plan, "msinet run x.yaml", intervals)
-    markdown, page = to_markdown(tables[1:]), to_html(tables[1:], "grid")
+    markdown, page = to_markdown(tables[1:]), to_html(Content("grid", tables=tables[1:]))
     assert shown in markdown
     assert "60.0</b><small> ± " in page
     for text in (printed, markdown, page):
@@ -86,7 +86,7 @@ def test_a_cell_without_query_scores_has_no_interval() -> None:
         return None if stage.labels["seed"] == 1 else queries(stage)
 
     assert "±" not in comparison(planned(), intervals_of(planned(), some))
-    assert apart_panels(planned(), some) == []
+    assert apart_panels(compared_fields(planned(), some)) == []
 
 
 def test_searches_and_not_retrainings_are_the_units_of_a_row_of_searches() -> None:
@@ -120,13 +120,13 @@ def test_the_deviation_over_seeds_is_that_of_all_networks_in_the_column() -> Non
 
 
 def test_the_sentence_says_which_networks_are_better() -> None:
-    (panel,) = apart_panels(planned(targets=["street"]), queries)
+    (panel,) = apart_panels(compared_fields(planned(targets=["street"]), queries))
     better = "GGEGAGGNGAEA is better than EEEEEEEEEEEE and NNNNNNNNNNNN; EEEEEEEEEEEE is better than NNNNNNNNNNNN"
     assert panel.notes == [f"street: {better}. All other pairs cannot be told apart."]
 
 
 def test_the_sentence_says_when_nothing_can_be_said() -> None:
-    (one,) = apart_panels(planned(retrain_seeds=[0]), queries)
+    (one,) = apart_panels(compared_fields(planned(retrain_seeds=[0]), queries))
     assert one.notes[0].startswith(
         "No statement is possible on street, street → campus: every network was trained with"
     )
@@ -137,7 +137,7 @@ def test_the_sentence_says_when_nothing_can_be_said() -> None:
             result["metrics"]["mAP"] = 0.5 + 0.05 * np.sin(hash(stage.labels["origin"]) % 7 + 3 * stage.labels["seed"])
         return result
 
-    (noise,) = apart_panels(planned(noisy), queries)
+    (noise,) = apart_panels(compared_fields(planned(noisy), queries))
     assert noise.notes[0].startswith(
         "No two networks can be told apart on street (3 networks, 3 seeds show differences"
     )

@@ -15,7 +15,7 @@ from pipeline.by_hand import evaluate_by_hand
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan
 from pipeline.reports.console import comparison
-from pipeline.reports.page import to_html
+from pipeline.reports.page import Content, to_html
 from pipeline.reports.plain import to_csv, to_markdown
 from pipeline.reports.tables import build_tables
 from pipeline.results import scored_queries
@@ -58,11 +58,11 @@ def test_the_papers_tables_say_so_in_each_form() -> None:
     cells = [cell for table in few for row in table.rows for cell in row.cells if getattr(cell, "measured", [])]
     assert len(cells) == 8  # two networks × two targets × two scores
     assert to_markdown(few).count(f"[{TEXT}]") == 8
-    assert to_html(few, "grid").count(TEXT) == 8
+    assert to_html(Content("grid", tables=few)).count(TEXT) == 8
     lines = [line for table in few for line in csv.DictReader(io.StringIO(to_csv(table)))]
     assert [line["note"] for line in lines if line["measured"]] == [TEXT] * 8
     assert to_markdown(few).count("have no match in the gallery") == 1
-    for text in (to_markdown(whole), to_html(whole, "grid"), *map(to_csv, whole)):
+    for text in (to_markdown(whole), to_html(Content("grid", tables=whole)), *map(to_csv, whole)):
         assert "queries" not in text.lower()
 
 

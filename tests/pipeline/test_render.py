@@ -13,20 +13,31 @@ from support.filled import answer_all, filled, scores
 from msinet.statistics import Interval
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.cells import Cell, Column, Letters, Row, Table, difference_text
-from pipeline.reports.page import to_html
+from pipeline.reports.checklist import checklist_panel
+from pipeline.reports.page import Content, to_html
+from pipeline.reports.panels import Picture
 from pipeline.reports.plain import CSV_HEADER, csv_text, to_csv, to_markdown
 from pipeline.reports.tables import build_tables
-from pipeline.reports.write import write_report
+from pipeline.reports.write import content_of, write_report
 from pipeline.results import Result
 
 COMMAND = "msinet run grid.yaml"
 HOSTILE = '<img src=x onerror="alert(1)">|`a`\n[b](http://c) & $title'
 SCORE = Column("M", "rank1", "M")
+PICTURE = Picture("Ranked lists", b"\x89PNG")
 VOID = {"meta", "img", "link", "br", "hr"}
 
 
 def cells_table(*cells: Cell | Letters, name: str = "MSINet", column: Column = SCORE) -> Table:
     return Table(8, "Supervised", "How to read it.", [column] * len(cells), [Row("from scratch", name, list(cells))])
+
+
+def page_of(tables: list[Table], **more: Any) -> str:
+    return to_html(Content("grid", tables=tables, **more))
+
+
+def content(plan: Plan) -> Content:
+    return Content("grid", tables=build_tables(plan, COMMAND), after=[checklist_panel(plan)])
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +221,7 @@ def test_markdown_controls_no_terminal() -> None:
 
 
 def test_a_page_is_whole_and_asks_nobody(tables: list[Table]) -> None:
-    page = Page(to_html(tables, "grid", [("Ranked lists", b"\x89PNG")]))
+    page = Page(page_of(tables, pictures=[PICTURE]))
     names = {name for name, _ in page.tags}
     assert not names & {"script", "link", "iframe", "object", "base", "form"}
     targets = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
@@ -226,23 +237,23 @@ def test_a_page_is_whole_and_asks_nobody(tables: list[Table]) -> None:
 
 
 def test_a_page_can_be_read_aloud(tables: list[Table]) -> None:
-    page = Page(to_html(tables, "grid", [("Ranked lists", b"\x89PNG")]))
+    page = Page(page_of(tables, pictures=[PICTURE]))
     assert len(page.of("table")) == len(page.of("caption")) == len(tables)
     assert all(attributes.get("scope") in ("col", "colgroup", "row", "rowgroup") for attributes in page.of("th"))
     assert sum(a.get("scope") == "row" for a in page.of("th")) == sum(len(table.rows) for table in tables)
     assert [attributes["alt"] for attributes in page.of("img")] == ["Ranked lists"]
     assert all(attributes.get("aria-label") for attributes in page.of("svg"))
-    for table, section in zip(tables, to_html(tables, "grid").split("<section")[1:], strict=True):
+    for table, section in zip(tables, page_of(tables).split("<section")[2:], strict=True):
         assert section.count("</td>") == (len(table.columns)) * len(table.rows) + 2
 
 
 def test_each_genotype_is_drawn_once(tables: list[Table]) -> None:
     letters = {cell.measured or cell.paper for row in tables[0].rows for cell in row.cells if isinstance(cell, Letters)}
-    assert len(Page(to_html(tables, "grid")).of("svg")) == len(letters - {None})
+    assert len(Page(page_of(tables)).of("svg")) == len(letters - {None})
 
 
 def test_a_page_says_how_to_fill_a_table_once(tables: list[Table]) -> None:
-    for section in to_html(tables, "grid").split("<section")[1:]:
+    for section in page_of(tables).split("<section")[2:]:
         assert section.count(COMMAND) <= 2, "to run, and pending"
         lacks = re.findall(r"<code>datasets\.VR\.path</code>", section)
         assert len(lacks) == 1
@@ -257,7 +268,7 @@ def test_hostile_text_means_itself_on_a_page() -> None:
         [Column(HOSTILE, "rank1"), Column("genotype", "letters")],
         [Row(HOSTILE, HOSTILE, [Cell(94.6, [], 1, "lacks", HOSTILE), Letters(None, "N" * 12, HOSTILE, "done")])],
     )
-    page = Page(to_html([table], HOSTILE, [(HOSTILE, b"\x89PNG")]))
+    page = Page(to_html(Content(HOSTILE, tables=[table], pictures=[Picture(HOSTILE, b"\x89PNG")])))
     assert [attributes.get("onerror") for attributes in page.of("img")] == [None]
     text = "".join(page.text)
     # Title and heading; link, heading and caption, told twice; column, group, row; note; diagram and picture.
@@ -274,18 +285,18 @@ def test_better_and_worse_are_signed_and_coloured() -> None:
         (lower, 94.0, "better", "−1.00"),
         (lower, 96.0, "worse", "+1.00"),
     ]:
-        text = to_html([cells_table(Cell(95.0, [measured], 1, "done"), column=column)], "grid")
+        text = page_of([cells_table(Cell(95.0, [measured], 1, "done"), column=column)])
         assert re.search(rf'<small class="{kind}"><span class="hidden">difference </span>{re.escape(sign)}<', text)
 
 
 def test_a_report_is_written_whole_and_alike(mixed: Plan, tmp_path: Path) -> None:
-    written = write_report(mixed, tmp_path / "report", COMMAND)
+    written = write_report(content(mixed), tmp_path / "report")
     there = sorted(path for path in (tmp_path / "report").rglob("*") if path.is_file())
     assert sorted(written) == there, "nothing else, no partial file"
     names = {path.relative_to(tmp_path / "report").as_posix() for path in written}
     assert names == {"report.md", "report.html", *(f"tables/table{number}.csv" for number in range(7, 12))}
     before = {path: path.read_bytes() for path in written}
-    assert write_report(mixed, tmp_path / "report", COMMAND) == written
+    assert write_report(content(mixed), tmp_path / "report") == written
     assert {path: path.read_bytes() for path in written} == before
     assert (
         (tmp_path / "report" / "report.md").read_text(encoding="utf-8").startswith("# grid\n\n## Table 7. Genotypes\n")
@@ -293,8 +304,8 @@ def test_a_report_is_written_whole_and_alike(mixed: Plan, tmp_path: Path) -> Non
 
 
 def test_a_finished_experiment_has_a_report(finished: tuple[Plan, Any], tmp_path: Path) -> None:
-    planned, _ = finished
-    write_report(planned, tmp_path, COMMAND)
+    planned, workspace = finished
+    write_report(content_of(planned, workspace, COMMAND), tmp_path)
     lines = list(csv.DictReader((tmp_path / "tables" / "table9.csv").open(encoding="utf-8")))
     for line in lines:
         stage = next(

@@ -19,9 +19,7 @@ from pipeline.errors import RequestError
 from pipeline.plan.kinds import WEIGHTS
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
-from pipeline.reports.intervals import intervals_of
-from pipeline.reports.queries import queries_of
-from pipeline.reports.write import panels, pictures, write_report
+from pipeline.reports.write import content_of, write_report
 from pipeline.storage.workspace import Workspace
 
 MINE = {
@@ -195,9 +193,7 @@ def test_the_report_shows_genotypes_with_their_spaces(finished: tuple[Plan, Work
     planned, workspace = finished
     (search,) = planned.of_kind("search")
     assert search.result is not None
-    queries = queries_of(workspace)
-    below = panels(planned, workspace, queries, intervals_of(planned, queries))
-    write_report(planned, tmp_path, "msinet run", pictures(planned, workspace), below)
+    write_report(content_of(planned, workspace, "msinet run"), tmp_path)
     page, plain = ((tmp_path / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
     assert search.result["genotype"] in plain
     assert "half\\_width:NNNNNNNNNNNN" in plain

@@ -12,8 +12,10 @@ from msinet.statistics import QueryScores
 from pipeline.plan.stage import HELD_OUT, Plan, Stage
 from pipeline.reports.console import comparison
 from pipeline.reports.intervals import intervals_of
+from pipeline.reports.page import Content
 from pipeline.reports.panels import Panel, panel_text
 from pipeline.reports.selection import selection_panels
+from pipeline.reports.tables import build_tables
 from pipeline.reports.write import write_report
 from pipeline.results import Result
 
@@ -96,8 +98,8 @@ def test_a_genotype_without_all_its_held_out_scores_is_not_compared() -> None:
 def test_held_out_scores_are_in_no_other_table(tmp_path: Path) -> None:
     plan = chosen()
     assert "52.0" not in comparison(plan), "the comparison shows scores on targets only"
-    panels = panels_of(plan)
-    markdown, *csvs, page = (path.read_text() for path in write_report(plan, tmp_path, "msinet run x", (), panels))
+    content = Content("grid", panels=panels_of(plan), tables=build_tables(plan, "msinet run x"))
+    markdown, *csvs, page = (path.read_text() for path in write_report(content, tmp_path))
     assert all("52.0" not in text for text in csvs)
     for text in (markdown, page):
         assert "NNNNNNNNNNNN is chosen" in text
