@@ -131,8 +131,8 @@ class Driver:
         return self.out.read_text()
 
     def table(self) -> str:
-        """Return the comparison that a run prints at its end."""
-        return self.output.partition("\nresults ")[0].rpartition("failed\n")[2]
+        """Return the comparison that a run prints at its end, without what the tracker may have said before it."""
+        return self.output.partition("\nresults ")[0].rpartition("\ntrained on")[2]
 
     def ends(self, seconds: float = 200) -> int:
         """Wait for the end of the driver and return its exit code."""
