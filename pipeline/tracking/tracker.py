@@ -35,6 +35,7 @@ class Tracker(Watcher):
     def __init__(self, uri: str, plan: Plan, workspace: Workspace, patience: float = 20.0) -> None:
         self.view = View(uri, plan, workspace)
         self.problem: str | None = None
+        self._told = False  # whether people know of the problem
         self._patience = patience
         self._next_try = 0.0
         self._under_way: dict[str, Stage] = {}  # stages that run or have failed; the others have results or no run
@@ -116,10 +117,16 @@ class Tracker(Watcher):
                 self._away(error)
 
     def _away(self, error: Exception) -> None:
-        if self.problem is None:
-            log.warning("MLflow cannot be reached (%s): the grid goes on without it.", type(error).__name__)
+        """Note that MLflow lacks something. The first time, try again at once, because another driver may just write.
+
+        People are told if that fails too.
+        """
+        again = self.problem is not None
         self.problem = without_credentials(error, self.view.uri)
-        self._next_try = time.monotonic() + self._patience
+        self._next_try = time.monotonic() + (self._patience if again else 0.0)
+        if again and not self._told:
+            self._told = True
+            log.warning("MLflow cannot be reached (%s): the grid goes on without it.", self.problem)
 
     def _catch_up(self) -> None:
         """Write what an unreachable server has missed."""
@@ -135,7 +142,7 @@ class Tracker(Watcher):
                     self.view.fail(stage, self._failures[stage.name])
         if self._closed is not None:
             self._end()
-        self.problem = None
+        self.problem, self._told = None, False
 
 
 def _nothing() -> None:

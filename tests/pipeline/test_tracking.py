@@ -11,7 +11,7 @@ from support.grids import tiny_document, under_way
 from pipeline.config.experiment import Experiment
 from pipeline.errors import RequestError
 from pipeline.plan.kinds import HISTORY, SPLIT
-from pipeline.plan.stage import Plan
+from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
 from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
@@ -280,7 +280,32 @@ def test_a_failed_stage_shows_why(finished: tuple[Plan, Workspace], uri: str) ->
     assert "failure" not in run.data.tags
 
 
-def test_a_server_that_is_down_stops_nothing(finished: tuple[Plan, Workspace], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_fails_once_is_repeated_without_a_word(
+    finished: tuple[Plan, Workspace], uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (planned, results), workspace = under_way(*finished), finished[1]
+    stage = next(planned.of_kind("search"))
+    tracker, failed, write = Tracker(uri, planned, workspace), [], View.sync
+
+    def fail_once(view: View, stage: Stage) -> None:
+        if not failed:
+            failed.append(stage.name)
+            raise ConnectionError("another driver writes at this moment")
+        write(view, stage)
+
+    monkeypatch.setattr(View, "sync", fail_once)
+    stage.result = results[stage.name]
+    tracker.finished(stage)
+    assert tracker.close() is None
+    assert failed
+    assert "cannot be reached" not in caplog.text
+    (run,) = [run for run in runs(uri, "tiny") if run.data.tags.get(KEY_TAG) == stage.key]
+    assert run.info.status == "FINISHED"
+
+
+def test_a_server_that_is_down_stops_nothing(
+    finished: tuple[Plan, Workspace], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     planned, workspace = finished
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -291,8 +316,11 @@ def test_a_server_that_is_down_stops_nothing(finished: tuple[Plan, Workspace], m
         tracker.finished(stage)
     problem = tracker.close()
     assert problem is not None
-    assert "planted" not in problem
-    assert "127.0.0.1" in problem
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "pipeline.tracking.tracker"]
+    assert "the grid goes on without it" in told
+    for text in (problem, told):
+        assert "planted" not in text
+        assert "127.0.0.1" in text
     with pytest.raises(RequestError, match=r"MLflow must be reachable.*--tracking-uri") as caught:
         sync(uri, planned, workspace)
     assert "planted" not in str(caught.value)
