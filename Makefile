@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export RAY_AUTH_MODE ?= token
 
-.PHONY: env demo test test-faults lint ui clean
+.PHONY: env demo test test-faults lint docs ui clean
 
 env: .venv/ready  ## the environment in .venv, with the versions of constraints.txt
 
@@ -26,6 +26,9 @@ lint: env  ## style, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: env  ## the documentation as a site, in site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ui: env  ## MLflow's pages on http://127.0.0.1:5000
 	$(BIN)/msinet ui
