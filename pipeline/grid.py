@@ -38,11 +38,13 @@ class GridEnded:
         failed: Whether a stage failed, or was skipped because another failed.
         behind: Why MLflow does not show all results, or None if it shows all or is not used.
         shown_at: Address of the MLflow that shows results, or None if none does.
+        left: Names of the stages that did not start because the budget is spent.
     """
 
     failed: bool
     behind: str | None = None
     shown_at: str | None = None
+    left: Sequence[str] = ()
 
 
 def open_grid(
@@ -109,7 +111,7 @@ def run_grid(
     from pipeline.cluster.connect import connect
     from pipeline.cluster.driver import run_plan
     from pipeline.cluster.ending import sigterm_as_error
-    from pipeline.cluster.watcher import FAILED, SKIPPED
+    from pipeline.cluster.watcher import ELSEWHERE, FAILED, SKIPPED, WAITING
     from pipeline.reports.progress import Progress
     from pipeline.tracking.tracker import Tracker
 
@@ -127,8 +129,10 @@ def run_grid(
             raise
         progress.summary(outcome.states)
         failed = bool(outcome.names(FAILED) or outcome.names(SKIPPED))
-        behind = tracker.close("FAILED" if failed else "FINISHED") if tracker else untracked
-        return GridEnded(failed, behind, uri)
+        left = [*outcome.names(WAITING), *outcome.names(ELSEWHERE)] if grid.experiment.budget else []
+        status = "FAILED" if failed else "KILLED" if left else "FINISHED"
+        behind = tracker.close(status) if tracker else untracked
+        return GridEnded(failed, behind, uri, left)
 
 
 def sync_problem(grid: Grid, tracking_uri: str | None) -> str | None:

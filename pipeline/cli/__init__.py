@@ -38,8 +38,10 @@ def _exit_code(arguments: list[str] | None, out: Output) -> int:
     try:
         from pipeline.cli import (  # noqa: F401 (the verbs, which register themselves)
             bench,
+            clean,
             compare,
             grids,
+            init,
             models,
             race,
             rank,

@@ -1,5 +1,6 @@
 """The verbs for a whole experiment: run, prepare, plan, status, report."""
 
+from dataclasses import replace
 from pathlib import Path
 from textwrap import indent
 from typing import Annotated
@@ -26,6 +27,17 @@ from pipeline.output import say
 from pipeline.tracking.address import is_server, named_address, shown
 
 EveryOption = Annotated[bool, typer.Option("--all", help="Show a line for each stage, with its key.")]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(metavar="KIND", help="Only stages of this kind, such as `search`, and those that they need."),
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Only stages with these first words, such as 'retrain cars *seed 0', and those that they need.",
+    ),
+]
 
 
 @app.command()
@@ -36,15 +48,20 @@ def run(
     data: DataOption = None,
     weights: WeightsOption = None,
     address: AddressOption = None,
+    until: UntilOption = None,
+    only: OnlyOption = None,
 ) -> None:
     """Run the stages that are not done yet, then print the comparison."""
     from pipeline.grid import open_grid, run_grid
+    from pipeline.plan.choice import chosen
+    from pipeline.plan.costs import costs_of
     from pipeline.plan.estimate import rest_of
     from pipeline.reports.console import summary
     from pipeline.reports.write import report_text
 
     uri = named_address(tracking_uri)
-    grid = open_grid(experiment, workspace, data, weights, verify=True, say=say)
+    whole = open_grid(experiment, workspace, data, weights, verify=True, say=say)
+    grid = replace(whole, plan=chosen(whole.plan, until, only or []))
     say(f"{summary(grid.plan)}\n{rest_of(grid.plan, grid.workspace)}")
     stages = grid.plan.stages.values()
     if all(stage.lacks for stage in stages if stage.kind != "measure"):
@@ -55,13 +72,23 @@ def run(
     options = same_results(grid.workspace.address, data, weights)
     if ended.behind:
         say(lacking_results(ended.behind, experiment, grid.workspace, options, uri))
-    found = report_text(grid.plan, grid.workspace)
+    found = report_text(whole.plan, grid.workspace)
     say(f"\n{found}\n\nresults      {grid.workspace.address}\nthis table   {command('report', experiment, options)}")
+    if left := len(whole.plan.stages) - len(grid.plan.stages):
+        say(f"the rest     {command('run', experiment, options)}: {left} stages were not asked for")
     if ended.shown_at:
         pages = _pages(ended.shown_at, grid.workspace.address, uri)
         say(f"compare      {pages}: select runs of kind `evaluate`, then Compare")
+    if ended.left:
+        costs = costs_of(whole.plan, grid.workspace)
+        say(
+            f"\n{costs}\nnot started because the budget is spent: {len(ended.left)} stages, such as `{ended.left[0]}`. "
+            "Raise `budget.hours` and run the same command again to continue."
+        )
     if ended.failed:
         raise _not_done(experiment, options)
+    if ended.left:
+        raise typer.Exit(1)
 
 
 def _pages(shown_at: str, workspace: str, named: str | None) -> str:
@@ -80,14 +107,14 @@ def prepare(
     address: AddressOption = None,
 ) -> None:
     """Write the experiment's datasets into the workspace. No other stage is run."""
-    from pipeline.grid import Grid, open_grid, run_grid
-    from pipeline.plan.stage import Plan
+    from pipeline.grid import open_grid, run_grid
+    from pipeline.plan.choice import chosen
     from pipeline.reports.console import summary
 
     grid = open_grid(experiment, workspace, data, verify=True, say=say)
-    datasets = Plan(grid.experiment, {stage.name: stage for stage in grid.plan.of_kind("prepare")})
+    datasets = chosen(grid.plan, "prepare")
     say(summary(datasets))
-    if run_grid(Grid(grid.experiment, grid.workspace, datasets), address=address, track=False).failed:
+    if run_grid(replace(grid, plan=datasets), address=address, track=False).failed:
         raise _not_done(experiment, same_results(grid.workspace.address, data))
 
 
@@ -104,15 +131,20 @@ def plan(
     data: DataOption = None,
     weights: WeightsOption = None,
     every: EveryOption = False,
+    until: UntilOption = None,
+    only: OnlyOption = None,
 ) -> None:
     """Show how many stages are done, and how long the rest would take. A pending stage needs another stage's result."""
     from pipeline.grid import open_grid
+    from pipeline.plan.choice import chosen
+    from pipeline.plan.costs import costs_of
     from pipeline.plan.estimate import rest_of
     from pipeline.reports.console import every_stage, overview, summary
 
     grid = open_grid(experiment, workspace, data, weights)
-    stages = every_stage(grid.plan) if every else overview(grid.plan)
-    print(f"{stages}\n\n{summary(grid.plan)}\n\n{rest_of(grid.plan, grid.workspace)}")
+    part = chosen(grid.plan, until, only or [])
+    stages = every_stage(part) if every else overview(part)
+    print(f"{stages}\n\n{summary(part)}\n\n{rest_of(part, grid.workspace)}\n{costs_of(part, grid.workspace)}")
 
 
 @app.command()
@@ -125,6 +157,7 @@ def status(
 ) -> None:
     """Show how many stages are done or failed. For a failed stage, show the reason, traceback and end of the log."""
     from pipeline.grid import open_grid
+    from pipeline.plan.costs import costs_of
     from pipeline.reports.console import every_stage, overview, summary
 
     grid = open_grid(experiment, workspace, data, weights, existing=True)
@@ -133,7 +166,7 @@ def status(
         if stage.key and not stage.result and (failure := grid.workspace.last_failure(stage.kind, stage.key)):
             failures[stage.name] = failure
     stages = every_stage(grid.plan, failures) if every else overview(grid.plan, failures)
-    print(f"{stages}\n\n{summary(grid.plan, failures)}")
+    print(f"{stages}\n\n{summary(grid.plan, failures)}\n\n{costs_of(grid.plan, grid.workspace)}")
     for name, failure in failures.items():
         print(f"\nfailed: {name}\n  {failure.message}")
         for part, text in (("traceback", failure.traceback), ("log", failure.log)):

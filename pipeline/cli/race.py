@@ -48,7 +48,7 @@ def race(
     def run_round(part: Grid) -> bool:
         ended = run_grid(part, address=address, tracking_uri=tracking_uri)
         behind.extend([ended.behind] if ended.behind else [])
-        return not ended.failed
+        return not (ended.failed or ended.left)
 
     raced = run_race(grid, section, run_round)
     options = same_results(grid.workspace.address, data, weights)
@@ -56,7 +56,8 @@ def race(
         say(lacking_results(behind[-1], experiment, grid.workspace, options, named_address(tracking_uri)))
     if raced is None:
         say(
-            f"a stage of the race has failed, so nothing is decided: {command('race', experiment, options)} tries again"
+            "a stage of the race has failed, or the hours are spent (budget.hours), so nothing is decided: "
+            f"{command('race', experiment, options)} tries again"
         )
         raise typer.Exit(1)
     say(f"\n{panel_text(race_panel(raced, section, source_of(grid.experiment, section)))}")

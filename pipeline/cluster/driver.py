@@ -33,6 +33,7 @@ from pipeline.cluster.watcher import (
 )
 from pipeline.cluster.worker import ended_of, run_task
 from pipeline.errors import RequestError
+from pipeline.plan.costs import spent_hours
 from pipeline.plan.estimate import longest_paths
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.memory import reserved_memory
@@ -117,7 +118,7 @@ class _Driver:
 
     def _waits(self) -> bool:
         """Return whether a stage may become ready later, although this driver runs none."""
-        return any(
+        return not self._budget_is_spent() and any(
             state == ELSEWHERE or (state == WAITING and self._may_be_ready(self.plan.stages[name]))
             for name, state in self.states.items()
         )
@@ -162,8 +163,16 @@ class _Driver:
                     ready.append(stage)
             elif stage.lacks:
                 self._fail(stage, Failure(stage.lacks), SKIPPED)
+        if self._budget_is_spent():
+            self.queue.withdraw_waiting()
+            return
         self.queue.make_way(others_are_ready=any(self._is_free(stage) for stage in ready))
         self._submit(ready)
+
+    def _budget_is_spent(self) -> bool:
+        """Return whether the experiment's stages, with those that run, have taken as many hours as they may."""
+        budget = self.plan.experiment.budget
+        return budget is not None and spent_hours(self.results.values()) + self.queue.busy_hours() >= budget.hours
 
     def _is_free(self, stage: Stage) -> bool:
         """Return whether a ready stage need not be alone, and is not known to be another driver's."""

@@ -133,9 +133,23 @@ class Queue:
                     for other in overdue
                 )
             if in_the_way:
-                submitted.withdrawn = True
-                # With `force`, a worker that begins the stage in this moment ends at once, as if it were lost.
-                ray.cancel(reference, force=True, recursive=False)
+                self._withdraw(reference, submitted)
+
+    def withdraw_waiting(self) -> None:
+        """Take back all stages that no worker has begun."""
+        for reference, submitted in self.submitted.items():
+            if submitted.waits:
+                self._withdraw(reference, submitted)
+
+    def busy_hours(self) -> float:
+        """Return for how many hours workers have been busy with the stages that run."""
+        running = [other for other in self.submitted.values() if other.begun and other.stage.started]
+        return sum(other.workers * (time.time() - (other.stage.started or 0.0)) for other in running) / 3600
+
+    def _withdraw(self, reference: Any, submitted: Submitted) -> None:
+        submitted.withdrawn = True
+        # With `force`, a worker that begins the stage in this moment ends at once, as if it were lost.
+        ray.cancel(reference, force=True, recursive=False)
 
     def tell_wait(self) -> None:
         """Warn once if no stage runs and one has waited long for a place. The cluster may grow, so it waits on."""

@@ -11,6 +11,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from msinet.genotype import Genotype
 from msinet.recipes import Alignment, TrainRecipe
 from msinet.spaces import PAPER_SPACE
+from pipeline.config.budget import Budget
+from pipeline.config.combined import check_combined, gather_combined
 from pipeline.config.derive import Derive
 from pipeline.config.names import Name
 from pipeline.config.parts import (
@@ -41,9 +43,11 @@ class Experiment(Strict):
     Attributes:
         name: Name of the grid, and of the experiment in MLflow.
         datasets: The datasets, by the names that `sources` and `targets` use.
-        sources: Datasets to train on.
+        sources: Datasets to train on. `{name: NAME, of: [DATASET, DATASET]}` makes one source of several datasets whose
+            identities and cameras stay apart.
         targets: Datasets to evaluate on: a list for all sources, or one list for each source; empty if the experiment
             only searches.
+        combined: The datasets of each source that is made of several; filled from `sources`.
         image_size: (height, width) of the pictures of every source; by default each dataset's own.
         splits: Train/valid identity splits of the searches: `T-V`, or with a supervision that differs from the recipe's
             (`100-100 softmax`), or `{split: NAME, file: PATH}` for a split that a file states. A list for all sources,
@@ -79,6 +83,7 @@ class Experiment(Strict):
         checkpoint_every: Seconds between saved states of a search or a training.
         resources: What stages occupy on the cluster.
         selection: How one genotype is chosen for each source without query and gallery pictures; by default none is.
+        budget: Hours that the stages may take together; by default there is no bound.
         race: Settings of `msinet race`; no other verb uses them.
         tune: Settings of `msinet tune`; no other verb runs trials.
     """
@@ -86,6 +91,7 @@ class Experiment(Strict):
     name: Name
     datasets: dict[Name, Data]
     sources: list[str] = Field(min_length=1)
+    combined: dict[Name, list[str]] = {}
     targets: list[str] | dict[str, list[str]]
     image_size: Size | None = None
     splits: list[SearchSplit] | dict[str, list[SearchSplit]] = []
@@ -113,8 +119,14 @@ class Experiment(Strict):
     checkpoint_every: float = Field(default=60, ge=0)
     resources: Resources = Resources()
     selection: Selection | None = None
+    budget: Budget | None = None
     race: Race | None = None
     tune: Tune | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_combined(cls, value: Any) -> Any:
+        return gather_combined(value) if isinstance(value, dict) else value
 
     @field_validator("genotypes")
     @classmethod
@@ -141,7 +153,9 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Experiment":
-        for role, names in (("sources", self.sources), ("targets", self.all_targets)):
+        check_combined(self.combined, self.sources, self.datasets)
+        named = [part for source in self.sources for part in self.parts_of(source)]
+        for role, names in (("sources", named), ("targets", self.all_targets)):
             for name in names:
                 if name not in self.datasets:
                     hint = suggestion(name, self.datasets)
@@ -160,7 +174,8 @@ class Experiment(Strict):
         if self.rank and not self.splits:
             raise ValueError("`rank` scores genotypes under the weights of searches, so it needs `splits`.")
         if self.tune:
-            self.tune.check(self.sources, self.retrain.in_domain)
+            single = [source for source in self.sources if source not in self.combined]
+            self.tune.check(single, self.retrain.in_domain)
         self._selection_fits()
         self._space_fits()
         for name in self.sources:
@@ -248,10 +263,16 @@ class Experiment(Strict):
     def same_domain(self, source: str, target: str) -> bool:
         """Return whether an evaluation is in-domain: on the source itself, or on another test list of the same family.
 
-        For example, VehicleID's test lists are several targets of one dataset.
+        For example, VehicleID's test lists are several targets of one dataset. On a combined source, all datasets that
+        it is made of are in-domain.
         """
-        families = {self.datasets[name].family for name in (source, target)}
-        return source == target or (None not in families and len(families) == 1)
+        family = self.datasets[target].family
+        parts = self.parts_of(source)
+        return target in parts or (family is not None and family in {self.datasets[part].family for part in parts})
+
+    def parts_of(self, source: str) -> list[str]:
+        """Return the datasets of which a source is made: itself, or those of a combined source."""
+        return self.combined.get(source, [source])
 
     def splits_of(self, source: str) -> list[SearchSplit]:
         """Return the splits of the searches on one source."""
@@ -269,17 +290,25 @@ class Experiment(Strict):
 
     @property
     def used_datasets(self) -> list[str]:
-        """Return every source, every target and the dataset of the selection once."""
+        """Return every dataset of a source, every target and the dataset of the selection once."""
         chosen_on = [self.selection.domain] if self.selection and self.selection.domain else []
-        return list(dict.fromkeys([*self.sources, *self.all_targets, *chosen_on]))
+        trained_on = [part for source in self.sources for part in self.parts_of(source)]
+        return list(dict.fromkeys([*trained_on, *self.all_targets, *chosen_on]))
 
     def training_size(self, source: str) -> tuple[int, int]:
         """Return (height, width) of the pictures for the networks of this source, in training and on all targets.
 
         Raises:
-            ValueError: Neither the experiment nor the dataset states a size.
+            ValueError: Neither the experiment nor the dataset states a size, or the datasets of a combined source
+                state different ones.
         """
-        size = self.image_size or self.datasets[source].training_size
+        sizes = [self.image_size or self.datasets[part].training_size for part in self.parts_of(source)]
+        size = sizes[0]
+        if len(set(sizes)) > 1:
+            raise ValueError(
+                f"the datasets of a combined source must have one picture size, but those of {source!r} have several: "
+                "give `image_size: [height, width]` (image_size)."
+            )
         if size is None:
             raise ValueError(
                 f"a manifest states no picture size, but {source!r} is a source: "

@@ -18,6 +18,19 @@ CORE_SECONDS = {"search": 1.89e-5, "msinet": 1.01e-5, "resnet50": 2.44e-5, "osne
 Measured = Mapping[str, Sequence[Result]]
 
 
+@dataclass(frozen=True)
+class Hours:
+    """An estimate.
+
+    Attributes:
+        hours: Hours of one device, or of one core.
+        by_core: Whether they are hours of one CPU core, because nothing like it was measured in the workspace.
+    """
+
+    hours: float
+    by_core: bool
+
+
 def rest_of(plan: Plan, workspace: Workspace) -> str:
     """Return sentences about the rest of a plan and the trials of `msinet tune`: how long they take, and their memory.
 
@@ -56,6 +69,20 @@ def device_hours(plan: Plan, measured: Measured) -> str:
     return _hours(plan, left, measured) if left else "no search or retraining is left that could run"
 
 
+def hours_left(plan: Plan, workspace: Workspace) -> Hours | None:
+    """Return how long the searches and retrainings that can run and are not done take; see `device_hours`.
+
+    Returns:
+        The estimate, or None if the number of images of a source is not known.
+    """
+    left = [stage for stage in _trained(plan) if not (stage.result or stage.lacks)]
+    if not all(train_images(plan, str(stage.labels["source"])) for stage in left):
+        return None
+    measured = {kind: workspace.all_results(kind) for kind in sorted({stage.kind for stage in left})}
+    hours, unknown = _total(_works(plan, left), measured)
+    return Hours(hours, bool(unknown))
+
+
 def trial_hours(plan: Plan, tune: Tune, measured: Measured) -> str:
     """Return a sentence that says how long all trials of an outer loop take at most.
 
@@ -90,10 +117,14 @@ def _hours(plan: Plan, stages: Sequence[Stage], measured: Measured) -> str:
     uncounted = sorted({source for s in stages if not train_images(plan, source := str(s.labels["source"]))})
     if uncounted:
         return _uncounted(uncounted)
-    distinct = {stage.key or stage.name: stage for stage in stages}.values()
     bound = "" if all(stage.key for stage in stages) else "at most "
-    work = [_Work(stage.kind, stage.settings.get("network"), _pixels(plan, stage)) for stage in distinct]
-    return f"{bound}{_sum(work, 'searches and retrainings', measured)}"
+    return f"{bound}{_sum(_works(plan, stages), 'searches and retrainings', measured)}"
+
+
+def _works(plan: Plan, stages: Sequence[Stage]) -> list[_Work]:
+    """Return the work of stages, where equal work counts once."""
+    distinct = {stage.key or stage.name: stage for stage in stages}.values()
+    return [_Work(stage.kind, stage.settings.get("network"), _pixels(plan, stage)) for stage in distinct]
 
 
 def _uncounted(sources: Sequence[str]) -> str:
@@ -102,18 +133,25 @@ def _uncounted(sources: Sequence[str]) -> str:
 
 def _sum(works: Sequence[_Work], name: str, measured: Measured) -> str:
     """Return how long all work takes together, on one device if its speed is known, else on one core."""
+    hours, unknown = _total(works, measured)
+    unit, basis = "hours of one device", "as measured in this workspace"
+    if unknown:
+        unit = "hours of one 2 GHz CPU core"
+        basis = f"and far less on a GPU, which can be estimated after a {' and a '.join(unknown)} in this workspace"
+    shown = f"{hours:,.1f}" if hours >= 1 else f"{max(hours, 0.01):.2f}"
+    return f"{shown} {unit} for {len(works)} {name}, {basis}"
+
+
+def _total(works: Sequence[_Work], measured: Measured) -> tuple[float, list[str]]:
+    """Return the hours of all work together, and the kinds whose speed is not known. If there are any, a core works."""
     pixels: dict[tuple[str, str | None], float] = {}
     for work in works:
         pixels[work.kind, work.network] = pixels.get((work.kind, work.network), 0.0) + work.pixels
     rates = {key: _rate(key[1], measured.get(key[0], ())) for key in pixels}
-    unit, basis = "hours of one device", "as measured in this workspace"
-    if unknown := sorted({kind for (kind, _), rate in rates.items() if rate is None}):
+    unknown = sorted({kind for (kind, _), rate in rates.items() if rate is None})
+    if unknown:
         rates = {(kind, network): CORE_SECONDS[network or kind] for kind, network in pixels}
-        unit = "hours of one 2 GHz CPU core"
-        basis = f"and far less on a GPU, which can be estimated after a {' and a '.join(unknown)} in this workspace"
-    hours = sum(pixels[key] * (rate or 0.0) for key, rate in rates.items()) / 3600
-    shown = f"{hours:,.1f}" if hours >= 1 else f"{max(hours, 0.01):.2f}"
-    return f"{shown} {unit} for {len(works)} {name}, {basis}"
+    return sum(pixels[key] * (rate or 0.0) for key, rate in rates.items()) / 3600, unknown
 
 
 def _rate(network: str | None, finished: Sequence[Result]) -> float | None:
@@ -146,6 +184,19 @@ def longest_paths(plan: Plan) -> dict[str, float]:
     for name, stage in reversed(plan.stages.items()):  # a plan lists every stage after those that it needs
         paths[name] = _work(plan, stage) + max((paths[follower] for follower in followers[name]), default=0.0)
     return paths
+
+
+def elapsed_hours(plan: Plan, cores: int) -> float:
+    """Return the hours of a whole plan on a machine without a GPU whose 2 GHz cores each run one stage at a time.
+
+    It is the time of the longest chain of stages, or that of all stages divided among the cores, whichever is longer.
+
+    Args:
+        plan: A plan; what is done already counts too.
+        cores: Number of processor cores.
+    """
+    everything = sum(_work(plan, stage) for stage in plan.stages.values())
+    return max(max(longest_paths(plan).values(), default=0.0), everything / cores) / 3600
 
 
 def _work(plan: Plan, stage: Stage) -> float:

@@ -66,13 +66,16 @@ def train_images(plan: Plan, name: str) -> int:
     It is counted in the prepared dataset, or else in the specification of a generated one, or else it is the number
     that the dataset's authors state, or else it is counted in the dataset itself. It is 0 if nothing is known.
     """
-    prepared = plan.stages[f"prepare {name}"].result
-    if prepared is not None:
-        return int(prepared["images"][TRAIN])
+    stage = plan.stages.get(f"prepare {name}")  # a part of a plan may lack it
+    if stage is not None and stage.result is not None:
+        return int(stage.result["images"][TRAIN])
     return _stated_images(plan.experiment, name)
 
 
 def _stated_images(experiment: Experiment, name: str) -> int:
+    if name in experiment.combined:
+        parts = [_stated_images(experiment, part) for part in experiment.parts_of(name)]
+        return sum(parts) if all(parts) else 0
     data: Any = experiment.datasets[name]
     if isinstance(data, DiskData):
         return READERS[data.kind].train_images or (_listed_images(data.kind, data.path) if data.path else 0)

@@ -17,6 +17,9 @@ GENOTYPE, SPLIT = "genotype.json", "split.parquet"
 PER_QUERY, EMBEDDING = "per_query.parquet", "embedding.safetensors"
 PICTURES = ("ranked_lists.png", "activation_maps.png")
 
+# Roles of the datasets that a combined one is made of.
+PARTS = tuple(f"part{number:02}" for number in range(1, 21))
+
 Contribution = Callable[[Mapping[str, Any]], Any]
 
 
@@ -107,7 +110,8 @@ KINDS: dict[str, Kind] = {
     "prepare": Kind(
         schema=3,
         contribution={
-            "source_data": lambda result: result["train_fingerprint"],  # a training does not depend on test images
+            # A training does not depend on test images.
+            **dict.fromkeys(("source_data", *PARTS), lambda result: result["train_fingerprint"]),
             "target_data": lambda result: {"fingerprint": result["fingerprint"], "protocol": result["protocol"]},
         },
         files=_shards,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from msinet.data.combined import combine
 from msinet.data.dataset import ROLES, SOURCE, TARGET, DataError, Dataset
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, SyntheticData
@@ -44,17 +45,24 @@ def preflight(experiment: Experiment, workspace: Workspace, say: Callable[[str],
         RequestError: A folder or a picture is missing or damaged, or a split or a batch has too few identities.
     """
     fingerprints = {}
+    trained: dict[str, list[Any]] = {}
     for name, data in experiment.datasets.items():
         if name not in experiment.used_datasets or (isinstance(data, DiskData) and not data.path):
             continue
         if isinstance(data, SyntheticData):
-            _require_identities(experiment, name, _generated_train_records(data))
+            trained[name] = _generated_train_records(data)
+            _require_identities(experiment, name, trained[name])
             continue
         dataset, roles = read_dataset(name, data), roles_of(experiment, name)
         for role in roles:
             require_pictures(role, name, dataset)
-        _require_identities(experiment, name, [r for r in dataset.records if r.subset == "train"])
+        trained[name] = [record for record in dataset.records if record.subset == "train"]
+        _require_identities(experiment, name, trained[name])
         fingerprints[name] = checked_fingerprint(name, dataset, workspace, say, f"datasets.{name}.path", roles)
+    for source in experiment.combined:
+        parts = [trained[part] for part in experiment.parts_of(source) if part in trained]
+        if len(parts) == len(experiment.parts_of(source)):
+            _require_identities(experiment, source, [record for part in combine(parts) for record in part])
     return fingerprints
 
 
@@ -233,7 +241,8 @@ def _generated_train_records(data: SyntheticData) -> list[Any]:
 def roles_of(experiment: Experiment, name: str) -> list[str]:
     """Return what an experiment does with a dataset: the names of its roles."""
     chosen_on = [experiment.selection.domain] if experiment.selection and experiment.selection.domain else []
-    named = {SOURCE: experiment.sources, TARGET: [*experiment.all_targets, *chosen_on]}
+    parts = [part for source in experiment.sources for part in experiment.parts_of(source)]
+    named = {SOURCE: parts, TARGET: [*experiment.all_targets, *chosen_on]}
     return [role for role, names in named.items() if name in names]
 
 

@@ -12,6 +12,7 @@ from msinet.recipes import BatchRecipe
 from msinet.schemes import MIXTURE
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData, SearchSplit
+from pipeline.plan.kinds import PARTS
 from pipeline.plan.stage import Stage
 
 
@@ -44,6 +45,13 @@ def prepare_stage(experiment: Experiment, name: str, fingerprint: str | None) ->
         dataset = {"kind": data.kind, **asdict(data.spec), "renderer": RENDERER_VERSION}
     labels: dict[str, str | int] = {"dataset": name}
     return Stage(f"prepare {name}", "prepare", {"dataset": dataset}, labels=labels, location=location, lacks=lacks)
+
+
+def combined_stage(experiment: Experiment, source: str) -> Stage:
+    """Return the stage that makes one training set of the datasets of a combined source."""
+    needs = {role: f"prepare {part}" for role, part in zip(PARTS, experiment.parts_of(source), strict=False)}
+    settings = {"dataset": {"kind": "combined"}}
+    return Stage(f"prepare {source}", "prepare", settings, needs=needs, labels={"dataset": source})
 
 
 def search_stage(

@@ -14,7 +14,7 @@ from pipeline.config.parts import Start
 from pipeline.config.selection import Selection
 from pipeline.plan.additions import additions
 from pipeline.plan.candidates import DRAWN, Candidate, derived, drawn, named
-from pipeline.plan.sources import prepare_stage, recipe_numbers, search_stage
+from pipeline.plan.sources import combined_stage, prepare_stage, recipe_numbers, search_stage
 from pipeline.plan.stage import HELD_OUT, Labels, Lookup, Plan, Stage, content_of
 
 
@@ -62,6 +62,9 @@ class _Builder:
         experiment = self.experiment
         for name in experiment.used_datasets:
             self._add(prepare_stage(experiment, name, self.fingerprints.get(name)))
+        for source in experiment.sources:
+            if source in experiment.combined:
+                self._add(combined_stage(experiment, source))
         for source in experiment.sources:
             for candidate in list(self.candidates(source)):  # all searches of a source come first
                 self._train_and_evaluate(source, candidate)

@@ -50,7 +50,7 @@ def specification(experiment: Experiment) -> dict[str, Any]:
     by_source: dict[Any, Any] = splits if isinstance(splits, dict) else {None: splits}
     named = {source: [_split(entry) for entry in entries] for source, entries in by_source.items()}
     places: Any = {"datasets": {"__all__": {"path"}}, "weights": True, "resources": True, "checkpoint_every": True}
-    places |= {"race": True}  # stages of a race are those of a longer list of seeds
+    places |= {"budget": True, "race": True}  # stages of a race are those of a longer list of seeds
     values = experiment.model_dump(mode="json", exclude=places)
     named_splits = named if isinstance(splits, dict) else named[None]
     if values["search"]["scheme"] == asdict(MIXTURE):

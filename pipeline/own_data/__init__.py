@@ -1,0 +1,1 @@
+"""The verb `init`: from a folder of pictures to a manifest and experiments."""
