@@ -6,6 +6,7 @@ from typing import Any
 
 from msinet.spaces.space import PAPER
 from pipeline.errors import RequestError
+from pipeline.plan.kinds import PARTS
 from pipeline.plan.stage import HELD_OUT, Plan, content_hash, content_key
 from pipeline.results import Result
 from pipeline.storage.workspace import Workspace
@@ -83,6 +84,11 @@ class _Datasets:
         names = [name for name, result in self.results.items() if result["train_fingerprint"] == train_fingerprint]
         return sorted(names, key=lambda name: (len(name), name)) or [f"dataset-{train_fingerprint[:6]}"]
 
+    def parts_of(self, train_fingerprint: str) -> list[str]:
+        """Return the names of the datasets of which a combined training set is made; none for another one."""
+        specs = [r["spec"] for r in self.results.values() if r["train_fingerprint"] == train_fingerprint]
+        return [name for spec in specs for role in PARTS if role in spec for name in self.of_training(spec[role])]
+
     def of_target(self, fingerprint: str) -> str:
         """Return the name of the dataset with this fingerprint."""
         names = [name for name, result in self.results.items() if result["fingerprint"] == fingerprint]
@@ -149,8 +155,9 @@ def _evaluation(result: Result, training: Result, datasets: _Datasets, searches:
         target, domain = f"{source}-held-out-{spec['hold_out']}{cameras}", HELD_OUT
     else:
         target = datasets.of_target(spec["target_data"]["fingerprint"])
-        domain = "in_domain" if target in sources else "cross_domain"
-        source = target if domain == "in_domain" else sources[0]
+        parts = datasets.parts_of(trained["source_data"])
+        domain = "in_domain" if target in (*sources, *parts) else "cross_domain"
+        source = target if target in sources else sources[0]
     same = [
         search["key"]
         for search in searches

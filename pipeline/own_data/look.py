@@ -7,7 +7,7 @@ from statistics import median
 
 from msinet.data.dataset import DataError, Dataset, described
 from msinet.data.folders.layouts import Proposal, known_layouts, proposals
-from msinet.data.folders.patterns import distinct, picture_paths, read_paths
+from msinet.data.folders.patterns import Seen, distinct, picture_paths, read_paths
 from msinet.data.folders.subsets import Divided, divide
 from msinet.data.names import printable
 from msinet.data.pictures import decode, read_picture
@@ -81,9 +81,10 @@ def _own(root: Path, pattern: str | None) -> Look:
         near = f" It holds {len(other_files):,} other files{_some(other_files)}." if other_files else ""
         raise RequestError(f"a folder must hold pictures (.jpg, .jpeg, .png), but {root} has none.{near} (FOLDER)")
     if pattern is None:
-        chosen, *others = proposals(paths) or [None]
-        if chosen is None:
+        found = proposals(paths)
+        if not found:
             raise RequestError(_ask(root, paths))
+        chosen, *others = found
     else:
         chosen, others = Proposal(pattern, *read_paths(pattern, paths)), []
         if not chosen.seen:
@@ -122,8 +123,8 @@ def _ask(root: Path, paths: Sequence[str]) -> str:
     )
 
 
-def _spread(items: Sequence[object], count: int = 3) -> list[object]:
-    """Return a few items from all parts of a list."""
+def _spread(items: Sequence[Seen], count: int = 3) -> list[Seen]:
+    """Return a few pictures from all parts of a list."""
     return list(items[:: max(1, len(items) // count)][:count])
 
 

@@ -21,8 +21,8 @@ def as_in_the_paper(plan: Plan, evaluation: Stage) -> bool:
     """
     model = plan.stages[evaluation.needs["model"]]
     recipe = RECIPES.get(str(model.labels.get("recipe")))
-    data = plan.experiment.datasets[str(model.labels["source"])]
-    if recipe is None or data.kind not in READERS:
+    data = plan.experiment.datasets.get(str(model.labels["source"]))  # None for a source of several datasets
+    if recipe is None or data is None or data.kind not in READERS:
         return True  # the paper has no figure for this dataset
     same_recipe = _compared(model.settings["recipe"]) == _compared(asdict(recipe))
     return same_recipe and tuple(model.settings["image_size"]) == READERS[data.kind].image_size

@@ -37,8 +37,13 @@ class Pair(NamedTuple):
 
 
 def paper_codes(experiment: Experiment) -> dict[str, str | None]:
-    """Return the paper's short name of each dataset, None for those that the paper does not have."""
-    return {name: CODES.get(data.kind) for name, data in experiment.datasets.items()}
+    """Return the paper's short name of each dataset, None for those that the paper does not have.
+
+    A source of several datasets has None too.
+    """
+    return {name: CODES.get(data.kind) for name, data in experiment.datasets.items()} | dict.fromkeys(
+        experiment.combined
+    )
 
 
 def label_of(stage: Stage, name: str) -> str:

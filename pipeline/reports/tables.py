@@ -219,7 +219,7 @@ class _Builder:
 
     def _places(self, stages: Iterable[Stage]) -> list[tuple[Pair | None, Column]]:
         """Return the columns for some evaluations: in-domain first, then in the order of the experiment's datasets."""
-        datasets = list(self.plan.experiment.datasets)
+        datasets = [*self.plan.experiment.datasets, *self.plan.experiment.combined]
         pairs = sorted(
             {pair_of(stage) for stage in stages},
             key=lambda pair: (pair.source != pair.target, datasets.index(pair.source), datasets.index(pair.target)),

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from support.grids import run_without_ray, tiny_document
 
 from msinet.data.packed import PackedDataset
+from pipeline.bench.collect import collect
 from pipeline.config.experiment import Experiment
 from pipeline.config.load import load_experiment
 from pipeline.errors import RequestError
@@ -17,6 +18,7 @@ from pipeline.plan.preflight import preflight
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.reports.console import comparison, overview
+from pipeline.reports.tables import build_tables
 from pipeline.storage.workspace import Workspace
 
 ALL = {"name": "all", "of": ["street", "campus"]}
@@ -25,6 +27,10 @@ ALL = {"name": "all", "of": ["street", "campus"]}
 def document(**more: Any) -> dict[str, Any]:
     """Return an experiment on two datasets together, tested on one of them and on a third one."""
     tiny = tiny_document()
+    for dataset in tiny["datasets"].values():
+        dataset["train_ids"] = 6
+    for recipe in (tiny["search"], tiny["retrain"]["in_domain"]):
+        recipe["epochs"] = 1
     tiny["datasets"]["station"] = {**tiny["datasets"]["street"], "domain": "station"}
     return {**tiny, "sources": [ALL], "targets": ["street", "station"], **more}
 
@@ -47,7 +53,7 @@ def test_it_is_searched_trained_and_evaluated_like_any_source(combined: tuple[Pl
     packed = PackedDataset(workspace.files(prepared) / SHARDS)
     assert len({record.camid for record in packed.records}) == 4, "two cameras of each dataset"
     (trained,) = [stage.result for stage in planned.of_kind("retrain") if stage.result]
-    assert trained["num_classes"] == 20
+    assert trained["num_classes"] == 12
     domains = {stage.labels["target"]: stage.labels["domain"] for stage in planned.of_kind("evaluate")}
     assert domains == {"street": "in_domain", "station": "cross_domain"}
     table = comparison(planned)
@@ -93,10 +99,10 @@ def test_images_are_counted_before_anything_runs() -> None:
 
 
 def test_a_split_needs_enough_identities_of_all_datasets_together(workspace: Workspace) -> None:
-    search = {"batch_size": 24, "num_instances": 2}  # 12 identities: more than the 6 of one dataset's smaller side
+    search = {"batch_size": 14, "num_instances": 2}  # 7 identities: more than the 3 of one dataset's smaller side
     fits = Experiment.model_validate(document(search={**tiny_document()["search"], **search}))
     assert preflight(fits, workspace, print) == {}
-    search["batch_size"] = 26
+    search["batch_size"] = 16
     with pytest.raises(RequestError, match="all"):
         preflight(Experiment.model_validate(document(search={**tiny_document()["search"], **search})), workspace, print)
 
@@ -137,3 +143,14 @@ def test_a_file_with_a_combined_source_is_read(tmp_path: Path) -> None:
     assert experiment.sources == ["all"]
     assert experiment.parts_of("all") == ["street", "campus"]
     assert Experiment.model_validate(experiment.model_dump()) == experiment
+
+
+def test_tables_and_benches_know_the_domain(combined: tuple[Plan, Workspace]) -> None:
+    planned, workspace = combined
+    tables = build_tables(planned, "msinet run")
+    assert any("all → street" in column.name for table in tables for column in table.columns)
+    collected = collect(workspace, [planned])
+    assert {(e.source, e.target, e.domain) for e in collected.evaluations} == {
+        ("all", "street", "in_domain"),
+        ("all", "station", "cross_domain"),
+    }
