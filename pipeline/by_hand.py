@@ -1,7 +1,8 @@
 """The verb `evaluate`: it evaluates one model on any datasets, without an experiment and without Ray."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -21,6 +22,13 @@ from pipeline.stages.attempt import execute
 from pipeline.stages.task import Task
 from pipeline.storage.open import require_conditions
 from pipeline.storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from msinet.data.packed import ImageStore
+    from msinet.data.records import Record
+    from msinet.interop.card import Card
 
 COLUMNS = ("mAP", "rank1", "rank5", "rank10", "mINP")
 
@@ -54,13 +62,47 @@ def evaluate_by_hand(
     """
     import torch
 
-    from msinet.data.packed import ImageStore, PackedDataset
     from msinet.engine.evaluate import embed, rank_records
-    from msinet.interop import load_start, read_state_dict
-    from msinet.models import build_model
 
     require_conditions(workspace.store)
     workspace.make()
+    model, card = load_network(model_file, network, options, image_size, after_neck=after_neck)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows = [["target", *COLUMNS, "queries"]]
+    for target in targets:
+        pictures = target_pictures(target, card.image_size if card else image_size, workspace)
+        try:
+            embedding_ND = embed(model, pictures.store, device, after_neck=after_neck)
+        except ValueError as error:
+            raise RequestError(f"{error} (MODEL)") from error
+        for reranked in [False, True] if rerank else [False]:
+            scores, _ = rank_records(pictures.records, embedding_ND, pictures.protocol, rerank=reranked)
+            label = f"{target}{' re-ranked' if reranked else ''}"
+            queries = scored_queries(scores).removesuffix(" queries") or "all"
+            rows.append([label, *(f"{100 * scores[name]:.1f}" for name in COLUMNS), queries])
+    return aligned(rows)
+
+
+def load_network(
+    model_file: Path,
+    network: str | None,
+    options: dict[str, Any],
+    image_size: tuple[int, int] | None,
+    *,
+    after_neck: bool,
+) -> "tuple[nn.Module, Card | None]":
+    """Return a network with the weights of a file, and what it is; None if the size of its pictures is unknown.
+
+    The arguments are those of `evaluate_by_hand`.
+
+    Raises:
+        RequestError: The file says that it holds another network, or the weights do not fit the network.
+    """
+    from msinet.interop.card import Card
+    from msinet.interop.start import is_embedded, load_start
+    from msinet.interop.state_dicts import read_state_dict
+    from msinet.models import build_model
+
     try:
         weights = read_state_dict(model_file)
         network, options, image_size = _checked(model_file, network, options, image_size)
@@ -70,32 +112,53 @@ def evaluate_by_hand(
         report = load_start(model, weights)
     except (ValueError, OSError) as error:
         raise RequestError(f"{error} (MODEL, --network, --genotype, --scales, --image-size)") from error
-    missing = [name for name in report.left if _is_embedded(name, after_neck)]
+    missing = [name for name in report.left if is_embedded(name, after_neck)]
     if missing:
         raise RequestError(
             f"MODEL must hold all weights that an embedding needs, but {model_file} lacks {', '.join(missing[:5])}."
         )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = [["target", *COLUMNS, "queries"]]
-    for target in targets:
-        data, prepared = _prepare(target, workspace)
-        size = image_size or data.training_size
-        if size is None:
-            raise RequestError(f"a manifest states no picture size: give `--image-size H W` for {target}.")
-        packed = PackedDataset(workspace.files(prepared) / SHARDS)
-        indices = [*packed.subset("query"), *packed.subset("gallery")]
-        store = ImageStore.open(packed, indices, size, workspace.cache, prepared["fingerprint"])
-        try:
-            embedding_ND = embed(model, store, device, after_neck=after_neck)
-        except ValueError as error:
-            raise RequestError(f"{error} (MODEL)") from error
-        records = [packed.records[index] for index in indices]
-        for reranked in [False, True] if rerank else [False]:
-            scores, _ = rank_records(records, embedding_ND, prepared["protocol"], rerank=reranked)
-            label = f"{target}{' re-ranked' if reranked else ''}"
-            queries = scored_queries(scores).removesuffix(" queries") or "all"
-            rows.append([label, *(f"{100 * scores[name]:.1f}" for name in COLUMNS), queries])
-    return aligned(rows)
+    return model, Card(network, options, 0, image_size) if image_size else None
+
+
+@dataclass(frozen=True)
+class TargetPictures:
+    """The test pictures of a target.
+
+    Attributes:
+        records: The queries, then the gallery.
+        store: The decoded pictures, in the same order.
+        protocol: How the target is scored (`msinet.engine.evaluate.rank_records`).
+        fingerprint: The fingerprint of the target.
+    """
+
+    records: "list[Record]"
+    store: "ImageStore"
+    protocol: str
+    fingerprint: str
+
+
+def target_pictures(target: str, image_size: tuple[int, int] | None, workspace: Workspace) -> TargetPictures:
+    """Return the test pictures of a target, which is prepared in the workspace if it was not before.
+
+    Args:
+        target: `KIND=PATH`.
+        image_size: (height, width) in pixels; None for the dataset's own.
+        workspace: A workspace that was made.
+
+    Raises:
+        RequestError: The dataset does not exist or is damaged, or no size is known.
+    """
+    from msinet.data.packed import ImageStore, PackedDataset
+
+    data, prepared = _prepare(target, workspace)
+    size = image_size or data.training_size
+    if size is None:
+        raise RequestError(f"a manifest states no picture size: give `--image-size H W` for {target}.")
+    packed = PackedDataset(workspace.files(prepared) / SHARDS)
+    indices = [*packed.subset("query"), *packed.subset("gallery")]
+    store = ImageStore.open(packed, indices, size, workspace.cache, prepared["fingerprint"])
+    records = [packed.records[index] for index in indices]
+    return TargetPictures(records, store, prepared["protocol"], prepared["fingerprint"])
 
 
 def _checked(
@@ -140,14 +203,6 @@ def _spelled_alike(options: dict[str, Any], space: Space) -> dict[str, Any]:
         except ValidationError as error:
             raise ValueError(" ".join(describe_errors(error, baseline))) from None
     return options
-
-
-def _is_embedded(name: str, after_neck: bool) -> bool:
-    """Return whether the embedding depends on the weight of this name. The necks matter only with `after_neck`."""
-    parts = name.split(".")
-    if "classifier" in parts or name.endswith("num_batches_tracked"):
-        return False
-    return after_neck or not {"neck", "linear"} & set(parts)
 
 
 def _prepare(target: str, workspace: Workspace) -> tuple[DiskData, dict[str, Any]]:

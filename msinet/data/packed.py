@@ -166,8 +166,13 @@ def decode_rgb(data: bytes | memoryview, path: str, size_HW: tuple[int, int]) ->
     Raises:
         DataError: The picture does not decode completely; the message names `path`.
     """
+    return resized_rgb(decode(data, path), size_HW)
+
+
+def resized_rgb(image: Image.Image, size_HW: tuple[int, int]) -> NDArray[np.uint8]:
+    """Convert a decoded picture to RGB and resize it, as `decode_rgb` does: pixels_HW3."""
     H, W = size_HW
-    return np.asarray(as_rgb(decode(data, path)).resize((W, H), Image.Resampling.BILINEAR))
+    return np.asarray(as_rgb(image).resize((W, H), Image.Resampling.BILINEAR))
 
 
 class ImageStore:

@@ -29,25 +29,32 @@ def device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
-def measure(model: nn.Module, image_size: tuple[int, int], device: torch.device, batch_size: int) -> dict[str, float]:
+def measure(
+    model: nn.Module,
+    image_size: tuple[int, int],
+    device: torch.device,
+    batch_size: int,
+    embed: Callable[[Tensor], object] | None = None,
+) -> dict[str, float]:
     """Measure parameters, multiply-accumulates and the time to embed a batch in the form that evaluations use.
 
     Args:
-        model: Any network of `build_model`; a copy in the form of `deployed` is timed.
+        model: Any network of `build_model`.
         image_size: (height, width) in pixels.
         device: Device to measure on.
         batch_size: Number of pictures in a batch.
+        embed: Function that is timed, for another runtime than PyTorch; by default a copy in the form of `deployed`.
 
     Returns:
         `parameters` (without classifiers), `gmacs` for one picture, `latency_ms` of one batch (median of 15 runs after
         3 warm-up runs), `latency_ms_iqr` (its interquartile range), `images_per_second` at the median.
     """
     model = model.to(device).eval()
-    light = deployed(model)
+    embed = embed or deployed(model).embed  # type: ignore[assignment]
     images_BCHW = torch.randn(batch_size, 3, *image_size, device=device).to(memory_format=torch.channels_last)
     with torch.no_grad(), kept_memory():
         sizes = size(model, images_BCHW[:1])
-        seconds = timed(lambda: light.embed(images_BCHW), device)  # type: ignore[operator]
+        seconds = timed(lambda: embed(images_BCHW), device)  # type: ignore[misc]
     first, median, third = statistics.quantiles(seconds, n=4)
     return {
         **sizes,

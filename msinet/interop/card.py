@@ -86,21 +86,29 @@ def read_card(path: str | os.PathLike[str]) -> Card | None:
         ValueError: The file has a card that cannot be read, or is not a regular file.
         OSError: The file cannot be read.
     """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        return None
-    require_regular(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} must be a safetensors file, but it cannot be read: {error}.") from error
+    metadata = read_metadata(Path(path))
     if NAME not in metadata:
         return None
     try:
         return Card.from_metadata(metadata)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"the card in the metadata of {path} is damaged: {error}") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file; nothing for a file of another kind.
+
+    Raises:
+        ValueError: The file cannot be read as safetensors, or is not a regular file.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    require_regular(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} must be a safetensors file, but it cannot be read: {error}.") from error
 
 
 def require_card(path: str | os.PathLike[str], network: str, options: Mapping[str, Any]) -> None:

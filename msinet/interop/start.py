@@ -65,6 +65,14 @@ def load_start(model: nn.Module, state_dict: StateDict) -> StartReport:
     )
 
 
+def is_embedded(name: str, after_neck: bool) -> bool:
+    """Return whether the embedding depends on the weight of this name. The necks matter only with `after_neck`."""
+    parts = name.split(".")
+    if "classifier" in parts or name.endswith("num_batches_tracked"):
+        return False
+    return after_neck or not {"neck", "linear"} & set(parts)
+
+
 def _own_names(model: nn.Module, state_dict: StateDict) -> dict[str, Tensor]:
     if isinstance(model, MSINet) and has_released_names(state_dict):
         return from_released_names(state_dict)

@@ -40,6 +40,7 @@ def _exit_code(arguments: list[str] | None, out: Output) -> int:
             bench,
             clean,
             compare,
+            export,
             grids,
             init,
             models,
@@ -65,9 +66,10 @@ def _exit_code(arguments: list[str] | None, out: Output) -> int:
         package = str(error.name).partition(".")[0]
         if package in ("msinet", "pipeline"):
             raise
+        extra = "export" if package in ("onnx", "onnxscript", "onnxruntime", "openvino") else "pipeline"
         return _tell(
             f"error: the command msinet needs the package `{package}`, which is not installed: install msinet with its "
-            "extra `pipeline` (pip install 'msinet[pipeline]').",
+            f"extra `{extra}` (pip install 'msinet[{extra}]').",
             2,
         )
     except OSError as error:

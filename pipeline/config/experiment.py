@@ -69,6 +69,7 @@ class Experiment(Strict):
         rank: Whether every genotype is also scored under the shared weights of every search on the same source
             (`msinet rank`).
         measure: Whether the parameters and the inference time of every network and of ResNet-50 are measured.
+        runtime: What runs the networks whose time is measured: `torch`, or `onnxruntime` or `openvino` on a processor.
         figures: Whether ranked lists and activation maps are drawn that compare the first network with each other one.
         tables: Which of the paper's Tables 7 to 11 the report contains; by default those for which the experiment has a
             cell.
@@ -107,6 +108,7 @@ class Experiment(Strict):
     rerank: bool = False
     rank: bool = False
     measure: bool = False
+    runtime: Literal["torch", "onnxruntime", "openvino"] = "torch"
     figures: bool = False
     tables: list[Literal[7, 8, 9, 10, 11]] = []
     derive: Derive = Derive()

@@ -41,7 +41,8 @@ def measurements(
 ) -> Iterator[Stage]:
     """Yield a measurement of every candidate, and without `hold_out` of ResNet-50, at a source's picture size."""
     baseline = Candidate("resnet50", "resnet50", {"options": {}})
-    more = {"device": None, **({"batch_size": 1} if hold_out else {})}
+    runtime = {} if experiment.runtime == "torch" else {"runtime": experiment.runtime}
+    more = {"device": None, **({"batch_size": 1} if hold_out else {}), **runtime}
     for candidate in [*([] if hold_out else [baseline]), *candidates]:
         yield _of_network("measure", experiment, source, candidate, more)
 

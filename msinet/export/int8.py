@@ -1,0 +1,66 @@
+"""INT8 files for ONNX Runtime: convolutions compute with 8 bits. Letters: B×3×H×W pictures."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msinet.export.card import INPUT, ExportCard
+from msinet.export.libraries import library
+from msinet.export.pictures import network_input
+from msinet.files import written_whole
+
+
+def write_int8(onnx: Path, card: ExportCard, pixels_NHW3: Iterable[NDArray[np.uint8]], path: Path) -> None:
+    """Write an ONNX file whose convolutions are quantised statically, each output channel with a scale of its own.
+
+    The range of each map is that of the calibration pictures. Everything else stays float32: attentions and gates hold
+    few of the operations and lose much.
+
+    Args:
+        onnx: The float32 file.
+        card: Its card.
+        pixels_NHW3: Training pictures of the network's size, uint8.
+        path: The file to write.
+
+    Raises:
+        ModuleNotFoundError: ONNX Runtime is not installed.
+    """
+    quantization = library("onnxruntime.quantization")
+    preprocess = library("onnxruntime.quantization.shape_inference").quant_pre_process
+    with tempfile.TemporaryDirectory() as scratch:
+        prepared, made = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"
+        preprocess(str(onnx), str(prepared), skip_symbolic_shape=True)
+        quantization.quantize_static(
+            str(prepared),
+            str(made),
+            _reader(quantization, pixels_NHW3),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            # Processors without VNNI add pairs of products in 16 bits, which weights of 8 bits overflow.
+            reduce_range=True,
+        )
+        format_ = library("onnx")
+        model = format_.load(made)
+        format_.helper.set_model_props(model, card.to_metadata())
+        with written_whole(path) as file:
+            file.write(model.SerializeToString())
+
+
+def _reader(quantization: Any, pixels_NHW3: Iterable[NDArray[np.uint8]]) -> Any:
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.inputs: Iterator[dict[str, Any]] = (
+                {INPUT: network_input(pixels_HW3[None])} for pixels_HW3 in pixels_NHW3
+            )
+
+        def get_next(self) -> dict[str, Any] | None:
+            return next(self.inputs, None)
+
+    return Reader()

@@ -1,0 +1,1 @@
+"""The verbs that take a model away: export, verify, embed, search-gallery."""
