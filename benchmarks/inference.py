@@ -85,6 +85,27 @@ def deployed_once(model: nn.Module, dtype: torch.dtype) -> Any:
     return deployed(model, dtype)
 
 
+class Plain(nn.Module):
+    """A network as somebody exports it who wraps `embed` and does nothing else."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return normalize(self.model.embed(images))  # type: ignore[operator]
+
+
+def plain_export(model: nn.Module, images_BCHW: Tensor, runtime: Any) -> Contender:
+    """Return a contender that runs a plain export of MSINet in batches of the same size."""
+    height, width = images_BCHW.shape[2:]
+    card = Card("msinet", {}, 0, (height, width))
+    run = in_runtime(model, card, runtime, torch.get_num_threads(), form=Plain(model))
+    parts = images_BCHW.split(embedding_batch(images_BCHW.device))
+    what = f"embed: MSINet, plain export, {runtime}"
+    return Contender(what, len(images_BCHW), lambda: torch.cat([torch.from_numpy(run(part)) for part in parts]))
+
+
 @cache
 def exported_once(model: nn.Module, name: str, runtime: Any, image_size: tuple[int, int]) -> Any:
     """Return the function that runs a network in another runtime, which is made at the first call and then kept."""
@@ -103,6 +124,8 @@ def main(argv: Sequence[str] | None = None) -> list[Contender]:
     images_BCHW = torch.randn(args.batch_size, 3, *args.image_size, device=device)
     network, contender = ours("msinet", images_BCHW, dtype, args.runtime, genotype="MSINet")
     contenders = [contender, ours("resnet50", images_BCHW, dtype, args.runtime)[1]]
+    if args.runtime != "torch":
+        contenders.append(plain_export(network, images_BCHW, args.runtime))
     if args.reference:
         peer = released_network(released(args.reference, device), images_BCHW[:8])
         network.load_state_dict(from_released_names(peer.state_dict()))

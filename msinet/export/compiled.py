@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from msinet.export.files import write
+from msinet.export.files import export_card, exported_program, file_name, write_graphs
+from msinet.export.form import ExportForm
+from msinet.export.libraries import library
 from msinet.export.runtimes import open_onnx, open_openvino
 from msinet.interop.card import Card
 
@@ -17,7 +19,7 @@ Runtime = Literal["torch", "onnxruntime", "openvino"]
 
 
 def in_runtime(
-    model: nn.Module, card: Card, runtime: Runtime, threads: int | None = None
+    model: nn.Module, card: Card, runtime: Runtime, threads: int | None = None, *, form: nn.Module | None = None
 ) -> Callable[[Tensor], NDArray[np.float32]]:
     """Return a function from normalised pictures B×3×H×W to embeddings, which runs a network's export on the processor.
 
@@ -26,12 +28,17 @@ def in_runtime(
         card: What it is.
         runtime: `onnxruntime` or `openvino`.
         threads: Number of threads; all cores by default.
+        form: Module that is exported instead of the network's `ExportForm`, for a comparison.
 
     Raises:
         ModuleNotFoundError: The runtime is not installed.
     """
+    library(runtime)
     format_, opened = ("onnx", open_onnx) if runtime == "onnxruntime" else ("openvino", open_openvino)
+    for needed in ("onnx", "onnxscript"):
+        library(needed)
     with tempfile.TemporaryDirectory() as folder:
-        _, paths = write(model, card, Path(folder), "model", [format_])
-        run, _ = opened(paths[format_], threads)
+        path = Path(folder) / file_name("model", format_)
+        write_graphs(exported_program(form or ExportForm(model), card), export_card(model, card), {format_: path})
+        run, _ = opened(path, threads)
     return lambda images_BCHW: run(np.ascontiguousarray(images_BCHW.numpy()))

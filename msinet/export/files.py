@@ -67,7 +67,7 @@ def write(
     if "safetensors" in paths:
         _write_weights(model, export, paths["safetensors"])
     if paths.keys() - {"safetensors"}:
-        _write_graphs(exported_program(ExportForm(model, after_neck), card), export, paths)
+        write_graphs(exported_program(ExportForm(model, after_neck), card), export, paths)
     for path in (paths[format_] for format_ in ("onnx", "openvino") if format_ in paths):
         write_sidecar(path, card.image_size)
     return export, paths
@@ -97,8 +97,8 @@ def export_card(model: nn.Module, card: Card, after_neck: bool = False) -> Expor
     return ExportCard(Card(card.network, card.options, 0, card.image_size), dim, after_neck, weights_hash(tensors))
 
 
-def exported_program(form: ExportForm, card: Card) -> Any:
-    """Return the graph that `torch.export` makes of a network, for batches of any size."""
+def exported_program(form: nn.Module, card: Card) -> Any:
+    """Return the graph that `torch.export` makes of a module such as `ExportForm`, for batches of any size."""
     images = torch.randn(2, 3, *card.image_size)
     with _without_notes():
         return torch.export.export(form, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
@@ -110,8 +110,14 @@ def _write_weights(model: nn.Module, card: ExportCard, path: Path) -> None:
         file.write(save(tensors, card.to_metadata()))
 
 
-def _write_graphs(program: Any, card: ExportCard, paths: dict[str, Path]) -> None:
-    """Write the formats that hold a graph. OpenVINO's is made from the ONNX file."""
+def write_graphs(program: Any, card: ExportCard, paths: dict[str, Path]) -> None:
+    """Write the formats that hold a graph. OpenVINO's is made from the ONNX file.
+
+    Args:
+        program: What `exported_program` returned.
+        card: The card that the files hold.
+        paths: The files by format.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         if "pt2" in paths:
             made = Path(scratch) / "model.pt2"

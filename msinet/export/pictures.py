@@ -46,7 +46,7 @@ def pixels_of(picture: Picture | Any, size_HW: tuple[int, int]) -> NDArray[np.ui
 
 def network_input(pixels_BHW3: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return normalised pictures, B×3×H×W."""
-    return np.ascontiguousarray(normalise(torch.from_numpy(pixels_BHW3)).numpy())
+    return np.ascontiguousarray(normalise(torch.tensor(pixels_BHW3)).numpy())
 
 
 def readable(

@@ -51,7 +51,7 @@ def verify_export(
         raise RequestError(
             f"{file} must be an export of {against or place.weights}, but it was made of other weights (--against)."
         )
-    told = file.name
+    told = file.relative_to(place.folder).as_posix()
     lines = [["target", "mAP", "Δ mAP", "rank1", "Δ rank1", "same top 10", "largest Δ", "queries"]]
     text = []
     for target in data:
@@ -86,7 +86,7 @@ def _counted(pictures: TargetPictures, embedding_ND: NDArray[np.float32]) -> Pai
 
 
 def _operating(counts: PairCounts, place: Place, file: str, fingerprint: str) -> dict[str, Any]:
-    picture = f"{place.name}_{file.rpartition('.')[2]}_{fingerprint[:8]}.png"
+    picture = f"{file.replace('/', '_').replace('.', '_')}_{fingerprint[:8]}.png"
     points = operating_points(counts, RATES)
     draw_curve(counts, points, place.folder / picture)
     return {

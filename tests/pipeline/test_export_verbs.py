@@ -195,7 +195,7 @@ def test_a_retraining_is_exported_by_its_key(weights: Path, run: Run, tmp_path: 
         (("export", "missing.safetensors", "-o", "x"), "missing.safetensors"),
         (("export", "WEIGHTS", "-o", "x", "--name", "../a"), "`--name` must consist of"),
         (("export", "WEIGHTS", "-o", "x", "--format", "tflite"), "tflite"),
-        (("verify", "missing.onnx", "--data", "manifest=x"), "missing.json must be the card"),
+        (("verify", "missing.onnx", "--data", "manifest=x"), "must be missing.json"),
         (("embed", "missing", "--model", "WEIGHTS", "-o", "x"), "missing is none"),
         (("embed", ".", "--model", "missing.onnx", "-o", "x"), "missing.onnx"),
         (("search-gallery", "WEIGHTS", "a.jpg", "--model", "WEIGHTS"), "GALLERY must be a file that `msinet embed`"),
