@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,11 +51,11 @@ def measure(
         3 warm-up runs), `latency_ms_iqr` (its interquartile range), `images_per_second` at the median.
     """
     model = model.to(device).eval()
-    embed = embed or deployed(model).embed  # type: ignore[assignment]
+    run: Any = embed or deployed(model).embed
     images_BCHW = torch.randn(batch_size, 3, *image_size, device=device).to(memory_format=torch.channels_last)
     with torch.no_grad(), kept_memory():
         sizes = size(model, images_BCHW[:1])
-        seconds = timed(lambda: embed(images_BCHW), device)  # type: ignore[misc]
+        seconds = timed(lambda: run(images_BCHW), device)
     first, median, third = statistics.quantiles(seconds, n=4)
     return {
         **sizes,

@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d, normalize
 
 from msinet.models.deploy import deployed
 from msinet.models.interactions import ChannelGate, CrossAttention
-from msinet.models.layers import LightConv3x3
+from msinet.models.layers import Gate, LightConv3x3
 from msinet.models.msinet import MSINet
 from msinet.models.skeleton import Cell
 
@@ -81,7 +81,7 @@ class ExportForm(NormalisedForm):
 class PooledGate(nn.Module):
     """A `Gate` whose mean is a pooling."""
 
-    def __init__(self, gate: nn.Module) -> None:
+    def __init__(self, gate: Gate) -> None:
         super().__init__()
         self.gate = gate
 

@@ -1,9 +1,8 @@
 """INT8 files for ONNX Runtime: convolutions compute with 8 bits. Letters: B×3×H×W pictures."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,7 @@ def write_int8(onnx: Path, card: ExportCard, pixels_NHW3: Iterable[NDArray[np.ui
         quantization.quantize_static(
             str(prepared),
             str(made),
-            _reader(quantization, pixels_NHW3),
+            _Reader(pixels_NHW3),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,
@@ -53,14 +52,12 @@ def write_int8(onnx: Path, card: ExportCard, pixels_NHW3: Iterable[NDArray[np.ui
             file.write(model.SerializeToString())
 
 
-def _reader(quantization: Any, pixels_NHW3: Iterable[NDArray[np.uint8]]) -> Any:
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.inputs: Iterator[dict[str, Any]] = (
-                {INPUT: network_input(pixels_HW3[None])} for pixels_HW3 in pixels_NHW3
-            )
+class _Reader:
+    """The pictures as ONNX Runtime's calibration reads them, one after another."""
 
-        def get_next(self) -> dict[str, Any] | None:
-            return next(self.inputs, None)
+    def __init__(self, pixels_NHW3: Iterable[NDArray[np.uint8]]) -> None:
+        self.inputs = ({INPUT: network_input(pixels_HW3[None])} for pixels_HW3 in pixels_NHW3)
 
-    return Reader()
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """Return the next input of the network, or None after the last one."""
+        return next(self.inputs, None)

@@ -42,7 +42,7 @@ def measurements(
     """Yield a measurement of every candidate, and without `hold_out` of ResNet-50, at a source's picture size."""
     baseline = Candidate("resnet50", "resnet50", {"options": {}})
     runtime = {} if experiment.runtime == "torch" else {"runtime": experiment.runtime}
-    more = {"device": None, **({"batch_size": 1} if hold_out else {}), **runtime}
+    more: dict[str, Any] = {"device": None, **({"batch_size": 1} if hold_out else {}), **runtime}
     for candidate in [*([] if hold_out else [baseline]), *candidates]:
         yield _of_network("measure", experiment, source, candidate, more)
 

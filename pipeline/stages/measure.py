@@ -1,5 +1,7 @@
 """The stage `measure`: size and speed of a network on one device."""
 
+from typing import Any
+
 from msinet.engine.measure import device_name, measure
 from msinet.export.compiled import in_runtime
 from msinet.interop.card import Card
@@ -18,7 +20,8 @@ def run(context: Context) -> Result:
         raise ValueError(f"this measurement must run on {spec['device']!r}, but was placed on {found!r}.")
     model = build_model(spec["network"], num_classes=0, **network_options(spec))
     batch_size = spec.get("batch_size") or (64 if device.type == "cuda" else 8)
-    embed, image_size = None, tuple(spec["image_size"])
+    embed: Any = None
+    image_size = tuple(spec["image_size"])
     if runtime := spec.get("runtime"):
         if device.type != "cpu":
             raise ValueError(f"`runtime` {runtime} runs on processors only, but was placed on {found!r} (runtime).")
