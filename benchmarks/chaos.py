@@ -34,8 +34,8 @@ from pipeline.plan.kinds import KINDS as STAGE_KINDS
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import RESULT, Workspace
+from pipeline.tracking.parent import EXPERIMENT_FILE
 from pipeline.tracking.runs import KEY_TAG
-from pipeline.tracking.view import EXPERIMENT_FILE
 
 ROOT = Path(__file__).parent.parent
 KINDS = {"worker": 0.76, "node": 0.12, "driver": 0.12}  # the share of kills for each kind

@@ -113,13 +113,14 @@ def run_grid(
     from pipeline.cluster.ending import sigterm_as_error
     from pipeline.cluster.watcher import ELSEWHERE, FAILED, SKIPPED, WAITING
     from pipeline.reports.progress import Progress
+    from pipeline.reports.tracked import tracked_report
     from pipeline.tracking.tracker import Tracker
 
     connect(address, grid.experiment.resources, needs_of(grid.plan, left_of(grid.plan)), grid.experiment.workers)
     with sigterm_as_error():
         untracked = _untracked(tracking_uri, grid.workspace) if track else None
         uri = tracking_address(tracking_uri, grid.workspace) if track and not untracked else None
-        tracker = Tracker(uri, grid.plan, grid.workspace) if uri else None
+        tracker = Tracker(uri, grid.plan, grid.workspace, report=tracked_report) if uri else None
         progress = Progress(grid.plan)
         try:
             outcome = run_plan(grid.plan, grid.workspace, [progress, *([tracker] if tracker else [])])
@@ -137,10 +138,11 @@ def run_grid(
 
 def sync_problem(grid: Grid, tracking_uri: str | None) -> str | None:
     """Write the published results to MLflow. Return what went wrong, or None: MLflow must never fail a run."""
+    from pipeline.reports.tracked import tracked_report
     from pipeline.tracking.tracker import sync
 
     try:
-        sync(tracking_address(tracking_uri, grid.workspace), grid.plan, grid.workspace)
+        sync(tracking_address(tracking_uri, grid.workspace), grid.plan, grid.workspace, tracked_report)
     except RequestError as error:
         return f"{error}"
     return None

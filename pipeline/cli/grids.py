@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,9 @@ from pipeline.cli.options import (
 from pipeline.errors import RequestError
 from pipeline.output import say
 from pipeline.tracking.address import is_server, named_address, shown
+
+if TYPE_CHECKING:
+    from pipeline.tracking.links import Link
 
 EveryOption = Annotated[bool, typer.Option("--all", help="Show a line for each stage, with its key.")]
 UntilOption = Annotated[
@@ -77,8 +80,9 @@ def run(
     if left := len(whole.plan.stages) - len(grid.plan.stages):
         say(f"the rest     {command('run', experiment, options)}: {left} stages were not asked for")
     if ended.shown_at:
-        pages = _pages(ended.shown_at, grid.workspace.address, uri)
-        say(f"compare      {pages}: select runs of kind `evaluate`, then Compare")
+        say(f"compare      {_pages(ended.shown_at, grid.workspace.address, uri)}")
+        for link in [] if ended.behind else _links(ended.shown_at, grid.experiment.name):
+            say(f"  genotypes ranked on {link.target}: {link.address}")
     if ended.left:
         costs = costs_of(whole.plan, grid.workspace)
         say(
@@ -96,7 +100,20 @@ def _pages(shown_at: str, workspace: str, named: str | None) -> str:
     if is_server(shown_at):
         return shown(shown_at)
     place = tracking_option(named) if named else ["--workspace", workspace]
-    return f"{command('ui', None, place)}{tracking_note(named)}"
+    served = f"{command('ui', None, place)}{tracking_note(named)}"
+    return f"{served}: serves MLflow's pages, and prints a link to the ranked genotypes of each target"
+
+
+def _links(shown_at: str, name: str) -> "list[Link]":
+    """Return the links to a server's pages; none if it does not answer any more, or if there is no server."""
+    from pipeline.tracking.links import target_links
+
+    if not is_server(shown_at):
+        return []
+    try:
+        return target_links(shown_at, shown(shown_at).rstrip("/"), name)
+    except RequestError:
+        return []
 
 
 @app.command()

@@ -34,6 +34,7 @@ def sync(
 ) -> None:
     """Write the experiment's finished results to MLflow."""
     from pipeline.grid import open_grid
+    from pipeline.reports.tracked import tracked_report
     from pipeline.tracking.tracker import sync as sync_runs
 
     named_address(tracking_uri)
@@ -43,7 +44,8 @@ def sync(
         from pipeline.tuning.outer import with_trials
 
         planned = with_trials(planned, grid.workspace, say)
-    say(f"MLflow shows {sync_runs(uri, planned, grid.workspace)} results of {grid.experiment.name}")
+    shown_results = sync_runs(uri, planned, grid.workspace, tracked_report)
+    say(f"MLflow shows {shown_results} results of {grid.experiment.name}")
 
 
 @app.command()
@@ -53,13 +55,15 @@ def ui(
     port: Annotated[int, typer.Option(help="The port on 127.0.0.1.", min=1, max=65535)] = 5000,
 ) -> NoReturn:
     """Serve MLflow's pages. Only this machine can open them, on 127.0.0.1."""
-    from pipeline.tracking.client import Deadline, connect, reach
+    from pipeline.tracking.links import target_links
 
     uri = _database(workspace, tracking_uri)
     _require_free(port)
-    deadline = Deadline()
-    reach(uri, deadline, lambda: connect(uri, deadline).search_experiments(max_results=1))
-    say(f"MLflow's pages are on http://127.0.0.1:{port}; Ctrl-C ends the server")
+    pages = f"http://127.0.0.1:{port}"
+    links = target_links(uri, pages)
+    say(f"MLflow's pages are on {pages}; Ctrl-C ends the server")
+    for link in links:
+        say(f"{link.experiment} on {link.target}, genotypes ranked by mAP:\n  {link.address}")
     # Every user of the machine can read the arguments of a process, but not its environment.
     own = {"MLFLOW_BACKEND_STORE_URI": _plain(uri)}
     arguments = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

@@ -14,6 +14,7 @@ from pipeline.results import Failure, Report
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.address import shown, without_credentials
 from pipeline.tracking.client import reach
+from pipeline.tracking.parent import Reported
 from pipeline.tracking.view import View
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,18 @@ class Tracker(Watcher):
         plan: Plan whose stages are shown.
         workspace: Workspace with the results of these stages.
         patience: Seconds between two tries to reach a server that does not answer.
+        report: Function that makes the report of the parent run; by default it has none.
     """
 
-    def __init__(self, uri: str, plan: Plan, workspace: Workspace, patience: float = 20.0) -> None:
-        self.view = View(uri, plan, workspace)
+    def __init__(
+        self,
+        uri: str,
+        plan: Plan,
+        workspace: Workspace,
+        patience: float = 20.0,
+        report: Reported | None = None,
+    ) -> None:
+        self.view = View(uri, plan, workspace, report)
         self.problem: str | None = None
         self._told = False  # whether people know of the problem
         self._patience = patience
@@ -130,7 +139,7 @@ class Tracker(Watcher):
 
     def _catch_up(self) -> None:
         """Write what an unreachable server has missed."""
-        self.view = View(self.view.uri, self.view.plan, self.view.workspace)
+        self.view = View(self.view.uri, self.view.plan, self.view.workspace, self.view.report)
         self.view.open(running=True)
         for stage in list(self.view.plan.stages.values()):
             if stage.result is not None:
@@ -149,8 +158,11 @@ def _nothing() -> None:
     """Do nothing; this takes the place of an event when none has come."""
 
 
-def sync(uri: str, plan: Plan, workspace: Workspace) -> int:
+def sync(uri: str, plan: Plan, workspace: Workspace, report: Reported | None = None) -> int:
     """Write to MLflow everything that the workspace holds and MLflow lacks.
+
+    Args:
+        uri, plan, workspace, report: See `Tracker`.
 
     Returns:
         The number of published stages that it now shows.
@@ -159,7 +171,7 @@ def sync(uri: str, plan: Plan, workspace: Workspace) -> int:
         RequestError: MLflow cannot be used.
     """
     done = [stage for stage in plan.stages.values() if stage.result is not None]
-    view = View(uri, plan, workspace)
+    view = View(uri, plan, workspace, report)
 
     def write() -> None:
         view.open(running=False)

@@ -10,34 +10,33 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import HISTORY, KINDS
-from pipeline.plan.stage import Plan, Stage, content_hash
+from pipeline.plan.stage import HELD_OUT, Plan, Stage, content_hash
 from pipeline.results import Failure, Report, Result
 from pipeline.storage import leases
-from pipeline.storage.workspace import Workspace, stage_place, study_place
-from pipeline.tracking.address import database_file
+from pipeline.storage.workspace import Workspace, stage_place
 from pipeline.tracking.client import Client, Deadline, connect
 from pipeline.tracking.curves import PLOTS, Curves, search_figures, search_plots
-from pipeline.tracking.database import artifacts_beside
+from pipeline.tracking.describe import datasets_of, note_of, note_tags, run_name, settings_of
 from pipeline.tracking.facts import ended, epoch_ends, hours, milliseconds, specification
+from pipeline.tracking.genotypes import SUFFIX, Genotypes, experiment_tags
 from pipeline.tracking.intervals import score_intervals
+from pipeline.tracking.parent import EXPERIMENT_FILE, Reported, experiment_id, log_experiment, log_report, log_study
+from pipeline.tracking.registry import register
 from pipeline.tracking.runs import FAILURE_TAG, KEY_TAG, PARENT_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG, Runs
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-EXPERIMENT_FILE = "experiment.yaml"  # an artifact of the parent run
-SYNCED = "4"  # value of the tag of a run that has everything; raise it when a run is to show something new
+SYNCED = "5"  # value of the tag of a run that has everything; raise it when a run is to show something new
 
 
 class View:
     """The calls to MLflow. Every call may be repeated; nothing is then written twice."""
 
-    def __init__(self, uri: str, plan: Plan, workspace: Workspace) -> None:
+    def __init__(self, uri: str, plan: Plan, workspace: Workspace, report: Reported | None = None) -> None:
         self.uri = uri
+        self.report = report
         self.plan = plan
         self.workspace = workspace
         self.deadline = Deadline()
@@ -51,7 +50,10 @@ class View:
         self.client: Client = connect(self.uri, self.deadline)
         self.curves = Curves(self.client, self.plan.experiment.space)
         experiment = self.plan.experiment
-        self.runs = Runs(self.client, self._experiment_id(experiment.name), self.workspace, self.uri)
+        tags = experiment_tags(self.plan)
+        ids = [experiment_id(self.client, self.uri, experiment.name + end, tags) for end in ("", SUFFIX)]
+        self.runs, rows = (Runs(self.client, one, self.workspace, self.uri) for one in ids)
+        self.genotypes = Genotypes(self.client, rows, self.plan)
         results = self._results()
         began = min((result["started"] for result in results), default=time.time())
         name = f"{experiment.name} {time.strftime('%Y-%m-%d %H:%M', time.localtime(began))}"
@@ -62,7 +64,7 @@ class View:
         self._parents = {self.parent.info.run_id}
         files = self.client.list_artifacts(self.parent.info.run_id)
         if all(artifact.path != EXPERIMENT_FILE for artifact in files):
-            self._log_experiment(experiment)
+            log_experiment(self.client, self.parent.info.run_id, experiment)
         if running:
             self.client.update_run(self.parent.info.run_id, status="RUNNING")
 
@@ -104,10 +106,13 @@ class View:
             for evaluation in self._evaluations(stage):
                 self._log_files(evaluation, stage, f"beside/{stage.key}", whole=whole)
         if not whole:
+            self._log_scores(stage)
             self.client.set_tag(run_id, SYNCED_TAG, SYNCED)
         if run_id in self._reopened or (run.info.status, run.info.end_time) != ("FINISHED", ended(stage.result)):
             self._end(run, "FINISHED", ended(stage.result))
         self.synced.add(stage.key)
+        if stage.on_target:
+            self.genotypes.show()
 
     def fail(self, stage: Stage, failure: Failure) -> None:
         """Mark a stage's run as failed. A stage without a key has never run, so it has no run."""
@@ -144,15 +149,8 @@ class View:
                 self._end(run, "KILLED", now)
 
     def show_study(self) -> None:
-        """Copy what an outer loop has written (its table, picture and experiments) to the parent run."""
-        ending = (".csv", ".png", ".yaml")
-        entries = self.workspace.store.entries(study_place(self.plan.experiment.name))
-        with tempfile.TemporaryDirectory() as folder:
-            for entry in entries:
-                if entry.key.endswith(ending):
-                    path = Path(folder) / Path(entry.key).name
-                    self.workspace.store.download(entry.key, path)
-                    self.client.log_artifact(self.parent.info.run_id, str(path), "tune")
+        """Copy what an outer loop has written to the parent run."""
+        log_study(self.client, self.parent.info.run_id, self.workspace, self.plan.experiment.name)
 
     def close(self, status: str) -> None:
         """End the parent run as FINISHED, FAILED or KILLED, and show the hours of all stages together."""
@@ -160,6 +158,10 @@ class View:
         last = max(map(ended, results), default=0)
         if results:
             self._log_metrics(self.parent.info.run_id, {"hours": sum(map(hours, results))}, last)
+        if results and self.report:
+            log_report(self.client, self.parent, *self.report(self.plan, self.workspace))
+        if status == "FINISHED":
+            register(self.client, self.plan, self.workspace, lambda stage: self._run_of(stage).info.run_id)
         self._end(self.parent, status, last if status == "FINISHED" and last else milliseconds(time.time()))
 
     def _results(self) -> list[Result]:
@@ -191,9 +193,25 @@ class View:
         self._log_metrics(run, {**figures, **ends, "hours": hours(result)}, ended(result))
         if text:
             self.client.set_tag(run, "scores", text)
+        settings = settings_of(stage, self.plan).items()
+        note = note_tags(self.client.get_run(run).data.tags, note_of(stage, self.plan)).items()
+        self.client.log_batch(
+            run, params=[Param(name, value) for name, value in settings], tags=[RunTag(*item) for item in note]
+        )
+        if datasets := datasets_of(stage, self.plan):
+            self.client.log_inputs(run, datasets=datasets)
         if "genotype" in result:
             found = ("genotype", result["genotype"])
             self.client.log_batch(run, params=[Param(*found)], tags=[RunTag(*found)])
+
+    def _log_scores(self, stage: Stage) -> None:
+        """Log the scores of a network also in the run of its training."""
+        for evaluation in self.plan.of_kind("evaluate"):
+            model = self.plan.stages[evaluation.needs["model"]]
+            if evaluation.result and model.result and stage.key in (evaluation.key, model.key):
+                place = evaluation.labels["target"] if evaluation.on_target else HELD_OUT
+                scores = {f"{name}_{place}": evaluation.result["metrics"][name] for name in ("mAP", "rank1")}
+                self._log_metrics(self._run_of(model).info.run_id, scores, ended(evaluation.result))
 
     def _log_files(self, run: str, stage: Stage, folder: str | None, *, whole: bool) -> None:
         """Log a result's artifacts; if the run has been whole before, only those that have vanished since."""
@@ -241,7 +259,7 @@ class View:
         run = self._known.get(stage.key)
         if run is None or (done and run.info.start_time != began):
             parent = self.parent.info.run_id
-            run = self.runs.only(KEY_TAG, stage.key, stage.name, {PARENT_TAG: parent}, began=began, exact=done)
+            run = self.runs.only(KEY_TAG, stage.key, run_name(stage), {PARENT_TAG: parent}, began=began, exact=done)
             self._describe(run, stage)
             self._adopt(run)
             self._known[stage.key] = run
@@ -254,25 +272,6 @@ class View:
             self._parents.add(theirs)
         else:
             self.client.set_tag(run.info.run_id, PARENT_TAG, self.parent.info.run_id)
-
-    def _experiment_id(self, name: str) -> str:
-        """Return the id of the MLflow experiment. Make it if there is none, and restore it if it was deleted."""
-        from mlflow.exceptions import MlflowException
-
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
-            file = database_file(self.uri)
-            try:
-                return str(self.client.create_experiment(name, file and artifacts_beside(file, name)))
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-            found = self.client.get_experiment_by_name(name)  # another driver was faster
-            assert found is not None
-        if found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
-        experiment_id: str = found.experiment_id
-        return experiment_id
 
     def _describe(self, run: "Run", stage: Stage) -> None:
         """Write parameters for the compare view and tags for the search filter, unless the run has them already."""
@@ -290,10 +289,3 @@ class View:
             params=[Param(name, str(value)) for name, value in shown.items()],
             tags=[RunTag(name, str(value)) for name, value in shown.items()],
         )
-
-    def _log_experiment(self, experiment: Experiment) -> None:
-        text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / EXPERIMENT_FILE
-            path.write_text(text, encoding="utf-8")
-            self.client.log_artifact(self.parent.info.run_id, str(path))

@@ -20,9 +20,9 @@ from pipeline.plan.kinds import HISTORY
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import Workspace
+from pipeline.tracking.parent import EXPERIMENT_FILE
 from pipeline.tracking.runs import KEY_TAG, SPEC_TAG
 from pipeline.tracking.tracker import Tracker, sync
-from pipeline.tracking.view import EXPERIMENT_FILE
 
 pytestmark = pytest.mark.faults
 

@@ -17,9 +17,10 @@ from pipeline.results import Failure
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.address import default_address
 from pipeline.tracking.curves import PLOTS
+from pipeline.tracking.parent import EXPERIMENT_FILE
 from pipeline.tracking.runs import KEY_TAG, SPEC_TAG
 from pipeline.tracking.tracker import Tracker, sync
-from pipeline.tracking.view import EXPERIMENT_FILE, View
+from pipeline.tracking.view import View
 
 
 class Killed(BaseException):
