@@ -95,7 +95,7 @@ def _plot(plane: "Axes", values_E: Array, operation: int, name: str) -> None:
     color, marker = STYLES[operation % len(STYLES)]
     line = "-" if operation < len(STYLES) else "--"
     epochs = _numbered(len(values_E))
-    plane.xaxis.get_major_locator().set_params(integer=True)
+    plane.locator_params(axis="x", integer=True)
     plane.plot(epochs, values_E, color=color, marker=marker, linestyle=line, markersize=3.5, linewidth=1.2, label=name)
 
 

@@ -28,13 +28,16 @@ def run_name(stage: Stage) -> str:
     if stage.kind == "search":
         return " ".join([seed_free(stage.name), seed])
     varied = [
-        str(labels[name]) for name, usual in (("alignment", "none"), ("start", "scratch")) if labels.get(name) != usual
+        str(labels[name])
+        for name, usual in (("alignment", "none"), ("start", "scratch"))
+        if labels.get(name, usual) != usual
     ]
-    place = source if source == target else f"{source}→{target}"
-    held_out = ["held-out"] if labels.get("domain") == HELD_OUT else []
+    place = source if target in (source, f"held-out {source}") else f"{source}→{target}"
+    held_out = ["held-out"] if labels.get("domain") == HELD_OUT or "hold_out" in stage.settings else []
     crossing = ["cross"] if stage.kind == "retrain" and labels.get("recipe") == "cross_domain" else []
     kind = ["train"] if stage.kind == "retrain" else []
-    return " ".join([*kind, str(labels["origin"]), place, *held_out, *crossing, *varied, seed])
+    trial = [f"trial {labels['trial']}"] if "trial" in labels else []
+    return " ".join([*trial, *kind, str(labels["origin"]), place, *held_out, *crossing, *varied, seed])
 
 
 def seed_free(name: str) -> str:
@@ -61,7 +64,7 @@ def datasets_of(stage: Stage, plan: Plan) -> "list[DatasetInput]":
         ("target_data", "fingerprint", "testing"),
     ):
         prepared = plan.stages[stage.needs[role]] if role in stage.needs else None
-        if prepared is None or prepared.result is None:
+        if prepared is None or prepared.result is None or entry not in prepared.result:
             continue
         profile = {"fingerprint": prepared.result[entry], "images": prepared.result.get("images")}
         found.append(

@@ -98,6 +98,8 @@ class View:
         run_id, tags = run.info.run_id, run.data.tags
         whole = tags.get(SYNCED_TAG) == SYNCED
         if not whole:
+            if run.info.run_name == stage.name != run_name(stage):  # an older version named it
+                self.client.update_run(run_id, name=run_name(stage))
             self._log_result(run_id, stage, stage.result)
         if tags.get(WEIGHTS_TAG) != (place := self.workspace.location(stage.result)):
             self.client.set_tag(run_id, WEIGHTS_TAG, place)
@@ -158,7 +160,7 @@ class View:
         last = max(map(ended, results), default=0)
         if results:
             self._log_metrics(self.parent.info.run_id, {"hours": sum(map(hours, results))}, last)
-        if results and self.report:
+        if results and self.report and status != "KILLED":  # an interrupted driver must end soon
             log_report(self.client, self.parent, *self.report(self.plan, self.workspace))
         if status == "FINISHED":
             register(self.client, self.plan, self.workspace, lambda stage: self._run_of(stage).info.run_id)

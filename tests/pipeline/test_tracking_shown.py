@@ -183,7 +183,7 @@ def test_names_say_what_varies() -> None:
     }
     stage = Stage("evaluate …", "evaluate", {}, labels=labels)
     assert run_name(stage) == "MSINet a→b pos x s3"
-    labels |= {"target": "a", "domain": HELD_OUT, "alignment": "none", "start": "scratch"}
+    labels |= {"target": "held-out a", "domain": HELD_OUT, "alignment": "none", "start": "scratch"}
     assert run_name(stage) == "MSINet a held-out s3"
     labels |= {"recipe": "cross_domain"}
     assert run_name(Stage("retrain …", "retrain", {}, labels=labels)).startswith("train MSINet a ")
