@@ -82,7 +82,10 @@ def register(client: Client, plan: Plan, workspace: Workspace, run_of: Callable[
     for chosen in chosen_models(plan):
         assert chosen.model.result is not None
         name, run = f"{plan.experiment.name}-{chosen.target}", run_of(chosen.model)
-        if not client.list_artifacts(run, FOLDER) and (weights := workspace.file(chosen.model.result, WEIGHTS)):
+        if not client.list_artifacts(run, FOLDER):
+            weights = workspace.file(chosen.model.result, WEIGHTS)
+            if weights is None:
+                continue  # somebody has deleted them
             client.log_artifact(run, str(weights), FOLDER)
         place = f"{client.get_run(run).info.artifact_uri}/{FOLDER}"
         try:

@@ -59,9 +59,11 @@ def test_every_kind_has_the_times_of_its_result(workspace: Workspace, uri: str) 
     stages = {}
     for number, kind in enumerate(KINDS):
         result = {"kind": kind, "key": kind, "attempt": "none", "started": YEAR + 100 * number, "seconds": 50.5}
-        scores = {"metrics": {"mAP": 0.5, "latency_ms": 1.0}}
+        scores = {"metrics": {"mAP": 0.5, "rank1": 0.5, "latency_ms": 1.0}}
+        labels: dict[str, Any] = {"source": "street", "target": "street", "origin": "MSINet", "seed": 0}
+        labels |= {"dataset": "street", "domain": "in_domain"}
         needs = {"model": "retrain", "target_data": "prepare"}
-        stages[kind] = Stage(kind, kind, {}, needs=needs, key=kind, result={**result, **scores})
+        stages[kind] = Stage(kind, kind, {}, needs=needs, labels=labels, key=kind, result={**result, **scores})
     planned = Plan(Experiment.model_validate(tiny_document()), stages)
     sync(uri, planned, workspace)
     require_times_of_results(uri, planned)
