@@ -205,7 +205,7 @@ def test_three_clicks_show_the_best_genotype_and_its_picture(shown: str, tmp_pat
             page.wait_for(f"!!document.querySelector('a[href*=\"{row.info.run_id}\"]')")
             page.evaluate(f"document.querySelector('a[href*=\"{row.info.run_id}\"]').click()")
             page.wait_for("document.body.innerText.includes('deviation over seeds')")
-            page.evaluate("[...document.querySelectorAll('[role=tab]')].find(e => e.innerText === 'Artifacts').click()")
+            page.click("[...document.querySelectorAll('[role=tab]')].find(e => e.innerText === 'Artifacts')")
             page.wait_for(f"document.body.innerText.includes('{DRAWING}')")
     finally:
         kill(process)
