@@ -74,13 +74,6 @@ class Browser:
             time.sleep(0.2)
         return value
 
-    def click(self, element: str) -> None:
-        """Click with the mouse on the element that an expression in JavaScript gives."""
-        middle = "e => {const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]}"
-        x, y = self.evaluate(f"({middle})({element})")
-        for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-
     def save(self, path: Path) -> None:
         """Save what the window shows as PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
