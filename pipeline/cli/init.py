@@ -26,9 +26,10 @@ def init(
     ] = None,
     out: Annotated[Path, typer.Option(help="An existing folder for the experiments.")] = Path("."),
 ) -> None:
-    """Look at a folder of pictures, write a manifest if it needs one, and two experiments: the paper's and a short one.
+    """Make a manifest and experiments of a folder of pictures.
 
-    What the names do not say is printed, and nothing is overwritten.
+    A manifest is written if the folder does not have a known layout. One experiment has the paper's recipe, the other
+    ends within an hour without a GPU. What the names do not say is printed, and nothing is overwritten.
     """
     from pipeline.config.names import require_name
     from pipeline.own_data.write import begin

@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,8 +30,38 @@ def experiment_file(experiment: str | Path) -> Path:
     return supplied if os.path.isfile(supplied) and not os.path.isfile(own) else own
 
 
+# The order of the verbs in `msinet --help`.
+GROUPS = {
+    "Begin": ("init", "check", "plan"),
+    "Run": ("run", "prepare", "status", "race", "tune"),
+    "Compare": ("report", "compare", "rank", "sync", "ui"),
+    "One model": ("evaluate", "export", "verify", "embed", "search-gallery", "latency"),
+    "Workspace": ("clean", "bench"),
+}
+EXAMPLES = """\b
+Examples:
+  msinet run demo                       the whole pipeline on generated pictures
+  msinet init /data/cars                from a folder of pictures to experiments
+  msinet plan cars.yaml                 what would run, and how long it takes
+  msinet run cars.yaml --until search   a part of it
+  msinet report cars.yaml --out report  tables and a page
+  msinet clean cars.yaml                what the workspace holds beside it
+
+`msinet VERB --help` explains a verb. `msinet --install-completion` lets the shell complete verbs and options."""
+
+
 class Verbs(typer.core.TyperGroup):
-    """The verbs. Typer would end silently at Ctrl-C."""
+    """The verbs, in groups. Typer would end silently at Ctrl-C."""
+
+    def format_commands(self, context: Any, formatter: Any) -> None:
+        """Write the verbs of each group with the first sentence of their help."""
+        listed = {name for names in GROUPS.values() for name in names}
+        others = tuple(name for name in self.commands if name not in listed)
+        for title, names in {**GROUPS, "Others": others}.items():
+            rows = [(name, self.commands[name].get_short_help_str(90)) for name in names if name in self.commands]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def invoke(self, context: Any) -> Any:
         """Run the chosen verb."""
@@ -44,10 +75,27 @@ app = typer.Typer(
     cls=Verbs,
     help="Neural architecture search for object re-identification, on a Ray cluster, tracked in MLflow.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog=EXAMPLES,
     rich_markup_mode=None,  # markup would remove [default: …] from help texts
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"msinet {version('msinet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Neural architecture search for object re-identification, on a Ray cluster, tracked in MLflow."""
+
+
 ExperimentPath = Annotated[
     Path,
     typer.Argument(
