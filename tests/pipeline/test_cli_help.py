@@ -1,10 +1,13 @@
 """The command line explains itself: groups of verbs, examples, the version, and completion in a shell."""
 
+import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import typer
+from support.command_line import environment
 
 from pipeline.cli import main
 from pipeline.cli.options import GROUPS, app
@@ -32,8 +35,10 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert printed(capsys, "--version") == f"msinet {version('msinet')}\n"
 
 
-def test_a_shell_completes_verbs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["msinet"])
-    for name, value in {"_MSINET_COMPLETE": "complete_bash", "COMP_WORDS": "msinet pre", "COMP_CWORD": "1"}.items():
-        monkeypatch.setenv(name, value)
-    assert printed(capsys).split() == ["prepare"]
+def test_a_shell_completes_verbs(tmp_path: Path) -> None:
+    program = tmp_path / "msinet"  # the shell asks the program by its name
+    program.write_text("from pipeline.cli import main\nmain()\n")
+    asked = {"_MSINET_COMPLETE": "complete_bash", "COMP_WORDS": "msinet pre", "COMP_CWORD": "1"}
+    command = [sys.executable, str(program)]
+    ran = subprocess.run(command, env=environment(tmp_path, **asked), capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout.split()) == (0, ["prepare"]), ran.stderr
