@@ -12,10 +12,10 @@ from pipeline.reports.labels import published_name
 from pipeline.reports.panels import Panel
 from pipeline.results import scored_queries
 
-Mark = Literal["", "best", "as good", "highest"]
+Mark = Literal["", "best", "may be as good", "highest"]
 MARKS = (
-    "best: the highest mAP of its column. as good: it cannot be told apart from the best (5 % level, Holm's correction "
-    "for all pairs)."
+    "best: the highest mAP of its column. may be as good: it cannot be told apart from the best (5 % level, "
+    "Holm's correction for all pairs)."
 )
 ONCE = "highest: the highest mAP of its column. With one training each, nothing can be said about another training."
 
@@ -123,7 +123,7 @@ def _marks(scores: dict[str, float], compared: Compared | None) -> dict[str, Mar
     best = max(scores, key=scores.__getitem__)
     if compared is None or not compared.result.seed_degrees or best not in compared.result.scores:
         return {best: "highest"}
-    return {best: "best", **dict.fromkeys(_as_good(best, compared), "as good")}
+    return {best: "best", **dict.fromkeys(_as_good(best, compared), "may be as good")}
 
 
 def _as_good(best: str, compared: Compared) -> Iterator[str]:
@@ -185,14 +185,14 @@ def _sentence(pair: str, column: dict[str, Score], networks: dict[str, Network])
         return f"{pair}: only {value}."
     if score.mark == "highest":
         return f"{pair}: the highest is {value}; one training each says nothing about another."
-    rivals = [other for other, its in column.items() if its.mark == "as good"]
+    rivals = [other for other, its in column.items() if its.mark == "may be as good"]
     if len(rivals) == len(column) - 1:
         others = "the other one" if len(rivals) == 1 else f"any of the {len(rivals)} others"
         return f"{pair}: the highest is {value}, but it cannot be told apart from {others}."
     if not rivals:
         return f"{pair}: the best is {value}. It is better than all {len(column) - 1} others."
     as_good = ", ".join(rivals) if len(rivals) <= 3 else f"{len(rivals)} of {len(column) - 1} others"
-    return f"{pair}: the best is {value}. As good: {as_good}."
+    return f"{pair}: the best is {value}. May be as good: {as_good}."
 
 
 def matrix_panel(matrix: Matrix) -> Panel:
