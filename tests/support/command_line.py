@@ -90,7 +90,9 @@ def manifest(folder: Path) -> Path:
 def printed_commands(output: str) -> dict[str, list[str]]:
     """Return the commands in what `msinet` has printed or written, as words without the program, by verb."""
     quoted = re.findall("`([^`]+)`", output)
-    lines = re.findall(r"^(?:this table|compare|not done) +(.+?)(?:: (?:select|shows) .*)?$", output, re.MULTILINE)
+    lines = re.findall(
+        r"^(?:this table|compare|not done|the rest) +(.+?)(?:: (?:serves|shows|\d+ stages) .*)?$", output, re.MULTILINE
+    )
     words = [shlex.split(text) for text in [*quoted, *lines] if re.search(r"\bmsinet'? ", text)]
     assert all(program.rpartition("/")[2] == "msinet" for program, *_ in words)
     return {verb: [verb, *rest] for _, verb, *rest in words}
