@@ -61,8 +61,13 @@ class Cell(nn.Module):
                 self.add_module(f"{half}_{name}", light_chain(width, scale // 2))
             self.add_module(f"{half}_interaction", interact(slot + (half == "second"), width))
         for name in self.names:
-            leave = nn.Conv2d(width, out_channels, 1, bias=False)
-            self.add_module(f"leave_{name}", leave if instance_norm else ConvNorm(width, out_channels, linear=True))
+            # Nothing is built that is not used, because building draws the initial weights of all that follows.
+            leave: nn.Module = (
+                nn.Conv2d(width, out_channels, 1, bias=False)
+                if instance_norm
+                else ConvNorm(width, out_channels, linear=True)
+            )
+            self.add_module(f"leave_{name}", leave)
         # One group for each channel is instance normalisation, which keeps channels-last memory in this form.
         self.norm = nn.GroupNorm(out_channels, out_channels) if instance_norm else None
         changes = in_channels != out_channels
