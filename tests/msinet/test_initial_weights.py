@@ -16,11 +16,17 @@ from msinet.models import Supernet, build_model
 @pytest.mark.parametrize(
     ("build", "first", "last", "total", "following"),
     [
-        (lambda: build_model("msinet", 5, genotype="MSINet"), -0.0346635, -0.019216, 175115.2524, 0.9300015),
+        (
+            lambda: build_model("msinet", num_classes=5, genotype="MSINet"),
+            -0.0346635,
+            -0.019216,
+            175115.2524,
+            0.9300015,
+        ),
         (Supernet, -9.36e-05, -0.0001671, 169077.7818, 0.7522854),
         (lambda: Supernet(5), -0.0002678, -0.0010374, 169619.4116, 0.1664563),
-        (lambda: build_model("resnet50", 5), -0.0173718, 0.0009001, 743887.1476, 0.4117464),
-        (lambda: build_model("osnet", 5), -0.0050856, -0.008044, 160582.9784, 0.0594879),
+        (lambda: build_model("resnet50", num_classes=5), -0.0173718, 0.0009001, 743887.1476, 0.4117464),
+        (lambda: build_model("osnet", num_classes=5), -0.0050856, -0.008044, 160582.9784, 0.0594879),
     ],
     ids=["msinet", "supernet", "supernet with a classifier", "resnet50", "osnet"],
 )
