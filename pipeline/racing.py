@@ -16,11 +16,11 @@ from pipeline.config.race import Race
 from pipeline.config.selection import Selection
 from pipeline.errors import RequestError, suggestion
 from pipeline.grid import Grid
+from pipeline.plan.costs import hours
 from pipeline.plan.stage import HELD_OUT, Plan, Stage
 from pipeline.plan.unfold import genotypes_of
 from pipeline.plan.unfold import plan as plan_of
 from pipeline.reports.panels import Panel
-from pipeline.tracking.facts import hours
 
 FIRST_SEEDS = 2  # the fewest that show how much a score varies
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from msinet.parameters import count_of
 from msinet.schemes.scheme import Cost, Moment, Path, Scheme, one_path
 from msinet.settings import STRICT, require
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from msinet.schemes.scheme import Mixture
 
 TRIES = 20  # draws for each wanted genotype before a generation is left smaller
-SMALLEST = 2_321_600  # parameters of a genotype without any in its operations, without classifiers
+SMALLEST = count_of(12 * "N")  # parameters of a genotype without any in its operations, without classifiers
 Choices = Sequence[Sequence[int]]
 
 

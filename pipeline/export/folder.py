@@ -48,7 +48,7 @@ def embed_folder(folder: Path, model: Path, out: Path, *, trust: bool) -> tuple[
         raise RequestError(f"{error} (FOLDER)") from error
     schema = pa.schema(
         [("path", pa.string()), ("embedding", pa.list_(pa.float32(), embedder.card.dim))],
-        {**embedder.card.to_metadata()},
+        embedder.card.to_metadata(),
     )
     count = 0
     with written_whole(out) as file, pq.ParquetWriter(file, schema) as writer:

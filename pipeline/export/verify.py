@@ -11,6 +11,7 @@ from msinet.data.packed import ImageStore
 from msinet.engine.evaluate import sides
 from msinet.engine.pairs import count_pairs
 from msinet.export import Embedder, load
+from msinet.export.embedder import BATCH, batched
 from msinet.export.proof import Proof, prove
 from msinet.statistics.operating import RATES, PairCounts, operating_points
 from pipeline.by_hand import TargetPictures, target_pictures
@@ -19,8 +20,6 @@ from pipeline.export.curve import draw_curve
 from pipeline.export.document import Place, place_of
 from pipeline.reports.console import aligned
 from pipeline.storage.workspace import Workspace
-
-BATCH = 16
 
 
 def verify_export(
@@ -73,8 +72,8 @@ def verify_export(
 
 
 def _embedded(model: Embedder, store: ImageStore) -> NDArray[np.float32]:
-    blocks = (range(start, min(start + BATCH, len(store))) for start in range(0, len(store), BATCH))
-    return np.concatenate([model.embed_pixels(store.gather(list(block)).numpy()) for block in blocks])
+    blocks = batched(range(len(store)), BATCH)
+    return np.concatenate([model.embed_pixels(store.gather(block).numpy()) for block in blocks])
 
 
 def _counted(pictures: TargetPictures, embedding_ND: NDArray[np.float32]) -> PairCounts:

@@ -16,7 +16,8 @@ class Costs:
 
     Attributes:
         spent: Hours of the stages that are done, by kind.
-        left: Estimate for the searches and retrainings that can run and are not done; None if it is not known.
+        left: Estimate for the searches and retrainings that can run and are not done; None if it is not known, or if
+            there is no budget to compare it with.
         budget: The experiment's budget, or None.
     """
 
@@ -61,7 +62,8 @@ def costs_of(plan: Plan, workspace: Workspace) -> Costs:
     spent: dict[str, float] = {}
     for result in once(plan.results().values()):
         spent[result["kind"]] = spent.get(result["kind"], 0.0) + hours_of(result)
-    return Costs(spent, hours_left(plan, workspace), plan.experiment.budget)
+    budget = plan.experiment.budget
+    return Costs(spent, hours_left(plan, workspace) if budget else None, budget)
 
 
 def spent_hours(results: Iterable[Result]) -> float:
@@ -75,9 +77,13 @@ def once(results: Iterable[Result]) -> list[Result]:
 
 
 def hours_of(result: Result) -> float:
-    """Return the hours of a stage, once for each of its workers. A training counts the epochs of all its attempts."""
-    seconds = max(result["seconds"], result.get("train_seconds", 0.0))
-    return float(seconds * result["spec"].get("workers", 1) / 3600)
+    """Return the hours of a stage, once for each of its workers."""
+    return hours(result) * int(result["spec"].get("workers", 1))
+
+
+def hours(result: Result) -> float:
+    """Return how long a worker was busy with a stage. A training counts the epochs of earlier attempts too."""
+    return float(max(result["seconds"], result.get("train_seconds", 0.0)) / 3600)
 
 
 def shown_hours(hours: float) -> str:

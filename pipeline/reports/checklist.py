@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from msinet.spaces.space import PAPER
 from pipeline.config.experiment import Experiment
+from pipeline.plan.costs import hours
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan
 from pipeline.reports.panels import Panel
 from pipeline.results import Result
-from pipeline.tracking.facts import hours
 
 Answer = Literal["yes", "partly", "no", "open"]
 Answered = tuple[Answer, str]

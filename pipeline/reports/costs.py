@@ -4,12 +4,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.plan.costs import hours
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.panels import Panel
 from pipeline.results import Failure, Result
 from pipeline.storage.workspace import Workspace, stage_place
-from pipeline.tracking.facts import hours
 
 HEADER = ["kind of stage", "stages", "done", "hours", "longest", "retries", "failed"]
 EXPLANATION = (

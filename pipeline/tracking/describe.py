@@ -27,17 +27,19 @@ def run_name(stage: Stage) -> str:
     seed = f"s{labels['seed']}"
     if stage.kind == "search":
         return " ".join([seed_free(stage.name), seed])
-    varied = [
-        str(labels[name])
-        for name, usual in (("alignment", "none"), ("start", "scratch"))
-        if labels.get(name, usual) != usual
-    ]
+    varied = varied_labels(stage)
     place = source if target in (source, f"held-out {source}") else f"{source}→{target}"
     held_out = ["held-out"] if labels.get("domain") == HELD_OUT or "hold_out" in stage.settings else []
     crossing = ["cross"] if stage.kind == "retrain" and labels.get("recipe") == "cross_domain" else []
     kind = ["train"] if stage.kind == "retrain" else []
     trial = [f"trial {labels['trial']}"] if "trial" in labels else []
     return " ".join([*trial, *kind, str(labels["origin"]), place, *held_out, *crossing, *varied, seed])
+
+
+def varied_labels(stage: Stage) -> list[str]:
+    """Return the alignment and the start of a network's training, where they are not the usual ones."""
+    usual = {"alignment": "none", "start": "scratch"}
+    return [str(stage.labels[name]) for name, value in usual.items() if stage.labels.get(name, value) != value]
 
 
 def seed_free(name: str) -> str:

@@ -80,11 +80,6 @@ def ended(result: Result) -> int:
     return milliseconds(result["started"] + result["seconds"])
 
 
-def hours(result: Result) -> float:
-    """Return how long a worker was busy with a stage. A training counts the epochs of earlier attempts too."""
-    return float(max(result["seconds"], result.get("train_seconds", 0.0)) / 3600)
-
-
 def epoch_ends(reports: Sequence[Report], result: Result) -> list[float]:
     """Return when each epoch ended, in seconds since the epoch. Epochs of earlier attempts lie before the start."""
     at = result["started"] + result["seconds"]

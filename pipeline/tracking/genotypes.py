@@ -11,7 +11,7 @@ from msinet.parameters import count_of
 from msinet.visual.genotype_diagram import genotype_svg
 from pipeline.plan.stage import Plan, Stage, content_hash
 from pipeline.tracking.client import Client
-from pipeline.tracking.describe import genotype_of, genotype_text, note_tags
+from pipeline.tracking.describe import genotype_of, genotype_text, note_tags, varied_labels
 from pipeline.tracking.facts import ended, specification
 from pipeline.tracking.runs import Runs
 
@@ -81,9 +81,7 @@ def rows_of(plan: Plan) -> list[Row]:
             continue
         labels = {name: str(value) for name, value in stage.labels.items()}
         letters = str(stage.result.get("genotype") or labels["origin"])
-        varied = [
-            labels[n] for n, usual in (("alignment", "none"), ("start", "scratch")) if labels.get(n, usual) != usual
-        ]
+        varied = varied_labels(stage)
         network = " ".join([letters, *varied])
         row = found.setdefault(
             (labels["source"], network), Row(labels["source"], " ".join([labels["origin"], *varied]), network, {})

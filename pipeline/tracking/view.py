@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.plan.costs import hours
 from pipeline.plan.kinds import HISTORY, KINDS
 from pipeline.plan.stage import HELD_OUT, Plan, Stage, content_hash
 from pipeline.results import Failure, Report, Result
@@ -18,7 +19,7 @@ from pipeline.storage.workspace import Workspace, stage_place
 from pipeline.tracking.client import Client, Deadline, connect
 from pipeline.tracking.curves import PLOTS, Curves, search_figures, search_plots
 from pipeline.tracking.describe import datasets_of, note_of, note_tags, run_name, settings_of
-from pipeline.tracking.facts import ended, epoch_ends, hours, milliseconds, specification
+from pipeline.tracking.facts import ended, epoch_ends, milliseconds, specification
 from pipeline.tracking.genotypes import SUFFIX, Genotypes, experiment_tags
 from pipeline.tracking.intervals import score_intervals
 from pipeline.tracking.parent import EXPERIMENT_FILE, Reported, experiment_id, log_experiment, log_report, log_study

@@ -122,6 +122,7 @@ def test_costs_of_a_plan(tiny: dict[str, Any], workspace: Workspace) -> None:
     def answer(stage: Stage) -> Result | None:
         return None if stage.kind == "retrain" else result(stage.name, 360, **answer_all(stage), kind=stage.kind)
 
+    tiny["budget"] = {"hours": 10}
     costs = costs_of(filled(tiny, lambda stage: _prepared(answer(stage))), workspace)
     assert costs.spent == pytest.approx({"prepare": 0.2, "search": 0.1})
     assert costs.left is not None
