@@ -19,8 +19,8 @@ demo: env  ## the whole pipeline on generated pictures, in minutes on two CPU co
 test: env  ## all tests except test-faults
 	$(BIN)/python -m pytest
 
-test-faults: env  ## the tests that kill nodes, workers and drivers, one after another: some minutes
-	$(BIN)/python -m pytest -m faults -n 0
+test-faults: env  ## the tests that kill nodes, workers and drivers, one file after another in two processes: ten minutes
+	$(BIN)/python -m pytest -m faults -n 2 --dist loadfile
 
 lint: env  ## style, formatting, types
 	$(BIN)/ruff check .
