@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from support.cluster_keys import problems
-from support.clusters import LAUNCHERS, MANIFESTS, load
+from support.clusters import LAUNCHERS, MANAGED, MANIFESTS, load
 
 WORKER = [
     0,
@@ -17,7 +17,7 @@ WORKER = [
 ]  # its pod in kuberay.yaml
 
 
-@pytest.mark.parametrize("name", LAUNCHERS + MANIFESTS)
+@pytest.mark.parametrize("name", [*LAUNCHERS, *MANIFESTS, MANAGED])
 def test_every_key_is_known(name: str) -> None:
     assert problems(name, load(name)) == []
 
@@ -47,6 +47,9 @@ def test_every_key_is_known(name: str) -> None:
         ("kuberay.yaml", [*WORKER, "volumes", 0, "hostPath"], {"path": "/"}),
         ("kuberay_base.yaml", [2, "spec", "template", "spec", "hostNetwork"], True),
         ("kuberay_base.yaml", [3, "spec", "loadBalancerIP"], "10.0.0.1"),
+        ("kuberay.yaml", [0, "spec", "backOffLimit"], 3),
+        ("skypilot.yaml", ["resources", "spot"], True),
+        ("skypilot.yaml", ["resources", "job_recovery", "max_restarts"], 3),
     ],
 )
 def test_a_wrong_key_is_found(name: str, path: list[Any], value: Any) -> None:

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -143,38 +142,6 @@ def test_experiments_that_come_with_msinet_have_names(tmp_path: Path) -> None:
     (tmp_path / "demo").write_text("[]")
     assert msinet("plan", "demo", folder=tmp_path).returncode == 2, "a file of the user's goes first"
     assert "mini-splits" in msinet("check", "mini/splits", folder=tmp_path).stdout
-
-
-def test_a_wheel_holds_the_experiments(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    left_out = shutil.ignore_patterns(".*", "tests", "benchmarks", "build", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, source, symlinks=True, ignore=left_out)
-    build = "from setuptools import setup; setup(script_args=['--quiet', 'bdist_wheel', '--dist-dir', 'dist'])"
-    subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, check=True)
-    with zipfile.ZipFile(next(source.glob("dist/*.whl"))) as wheel:
-        wheel.extractall(tmp_path / "installed")
-    installed = tmp_path / "installed"
-    there = {str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml")}
-    assert {str(path.relative_to(installed / "pipeline")) for path in (installed / "pipeline").rglob("*.yaml")} == there
-    spaces = {path.name for path in (ROOT / "msinet" / "spaces").glob("*.yaml")}
-    assert {path.name for path in (installed / "msinet" / "spaces").glob("*.yaml")} == spaces
-    assert (installed / "msinet" / "py.typed").is_file()
-    assert (installed / "pipeline" / "reports" / "paper_results.json").is_file()
-    parts = {path.name for path in (ROOT / "pipeline" / "reports" / "templates").iterdir()}
-    assert {path.name for path in (installed / "pipeline" / "reports" / "templates").iterdir()} == parts
-    packages = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}
-    assert packages == {"msinet", "pipeline"}, "no other top-level name"
-    planned = subprocess.run(
-        [sys.executable, "-c", MAIN, "plan", "mini/splits"],
-        cwd=tmp_path,
-        env=environment(tmp_path, PYTHONPATH=str(installed)),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert planned.returncode == 0, planned.stderr
-    assert "33-67" in planned.stdout
 
 
 def test_a_line_that_cannot_be_printed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,10 @@ import botocore.session
 import botocore.validate
 import jsonschema  # type: ignore[import-untyped]
 
-from support.clusters import MANIFESTS, prepared
+from support.clusters import MANAGED, MANIFESTS, prepared
 
 # A wrong key is found by Ray's own schema (the launcher's files), by EC2's request shape (machines on AWS) and by these
-# tables of the keys that are used (Google's machines, Kubernetes): what is not in a table must be looked up and added.
+# tables of the keys that are used (Google, Kubernetes, SkyPilot): what is not in a table must be looked up and added.
 # A table is {key: table}, [table of every item], or the type of a value; `dict` lets any keys through.
 _RESOURCES = {"requests": dict, "limits": dict}
 _CONTAINER_SECURITY = {
@@ -150,6 +150,24 @@ GOOGLE_MACHINE = {
 }
 
 
+SKYPILOT = {
+    "name": str,
+    "workdir": str,
+    "resources": {
+        "infra": str,
+        "accelerators": str,
+        "cpus": str,
+        "memory": str,
+        "disk_size": int,
+        "use_spot": bool,
+        "job_recovery": {"max_restarts_on_errors": int},
+    },
+    "envs": dict,
+    "setup": str,
+    "run": str,
+}
+
+
 def strangers(value: Any, table: Any, path: str = "") -> Iterator[str]:
     """Yield dotted names of what a table does not know, or knows with another type."""
     if isinstance(table, dict) and isinstance(value, dict):
@@ -169,6 +187,8 @@ def problems(name: str, content: Any) -> list[str]:
     """Return everything that is wrong with the keys of a file."""
     if name in MANIFESTS:
         return [problem for document in content for problem in manifest_problems(document)]
+    if name == MANAGED:
+        return list(strangers(content, SKYPILOT))
     try:
         config = prepared(content)
     except (jsonschema.ValidationError, ValueError) as error:

@@ -14,6 +14,7 @@ CLUSTERS = ROOT / "clusters"
 README = (CLUSTERS / "README.md").read_text(encoding="utf-8")
 LAUNCHERS = ["aws.yaml", "gcp.yaml"]
 MANIFESTS = ["kuberay.yaml", "kuberay_base.yaml"]
+MANAGED = "skypilot.yaml"
 ROLE_OF_WORKERS = "# IamInstanceProfile: {Name: msinet-worker}"  # in aws.yaml, for a workspace in a bucket
 
 
