@@ -6,24 +6,18 @@ A query's scores depend only on the ranks of its matches. The rank of a match is
 gallery images that come before it. So it is enough to count images, and the gallery is never sorted.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, normalize
 
 from msinet.compiled import compiled
-
-Array = np.ndarray
-Labels = Sequence[Any] | Array | Tensor
-# The number of distances that are held at a time (64 MB). An evaluation needs a small multiple of this memory. Smaller
-# blocks make matrix products slower on processors: by a seventh at 2**22.
-BLOCK = 2**24
+from msinet.distances import Array, ordering_key, products, row_blocks, unit_embeddings
+from msinet.labels import LabelCodes, Labels, label_codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +116,7 @@ def evaluate_ranking(
         ValueError: Shapes do not fit, a number is not finite, only one side has cameras, or no query has a match.
     """
     query_QD, gallery_GD = unit_embeddings(query_embedding, gallery_embedding)
-    codes = _codes(
+    codes = label_codes(
         query_pids,
         gallery_pids,
         query_camids,
@@ -148,7 +142,7 @@ def evaluate_distance(
     if len(distance_QG.shape) != 2:
         raise ValueError(f"distances must have the shape (Q, G), but got {tuple(distance_QG.shape)}.")
     Q, G = distance_QG.shape
-    codes = _codes(query_pids, gallery_pids, query_camids, gallery_camids, Q, G, remove_same_camera)
+    codes = label_codes(query_pids, gallery_pids, query_camids, gallery_camids, Q, G, remove_same_camera)
 
     def distance_of(rows: slice) -> Tensor:
         distance_RG = torch.as_tensor(distance_QG[rows]).detach().float()
@@ -159,58 +153,6 @@ def evaluate_distance(
     return _evaluate(distance_of, codes, max_rank)
 
 
-def unit_embeddings(query_embedding: Tensor | Array, gallery_embedding: Tensor | Array) -> tuple[Tensor, Tensor]:
-    """Return both sides as L2-normalised float32 tensors, (Q, D) and (G, D), on the device of the queries.
-
-    Raises:
-        ValueError: The shapes do not fit, a side is empty, or a number is not finite.
-    """
-    sides = [torch.as_tensor(embedding).detach() for embedding in (query_embedding, gallery_embedding)]
-    shapes = [tuple(side.shape) for side in sides]
-    if any(len(shape) != 2 or 0 in shape for shape in shapes) or shapes[0][1] != shapes[1][1]:
-        raise ValueError(f"embeddings must have the shapes (Q, D) and (G, D), but got {shapes[0]} and {shapes[1]}.")
-    for name, side in zip(("query", "gallery"), sides, strict=True):
-        if not side.isfinite().all():
-            raise ValueError(f"embeddings must be finite, but the {name} side holds infinity or nan.")
-    query, gallery = (normalize(side.float()) for side in sides)
-    return query, gallery.to(query.device)
-
-
-def products(query_QD: Tensor, gallery_GD: Tensor) -> Tensor:
-    """Return query·galleryᵀ, (Q, G)."""
-    if query_QD.device.type != "cpu":
-        return query_QD @ gallery_GD.T
-    # A 1×1 convolution over Q positions gives the same product. On AMD processors the convolution of oneDNN is twice as
-    # fast as the matrix product of MKL.
-    return conv2d(query_QD[None, None].permute(0, 3, 1, 2), gallery_GD[:, :, None, None])[0, :, 0].T
-
-
-def row_blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
-    """Divide a matrix into blocks of rows with at most `BLOCK` numbers each (but at least one row)."""
-    step = max(1, BLOCK // num_columns)
-    return (slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step))
-
-
-def ordering_key(distance: Tensor) -> Tensor:
-    """Return int64 keys that order each row of float32 by (distance, column); the lower 32 bits are the column."""
-    bits = (distance + 0.0).view(torch.int32)  # + 0.0 makes −0 equal to 0
-    bits ^= (bits >> 31) & 0x7FFFFFFF  # as integers, the bits of floats have the floats' order, reversed below 0
-    return (bits.long() << 32).bitwise_or_(torch.arange(distance.shape[-1], device=distance.device))
-
-
-class _Codes(NamedTuple):
-    """Identities and cameras as integers, numbered alike on both sides. Camera −1 stands for no removal."""
-
-    query_pid_Q: Array
-    gallery_pid_G: Array
-    query_cam_Q: Array
-    gallery_cam_G: Array
-
-    def of(self, rows: slice) -> "_Codes":
-        """Return the codes of a block of queries, with the whole gallery."""
-        return self._replace(query_pid_Q=self.query_pid_Q[rows], query_cam_Q=self.query_cam_Q[rows])
-
-
 class _Scores(NamedTuple):
     """The per-query columns of a `RankingResult`, in its order."""
 
@@ -219,7 +161,7 @@ class _Scores(NamedTuple):
     first_match_rank_Q: Array
 
 
-def _evaluate(distance_of: Callable[[slice], Tensor], codes: _Codes, max_rank: int) -> RankingResult:
+def _evaluate(distance_of: Callable[[slice], Tensor], codes: LabelCodes, max_rank: int) -> RankingResult:
     if max_rank < 1:
         raise ValueError(f"`max_rank` must be at least 1, but got {max_rank}.")
     blocks = []
@@ -240,7 +182,7 @@ def _joined(parts: Iterable[_Scores]) -> _Scores:
     return _Scores(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _score_on_cpu(distance_QG: Tensor, codes: _Codes) -> _Scores:
+def _score_on_cpu(distance_QG: Tensor, codes: LabelCodes) -> _Scores:
     """Score the rows in as many threads as torch uses. The scores do not depend on the number of threads."""
     threads = torch.get_num_threads()
     distances = np.array_split(np.ascontiguousarray(distance_QG.numpy()), threads)
@@ -301,7 +243,7 @@ def _score_rows(distance_QG, query_pid_Q, gallery_pid_G, query_cam_Q, gallery_ca
     return average_precision_Q, inverse_negative_penalty_Q, first_match_rank_Q
 
 
-def _score_on_device(distance_QG: Tensor, codes: _Codes) -> _Scores:
+def _score_on_device(distance_QG: Tensor, codes: LabelCodes) -> _Scores:
     """Return the same scores as `_score_rows`, by torch operations on any device."""
     query_pid_Q, gallery_pid_G, query_cam_Q, gallery_cam_G = (
         torch.as_tensor(side, device=distance_QG.device) for side in codes
@@ -330,47 +272,3 @@ def _score_on_device(distance_QG: Tensor, codes: _Codes) -> _Scores:
         torch.where(valid_Q, count_Q.double() / last_rank_Q, torch.nan).cpu().numpy(),
         torch.where(valid_Q, rank_QN[:, 0], -1).cpu().numpy(),
     )
-
-
-def _codes(
-    query_pids: Any,
-    gallery_pids: Any,
-    query_camids: Any,
-    gallery_camids: Any,
-    num_queries: int,
-    num_gallery: int,
-    remove_same_camera: bool,
-) -> _Codes:
-    sizes = (num_queries, num_gallery)
-    if remove_same_camera and (query_camids is None) != (gallery_camids is None):
-        given = "gallery_camids" if query_camids is None else "query_camids"
-        raise ValueError(
-            f"`query_camids` and `gallery_camids` must be given together, but got only `{given}`: give both, or set "
-            "`remove_same_camera=False`."
-        )
-    if query_camids is None or not remove_same_camera:
-        query_camids, gallery_camids = [None] * num_queries, [None] * num_gallery
-    return _Codes(
-        *_shared_codes("pids", query_pids, gallery_pids, sizes, optional=False),
-        *_shared_codes("camids", query_camids, gallery_camids, sizes, optional=True),
-    )
-
-
-def _shared_codes(name: str, query: Any, gallery: Any, sizes: tuple[int, int], *, optional: bool) -> list[Array]:
-    """Map equal values of both sides to equal integers, counted from 0, and None to −1."""
-    sides = [list(side.tolist() if isinstance(side, Tensor | Array) else side) for side in (query, gallery)]
-    if (len(sides[0]), len(sides[1])) != sizes:
-        raise ValueError(
-            f"`{name}` must have one entry per image, {sizes[0]} of queries and {sizes[1]} of the gallery, "
-            f"but got {len(sides[0])} and {len(sides[1])}."
-        )
-    both = sides[0] + sides[1]
-    known = [value for value in both if value is not None or not optional]
-    if not any(all(isinstance(value, kind) for value in known) for kind in (Integral, str)):
-        raise ValueError(
-            f"`{name}` must be all integers or all strings on both sides, but got "
-            f"{', '.join(sorted({type(value).__name__ for value in known}))}."
-        )
-    code_of = {value: code for code, value in enumerate(dict.fromkeys(known))}
-    codes = np.array([code_of.get(value, -1) for value in both], dtype=np.int64)
-    return np.split(codes, [sizes[0]])

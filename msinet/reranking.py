@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from msinet.compiled import compiled
-from msinet.metrics import ordering_key, products, row_blocks, unit_embeddings
+from msinet.distances import ordering_key, products, row_blocks, unit_embeddings
 
 Array = np.ndarray
 

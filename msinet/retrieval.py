@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from msinet.compiled import compiled
-from msinet.metrics import BLOCK, Array, ordering_key, products, unit_embeddings
+from msinet.distances import BLOCK, Array, ordering_key, products, unit_embeddings
 
 
 def nearest(query_embedding: Tensor | Array, gallery_embedding: Tensor | Array, k: int) -> tuple[Array, Array]:

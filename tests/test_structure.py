@@ -22,6 +22,8 @@ ROOMS = {
         "retrieval",
         "reranking",
         "metrics",
+        "labels",
+        "distances",
         "losses",
         "models",
         "data",

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from msinet.data.records import Record
-from msinet.metrics import products, row_blocks, unit_embeddings
+from msinet.distances import products, row_blocks, unit_embeddings
 from msinet.statistics.operating import PairCounts
 
 BINS = 4000  # of the cosine distance, which lies between 0 and 2: each is 0.0005 wide

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from msinet.data.packed import PackedDataset
 from msinet.data.pictures import as_rgb, decode
-from msinet.metrics import Array, Labels, RankingResult, _codes, ordering_key, unit_embeddings
+from msinet.distances import Array, ordering_key, unit_embeddings
+from msinet.labels import Labels, label_codes
+from msinet.metrics import RankingResult
 from msinet.visual.sheet import GREY, LABEL_SIZE, MARGIN, PALE, WHITE, Color, beside, framed, scaled, stacked, text
 
 RIGHT: Color = (25, 150, 75)
@@ -83,7 +85,7 @@ def top_ranked(
         raise ValueError(f"`k` must be at least 1, but got {k}.")
     if unknown := [query for query in queries if not 0 <= query < Q]:
         raise ValueError(f"`queries` must be positions 0 to {Q - 1}, but got {', '.join(map(str, unknown))}.")
-    codes = _codes(query_pids, gallery_pids, query_camids, gallery_camids, Q, G, remove_same_camera)
+    codes = label_codes(query_pids, gallery_pids, query_camids, gallery_camids, Q, G, remove_same_camera)
     lists = []
     for query in queries:
         similarity_G = (gallery_GD @ query_QD[query]).cpu()

@@ -12,7 +12,7 @@ import ray
 
 from pipeline.cluster.ray_private import ask_cluster, find_cluster, stay_on_loopback
 from pipeline.cluster.token import protect_token, provide_token
-from pipeline.config.parts import Resources, Share, Workers
+from pipeline.config.resources import Resources, Share, Workers
 from pipeline.errors import RequestError
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.memory import Need, shown

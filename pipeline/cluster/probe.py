@@ -8,7 +8,7 @@ import ray
 from pipeline.cluster.connect import share_of
 from pipeline.cluster.pulse import Pulse
 from pipeline.cluster.worker import probe_device
-from pipeline.config.parts import Resources
+from pipeline.config.resources import Resources
 from pipeline.errors import RequestError
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from msinet.genotype import Genotype
-from msinet.recipes import Alignment, TrainRecipe
+from msinet.recipes import Alignment
 from msinet.spaces import PAPER_SPACE
 from pipeline.config.budget import Budget
 from pipeline.config.combined import check_combined, gather_combined
@@ -18,18 +18,17 @@ from pipeline.config.names import Name
 from pipeline.config.parts import (
     Baseline,
     Data,
-    Resources,
     Retrain,
     SearchSplit,
     Seed,
     Size,
     Start,
     Strict,
-    Workers,
     based_on,
 )
 from pipeline.config.race import Race
 from pipeline.config.random_genotypes import RandomGenotypes
+from pipeline.config.resources import Resources, Workers
 from pipeline.config.search import SearchSettings
 from pipeline.config.selection import Selection
 from pipeline.config.space import SearchSpace, check_scheme, check_size
@@ -166,13 +165,7 @@ class Experiment(Strict):
             raise ValueError("an experiment must have `splits`, `genotypes`, `networks` or `tune`, but has none.")
         if self.random_genotypes:
             self.random_genotypes.check(self.space, searches=bool(self.splits))
-        if self.derive != Derive() and not self.splits:
-            raise ValueError("`derive` says what is kept of searches, but the experiment has none: give `splits`.")
-        if self.derive.candidates > self.space.size:
-            raise ValueError(
-                f"`derive.candidates` must be at most {self.space.size}, the number of genotypes of the space "
-                f"{self.space.name}, but got {self.derive.candidates}."
-            )
+        self.derive.check(self.space, [entry.recipe(self.search).scheme for entry in self.all_splits])
         if self.rank and not self.splits:
             raise ValueError("`rank` scores genotypes under the weights of searches, so it needs `splits`.")
         if self.tune:
@@ -184,7 +177,8 @@ class Experiment(Strict):
             self.training_size(name)
         for name in self.weights:
             self.require_named_network(name, "weights")
-        self._workers_divide_batches()
+        self.workers.check("search", [self.search])
+        self.workers.check("retrain", [recipe for recipe in self.retrain.recipes if recipe != "same"])
         self._schemes_fit()
         for setting in ("targets", "splits"):
             value = getattr(self, setting)
@@ -203,12 +197,6 @@ class Experiment(Strict):
                     raise ValueError(
                         f"`rank` takes whole operations from supernets, but those of the scheme {scheme.name} are "
                         "narrower than the derived network's (search.scheme, splits)."
-                    )
-                evaluated = scheme.max_candidates
-                if evaluated is not None and self.derive.candidates > evaluated:
-                    raise ValueError(
-                        f"`derive.candidates` must be at most the number of genotypes that the scheme {scheme.name} "
-                        f"evaluates, {evaluated}, but got {self.derive.candidates}."
                     )
 
     def _selection_fits(self) -> None:
@@ -235,17 +223,6 @@ class Experiment(Strict):
         spaces = {self.space, *(Genotype.parse(genotype, self.space).space for genotype in self.genotypes)}
         for source, space in itertools.product(self.sources, spaces):
             check_size(space, self.training_size(source))
-
-    def _workers_divide_batches(self) -> None:
-        retrain = [recipe for recipe in self.retrain.recipes if isinstance(recipe, TrainRecipe)]
-        for kind, recipes in (("search", [self.search]), ("retrain", retrain)):
-            workers: int = getattr(self.workers, kind)
-            for recipe in recipes:
-                if recipe.num_ids % workers:
-                    raise ValueError(
-                        f"`workers.{kind}` must divide the number of identities in a batch, {recipe.num_ids} "
-                        f"(batch_size / num_instances), but got {workers}."
-                    )
 
     def require_named_network(self, name: str, setting: str) -> None:
         """Check that a name is an entry of `genotypes` or `networks`.
@@ -279,6 +256,11 @@ class Experiment(Strict):
     def splits_of(self, source: str) -> list[SearchSplit]:
         """Return the splits of the searches on one source."""
         return self.splits.get(source, []) if isinstance(self.splits, dict) else self.splits
+
+    @property
+    def all_splits(self) -> list[SearchSplit]:
+        """Return the splits of the searches on all sources."""
+        return [split for source in self.sources for split in self.splits_of(source)]
 
     @property
     def has_genotypes(self) -> bool:

@@ -29,11 +29,11 @@ from pipeline.cluster.ray_private import keep_aws_keys_from_tune
 from pipeline.cluster.watcher import DONE
 from pipeline.config.experiment import Experiment
 from pipeline.config.parts import DiskData
-from pipeline.config.tune import genotype_of, recipe_of
+from pipeline.config.tune import genotype_of
 from pipeline.errors import RequestError
 from pipeline.paths import absolute
 from pipeline.plan.memory import trial_need
-from pipeline.plan.preflight import known_fingerprints, preflight, read_dataset, require_held_out
+from pipeline.plan.preflight import known_fingerprints, preflight
 from pipeline.plan.stage import Plan, content_hash
 from pipeline.reports.progress import Progress
 from pipeline.results import Failure
@@ -44,6 +44,7 @@ from pipeline.tuning.alive import RequireRay
 from pipeline.tuning.searcher import Broken, StudySearcher, halving
 from pipeline.tuning.storage import mend, open_storage
 from pipeline.tuning.studies import DEFINITION, DEVICE, Trials, open_study
+from pipeline.tuning.trainable import require_trainable
 from pipeline.tuning.trial import base_of, plan_trial, run_trial, settings
 
 STORAGE_VARIABLE = "MSINET_TUNE_STORAGE"
@@ -298,28 +299,3 @@ def count_parameters(values: Mapping[str, Any]) -> int:
     from msinet.models import count_parameters as count
 
     return count(build_model("msinet", num_classes=0, genotype=genotype_of(values)))
-
-
-def require_trainable(experiment: Experiment) -> None:
-    """Make sure that there are enough identities to train on, and enough held-out identities to score on.
-
-    Raises:
-        RequestError: There are too few identities.
-    """
-    tune = settings(experiment)
-    records = _train_records(tune.source, experiment.datasets[tune.source])
-    recipe = experiment.retrain.in_domain
-    choices = tune.space.retrain
-    sizes = [
-        recipe_of(recipe, {"batch_size": size, "num_instances": instances}).num_ids
-        for size in (choices["batch_size"].ends if "batch_size" in choices else [recipe.batch_size])
-        for instances in (choices["num_instances"].ends if "num_instances" in choices else [recipe.num_instances])
-    ]
-    require_held_out(tune.source, records, tune.hold_out, max(sizes), "tune")
-
-
-def _train_records(name: str, data: Any) -> list[Any]:
-    from msinet.data import synthetic
-
-    records = read_dataset(name, data).records if isinstance(data, DiskData) else synthetic.records(data.spec)
-    return [record for record in records if record.subset == "train"]

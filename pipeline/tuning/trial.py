@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.cluster.ray_private import Notice
 from pipeline.config.experiment import Experiment
-from pipeline.config.parts import Workers
+from pipeline.config.resources import Workers
 from pipeline.config.tune import SLOTS, Tune, genotype_of, recipe_of
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan

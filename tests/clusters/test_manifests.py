@@ -8,7 +8,7 @@ import yaml
 from support.clusters import CLUSTERS, LAUNCHERS, MANIFESTS, ROOT, load, section
 
 from pipeline.config.load import load_experiment
-from pipeline.config.parts import Resources
+from pipeline.config.resources import Resources
 
 CONSTRAINTS = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
 

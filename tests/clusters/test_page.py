@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from support.clusters import CLUSTERS, LAUNCHERS, README, ROOT, commands, load, ray_starts, section
 
-from pipeline.config.parts import Resources
+from pipeline.config.resources import Resources
 
 
 def test_the_page_names_each_file_with_its_three_commands() -> None:

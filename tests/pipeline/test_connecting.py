@@ -11,7 +11,7 @@ import ray
 
 from pipeline.cluster import connect as connecting
 from pipeline.cluster.connect import connect
-from pipeline.config.parts import Resources, Workers
+from pipeline.config.resources import Resources, Workers
 from pipeline.errors import RequestError
 
 

@@ -9,7 +9,7 @@ import yaml
 from support.grids import tiny_document
 
 from pipeline.config.experiment import Experiment
-from pipeline.config.parts import Resources, Share
+from pipeline.config.resources import Resources, Share
 from pipeline.plan.kinds import CONTRIBUTION, KINDS
 from pipeline.plan.unfold import plan
 from pipeline.results import Result

@@ -21,7 +21,7 @@ from msinet.spaces.operations import LETTER_OF
 from pipeline.cluster import connect as connecting
 from pipeline.cluster.connect import connect, share_of
 from pipeline.config.experiment import Experiment
-from pipeline.config.parts import Resources
+from pipeline.config.resources import Resources
 from pipeline.errors import RequestError
 from pipeline.plan.memory import (
     GIB,

@@ -10,6 +10,7 @@ from msinet.data.synthetic.bodies import BODIES, Box, Corner
 from msinet.data.synthetic.camera import View
 from msinet.data.synthetic.canvas import Canvas, Colour, Point, mix, pick, shade
 from msinet.data.synthetic.domains import Domain
+from msinet.data.synthetic.projection import Projection
 
 _CIRCLE = [(math.cos(2 * math.pi * step / 14), math.sin(2 * math.pi * step / 14)) for step in range(14)]
 
@@ -80,18 +81,13 @@ def draw_vehicle(canvas: Canvas, vehicle: Vehicle, view: View, random: np.random
 
 
 class _Model:
-    """One drawing of a vehicle: the projection, and the parts from the ground up."""
+    """One drawing of a vehicle: its parts from the ground up."""
 
     def __init__(self, canvas: Canvas, vehicle: Vehicle, view: View, lamps: bool, braking: bool) -> None:
         self.canvas, self.vehicle, self.view = canvas, vehicle, view
         self.lamps, self.braking = lamps, braking
         self.body = BODIES[vehicle.kind]
-        self.cos, self.sin = math.cos(view.yaw), math.sin(view.yaw)
-        self.tilt, self.upright = math.sin(view.pitch), math.cos(view.pitch)
-        self.roll_cos, self.roll_sin = math.cos(view.roll), math.sin(view.roll)
-        self.x_scale = self.y_scale = 1.0
-        self.centre: Point = (0.0, 0.0)
-        self._fit()
+        self.projection = Projection(self.body, vehicle.stretch, view, canvas.width)
 
     def draw(self) -> None:
         lower = self.body.lower
@@ -99,48 +95,14 @@ class _Model:
         self._wheels(near=False)
         self._box(lower, self._lower_side, self._lower_end, self._bonnet)
         self._wheels(near=True)
-        for box in sorted(self.body.upper, key=self._depth_of):
+        for box in sorted(self.body.upper, key=self.projection.depth_of):
             self._box(box, self._upper_side, self._upper_end, self._roof)
-
-    def _fit(self) -> None:
-        """Scale the projected body to most of the frame; narrow views are widened a little, as crops are."""
-        boxes = (self.body.lower, *self.body.upper)
-        points = [self._project(corner) for box in boxes for corner in box.corners()]
-        points += [self._project((axle, side * 0.9, 0.0)) for axle in self.body.axles for side in (-1, 1)]
-        xs, ys = [x for x, _ in points], [y for _, y in points]
-        width, height = max(xs) - min(xs), max(ys) - min(ys)
-        x_scale, y_scale = 0.86 / width, 0.74 / height
-        x_scale, y_scale = min(x_scale, y_scale * 1.3), min(y_scale, x_scale * 1.3)
-        self.x_scale, self.y_scale = x_scale * self.view.scale, y_scale * self.view.scale
-        self.centre = ((max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2)
-
-    def _depth(self, corner: Corner) -> float:
-        """Return how near to the camera a point is, along the ground."""
-        forward, left, _ = corner
-        return -left * self.cos - forward * self.vehicle.stretch * self.sin
-
-    def _depth_of(self, box: Box) -> float:
-        return self._depth(((box.rear + box.front) / 2, 0, 0))
-
-    def _project(self, corner: Corner) -> Point:
-        """Project a point to metres in the picture, right and down, with a mild perspective."""
-        forward, left, up = corner
-        forward *= self.vehicle.stretch
-        right, near = forward * self.cos - left * self.sin, self._depth(corner)
-        perspective = 1 / (1 - 0.03 * near)
-        return (right * perspective, (near * self.tilt - up * self.upright) * perspective)
-
-    def _at(self, corner: Corner) -> Point:
-        x, y = self._project(corner)
-        x, y = (x - self.centre[0]) * self.x_scale, (y - self.centre[1]) * self.y_scale
-        x, y = x * self.roll_cos - y * self.roll_sin, x * self.roll_sin + y * self.roll_cos
-        return (self.canvas.width / 2 + self.view.shift[0] + x, 0.52 + self.view.shift[1] + y)
 
     def _shadow(self) -> None:
         box = self.body.lower
         r, f, w = box.rear - 0.15, box.front + 0.15, box.half_width + 0.15
         ground: list[Corner] = [(r, w, 0), (f, w, 0), (f, -w, 0), (r, -w, 0)]
-        self.canvas.polygon([self._at(corner) for corner in ground], (34, 34, 38))
+        self.canvas.polygon([self.projection.at(corner) for corner in ground], (34, 34, 38))
 
     def _light(self, across: float) -> float:
         """Return the light on a side whose outside points this far to the right of the picture (-1 to 1)."""
@@ -159,15 +121,15 @@ class _Model:
         the front end.
         """
         (rlb, flb, frb, rrb), (rlt, flt, frt, rrt) = (
-            [self._at(corner) for corner in box.corners()[start : start + 4]] for start in (0, 4)
+            [self.projection.at(corner) for corner in box.corners()[start : start + 4]] for start in (0, 4)
         )
         # The corners of a quad are upper left, upper right, lower right, lower left; u goes from the rear to the front
         # on sides, and from the vehicle's right to its left on ends.
         faces = [
-            (_seen([flt, rlt, rlb, flb]), side, [rlt, flt, flb, rlb], -self.sin, True),
-            (_seen([rrt, frt, frb, rrb]), side, [rrt, frt, frb, rrb], self.sin, False),
-            (_seen([frt, flt, flb, frb]), end, [frt, flt, flb, frb], self.cos, True),
-            (_seen([rlt, rrt, rrb, rlb]), end, [rrt, rlt, rlb, rrb], -self.cos, False),
+            (_seen([flt, rlt, rlb, flb]), side, [rlt, flt, flb, rlb], -self.projection.sin, True),
+            (_seen([rrt, frt, frb, rrb]), side, [rrt, frt, frb, rrb], self.projection.sin, False),
+            (_seen([frt, flt, flb, frb]), end, [frt, flt, flb, frb], self.projection.cos, True),
+            (_seen([rlt, rrt, rrb, rlb]), end, [rrt, rlt, rlb, rrb], -self.projection.cos, False),
         ]
         for seen, draw, quad, across, flag in faces:
             if seen:
@@ -304,7 +266,7 @@ class _Model:
         """Draw the wheels of the near or the far side; far ones are drawn before the body, near ones after it."""
         radius = self.body.wheel
         for side in (-1, 1):
-            if (-side * self.cos > 0) != near:
+            if (-side * self.projection.cos > 0) != near:
                 continue
             y = side * (self.body.lower.half_width + (0.02 if near else -0.1))
             for axle in self.body.axles:
@@ -315,16 +277,16 @@ class _Model:
     def _rim(self, axle: float, y: float) -> None:
         vehicle, radius = self.vehicle, self.body.wheel
         self.canvas.polygon(self._circle(axle, y, radius * 0.62), vehicle.rim)
-        hub = self._at((axle, y, radius))
+        hub = self.projection.at((axle, y, radius))
         for spoke in range(vehicle.spokes):
             angle = 2 * math.pi * spoke / vehicle.spokes
             tip = (axle + 0.6 * radius * math.cos(angle), y, radius + 0.6 * radius * math.sin(angle))
-            self.canvas.line(hub, self._at(tip), 0.012, shade(vehicle.rim, 0.4))
+            self.canvas.line(hub, self.projection.at(tip), 0.012, shade(vehicle.rim, 0.4))
 
     def _circle(self, axle: float, y: float, radius: float) -> list[Point]:
         """Return a circle around the wheel's centre, which is one wheel radius above the ground for every `radius`."""
         middle = self.body.wheel
-        return [self._at((axle + radius * cos, y, middle + radius * sin)) for cos, sin in _CIRCLE]
+        return [self.projection.at((axle + radius * cos, y, middle + radius * sin)) for cos, sin in _CIRCLE]
 
 
 def _seen(outline: Quad) -> bool:

@@ -14,7 +14,7 @@ from pipeline.cluster import board, connect, ray_private, worker
 from pipeline.cluster.driver import run_plan
 from pipeline.cluster.watcher import DONE, FAILED, SKIPPED, Watcher
 from pipeline.config.experiment import Experiment
-from pipeline.config.parts import Resources
+from pipeline.config.resources import Resources
 from pipeline.errors import ClusterLost
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan, Stage
