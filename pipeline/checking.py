@@ -6,7 +6,7 @@ from pathlib import Path
 from msinet.data.dataset import ROLES
 from pipeline.config.load import kind_and_path, load_experiment
 from pipeline.config.parts import DiskData
-from pipeline.grid import open_grid
+from pipeline.grid import Grid, open_grid
 from pipeline.plan.estimate import rest_of
 from pipeline.plan.preflight import disk_data, read_dataset, roles_of, signature
 from pipeline.reports.console import summary
@@ -28,7 +28,7 @@ def check_data(item: str) -> bool:
 
 def check_experiment(
     path: Path, workspace: str | None, data: Sequence[str] | None, weights: Sequence[str] | None
-) -> bool:
+) -> Grid | None:
     """Print what an experiment's datasets hold, then check the experiment as `run` would.
 
     Args:
@@ -37,7 +37,7 @@ def check_experiment(
         data, weights: `NAME=PATH`, as for `run`.
 
     Returns:
-        Whether no dataset has problems.
+        The experiment in its workspace, or None if a dataset has problems.
 
     Raises:
         RequestError: The experiment cannot run for another reason.
@@ -47,14 +47,14 @@ def check_experiment(
         _print_check(name, data, roles_of(experiment, name), place) for name, data in disk_data(experiment).items()
     ]
     if not all(sound):
-        return False
+        return None
     grid = open_grid(path, workspace, data, weights, verify=True)
     lacking = any(stage.lacks for stage in grid.plan.stages.values())
     print(
         f"{path} can run{', except the stages that lack something' if lacking else ''}:\n{summary(grid.plan)}\n\n"
         f"{rest_of(grid.plan, grid.workspace)}"
     )
-    return True
+    return grid
 
 
 def _print_check(name: str, data: DiskData, roles: Sequence[str], workspace: Workspace | None = None) -> bool:

@@ -5,6 +5,7 @@ records them in MLflow.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +89,12 @@ def open_grid(
 
 
 def run_grid(
-    grid: Grid, *, address: str | None = None, tracking_uri: str | None = None, track: bool = True
+    grid: Grid,
+    *,
+    address: str | None = None,
+    tracking_uri: str | None = None,
+    track: bool = True,
+    quiet: bool = False,
 ) -> GridEnded:
     """Run on Ray the stages that are not done yet, and record all results in MLflow.
 
@@ -97,6 +103,7 @@ def run_grid(
         address: A Ray cluster to join; by default RAY_ADDRESS, else Ray is started on this machine.
         tracking_uri: MLflow's address; by default MLFLOW_TRACKING_URI, else a file beside the results.
         track: Whether MLflow is used at all.
+        quiet: Whether only failures are printed.
 
     Raises:
         RequestError: The cluster does not have what the stages ask for.
@@ -112,7 +119,7 @@ def run_grid(
     from pipeline.cluster.driver import run_plan
     from pipeline.cluster.ending import sigterm_as_error
     from pipeline.cluster.watcher import ELSEWHERE, FAILED, SKIPPED, WAITING
-    from pipeline.reports.progress import Progress
+    from pipeline.reports.live import progress_of
     from pipeline.reports.tracked import tracked_report
     from pipeline.tracking.tracker import Tracker
 
@@ -121,14 +128,14 @@ def run_grid(
         untracked = _untracked(tracking_uri, grid.workspace) if track else None
         uri = tracking_address(tracking_uri, grid.workspace) if track and not untracked else None
         tracker = Tracker(uri, grid.plan, grid.workspace, report=tracked_report) if uri else None
-        progress = Progress(grid.plan)
         try:
-            outcome = run_plan(grid.plan, grid.workspace, [progress, *([tracker] if tracker else [])])
+            with closing(progress_of(grid.plan, quiet=quiet)) as progress:
+                outcome = run_plan(grid.plan, grid.workspace, [progress, *([tracker] if tracker else [])])
+                progress.summary(outcome.states)
         except BaseException:  # also an interrupt: nobody works at the stages any more
             if tracker:
                 tracker.close("KILLED", timeout=20.0)
             raise
-        progress.summary(outcome.states)
         failed = bool(outcome.names(FAILED) or outcome.names(SKIPPED))
         left = [*outcome.names(WAITING), *outcome.names(ELSEWHERE)] if grid.experiment.budget else []
         status = "FAILED" if failed else "KILLED" if left else "FINISHED"

@@ -15,6 +15,10 @@ def say(line: str = "") -> None:
         print(line, flush=True)
 
 
+def silence(line: str = "") -> None:
+    """Print nothing, in place of `say`."""
+
+
 class Output:
     """A text stream that passes on printable characters, newlines and tabs, and escapes for all other characters.
 
@@ -22,12 +26,13 @@ class Output:
         stream: The stream that receives the text.
 
     Attributes:
+        stream: The stream.
         lost: The first error of the stream, or None.
     """
 
     def __init__(self, stream: Any) -> None:
         self.lost: OSError | None = None
-        self._stream = stream
+        self.stream = stream
 
     def write(self, text: str) -> int:
         """Write text.
@@ -36,7 +41,7 @@ class Output:
             OSError: The stream cannot be written to.
         """
         with self._noticed():
-            self._stream.write(re.sub(r"[^\n\t]+", lambda match: printable(match[0]), text))
+            self.stream.write(re.sub(r"[^\n\t]+", lambda match: printable(match[0]), text))
         return len(text)
 
     def flush(self) -> None:
@@ -46,10 +51,10 @@ class Output:
             OSError: The stream cannot be written to.
         """
         with self._noticed():
-            self._stream.flush()
+            self.stream.flush()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.stream, name)
 
     @contextlib.contextmanager
     def _noticed(self) -> Iterator[None]:

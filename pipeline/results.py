@@ -14,6 +14,25 @@ Result = dict[str, Any]
 Report = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Step:
+    """How far a stage is within an epoch.
+
+    Attributes:
+        epoch: The running epoch, counted from 0.
+        epochs: Number of epochs of the whole stage.
+        step: Steps of the running epoch that are done, at least 1.
+        steps: Number of steps of the running epoch.
+        seconds: Time that the done steps took.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    seconds: float
+
+
 def scored_queries(metrics: Mapping[str, float]) -> str:
     """Return `1 of 12 queries` if the scores leave out queries because they have no match, otherwise an empty text."""
     asked, scored = metrics.get("num_queries", 0), metrics.get("num_valid_queries", 0)

@@ -133,7 +133,7 @@ def test_planning_imports_neither_torch_nor_numba(tmp_path: Path, verb: str):
         "except SystemExit as end:\n"
         "    assert not end.code, end.code\n"
         "assert 'pipeline.cli' in sys.modules\n"
-        f"heavy = ('torch', 'numba', 'ray', 'mlflow', *{[] if verb in ('report', 'compare') else ['scipy']})\n"
+        f"heavy = ('torch', 'numba', 'ray', 'mlflow', 'rich', *{[] if verb in ('report', 'compare') else ['scipy']})\n"
         "print('LOADED', [name for name in heavy if name in sys.modules])\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)

@@ -26,7 +26,7 @@ class Loop:
         num_sums: Number of values that each step returns.
         device: Device on which these values are summed, so that no step waits for the host.
         ranks: This process among those that compute together.
-        batches: All batches that the loop reads.
+        batches: All batches that the loop reads. The first ones set the length of an epoch.
 
     Attributes:
         next_epoch, next_step: The epoch and the step that come next, counted from 0.
@@ -44,9 +44,14 @@ class Loop:
                     f"batches must be made for the loop's ranks, but got {side.ranks} and {ranks} (`ranks`)."
                 )
         self.ranks = ranks
+        self._batches = batches
         self.next_epoch = self.next_step = 0
         self.sums = torch.zeros(num_sums, device=device)
         self.seconds = 0.0
+
+    def num_steps(self) -> int:
+        """Return the number of steps of the epoch `next_epoch`."""
+        return len(self._batches[0].sampler.epoch(self.next_epoch))
 
     def run_epoch(
         self, batches: Iterable[T], step: Callable[[T], Tensor], after_step: Callable[[], None] | None

@@ -119,6 +119,12 @@ class Search(Loop):
         evolution.begin(0)  # raises an error if no genotype is allowed, before the training
         return evolution
 
+    def num_steps(self) -> int:
+        """Return the number of steps of the epoch `next_epoch`, or of evaluations if that is a generation."""
+        if self.evolution and self.next_epoch >= self.recipe.epochs:
+            return len(self.evolution.population)
+        return super().num_steps()
+
     def evaluate(self, path: Path) -> Tensor:
         """Score a genotype with the shared weights. Return (mAP, 0)."""
         assert self.evolution is not None

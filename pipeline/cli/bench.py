@@ -5,18 +5,24 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import DataOption, WorkspaceOption, app, experiment_file
+from pipeline.cli.options import DataOption, WorkspaceOption, app, command, examples, experiment_file
 from pipeline.output import say
 
 bench = typer.Typer(
     help="Make a table of all trainings of a workspace, and replay search schemes against it in seconds.",
     no_args_is_help=True,
+    epilog=examples("msinet bench build", "msinet bench replay bench.parquet --scheme tpe"),
     rich_markup_mode=None,
 )
 app.add_typer(bench, name="bench")
 
 
-@bench.command()
+@bench.command(
+    epilog=examples(
+        "msinet bench build                       everything in the workspace",
+        "msinet bench build demo -o demo.parquet  what one experiment has evaluated",
+    )
+)
 def build(
     experiments: Annotated[
         list[Path] | None,
@@ -56,9 +62,15 @@ def build(
         if sentence := warning(share):
             print(f"warning: {sentence}")
     print(f"{out}: {counts['evaluations']} rows, {out.stat().st_size / 1e6:.2f} MB\n{out.with_suffix('.md')}")
+    print(f"\nnext: {command('bench', None, ['replay', str(out.absolute()), '--scheme', 'tpe'])}")
 
 
-@bench.command()
+@bench.command(
+    epilog=examples(
+        "msinet bench replay bench.parquet --scheme tpe",
+        "msinet bench replay bench.parquet --scheme evolution --budget 20 --plot curves.svg",
+    )
+)
 def replay(
     table: Annotated[Path, typer.Argument(metavar="BENCH", help="A file that `msinet bench build` has written.")],
     scheme: Annotated[str, typer.Option(help="random, evolution, tpe, nsga2 or racing.")],

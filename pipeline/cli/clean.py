@@ -5,13 +5,18 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import DataOption, WorkspaceOption, app, experiment_file
+from pipeline.cli.options import DataOption, WorkspaceOption, app, examples, experiment_file
 from pipeline.output import say
 
 LISTED = 10  # lines of one category that are shown without --all
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "msinet clean cars.yaml people.yaml        what could be deleted",
+        "msinet clean cars.yaml people.yaml --yes  delete it",
+    )
+)
 def clean(
     experiments: Annotated[
         list[Path], typer.Argument(metavar="EXPERIMENT...", help="All experiments to keep.", parser=experiment_file)

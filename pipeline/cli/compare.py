@@ -12,11 +12,17 @@ from pipeline.cli.options import (
     WorkspaceOption,
     app,
     command,
+    examples,
     same_results,
 )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "msinet compare demo",
+        "msinet compare cars.yaml MSINet '60-80 seed 0' --target cars",
+    )
+)
 def compare(
     experiment: ExperimentPath = DEMO,
     networks: Annotated[

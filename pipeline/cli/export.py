@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.options import WorkspaceOption, app
+from pipeline.cli.options import WorkspaceOption, app, examples
 
 TrustOption = Annotated[
     bool, typer.Option("--trust", help="Open a .pt2 file, which can run code: only one that you made yourself.")
@@ -15,7 +15,12 @@ ModelOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "msinet export weights.safetensors -o exported",
+        "msinet export 3f9a1c -o exported --int8 market1501=/data/market",
+    )
+)
 def export(
     model: Annotated[
         str,
@@ -47,10 +52,7 @@ def export(
     after_neck: Annotated[bool, typer.Option(help="Take embeddings after the necks.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Write a model as safetensors, ONNX, OpenVINO and torch.export files, with a card.
-
-    Example: msinet export 3f9a1c -o exported --int8 market1501=/data/market
-    """
+    """Write a model as safetensors, ONNX, OpenVINO and torch.export files, with a card."""
     from pipeline.export.make import export_model
     from pipeline.storage.workspace import open_workspace
 
@@ -64,7 +66,7 @@ def export(
     print(f"written to {place.folder}, with the card {place.name}.md. To check a file: `msinet verify FILE --data …`")
 
 
-@app.command()
+@app.command(epilog=examples("msinet verify exported/market.onnx --data market1501=/data/market"))
 def verify(
     exported: Annotated[Path, typer.Argument(metavar="EXPORT", help="A file that `export` wrote.")],
     data: Annotated[list[str], typer.Option(help="A target, as KIND=PATH: market1501=/path, manifest=/path.")],
@@ -78,7 +80,6 @@ def verify(
     """Check an exported file on a target: does it rank as the network does? Write the answer to its card.
 
     The card then also holds thresholds for false-positive rates of 1e-4, 1e-3 and 1e-2.
-    Example: msinet verify exported/market.onnx --data market1501=/data/market
     """
     from pipeline.export.verify import verify_export
     from pipeline.storage.workspace import open_workspace
@@ -86,17 +87,14 @@ def verify(
     print(verify_export(exported, data, against, open_workspace(workspace), threads=threads, trust=trust))
 
 
-@app.command()
+@app.command(epilog=examples("msinet embed crops --model exported/market.onnx -o crops.parquet"))
 def embed(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with pictures; subfolders count.")],
     model: ModelOption,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The Parquet file to write.")],
     trust: TrustOption = False,
 ) -> None:
-    """Embed all pictures of a folder. Pictures that cannot be read are named, and the rest goes on (exit code 1).
-
-    Example: msinet embed crops --model exported/market.onnx -o crops.parquet
-    """
+    """Embed all pictures of a folder. Pictures that cannot be read are named, and the rest goes on (exit code 1)."""
     from pipeline.export.folder import embed_folder
 
     told, whole = embed_folder(folder, model, out, trust=trust)
@@ -105,7 +103,13 @@ def embed(
         raise typer.Exit(1)
 
 
-@app.command(name="search-gallery")
+@app.command(
+    name="search-gallery",
+    epilog=examples(
+        "msinet search-gallery crops.parquet person.jpg --model exported/market.onnx",
+        "msinet search-gallery crops.parquet a.jpg b.jpg --model market.onnx --threshold 0.31",
+    ),
+)
 def search_gallery(
     gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="A Parquet file that `embed` wrote.")],
     pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures to search for.")],
@@ -116,10 +120,7 @@ def search_gallery(
     ] = None,
     trust: TrustOption = False,
 ) -> None:
-    """Show the pictures of a gallery that are nearest to each picture.
-
-    Example: msinet search-gallery crops.parquet person.jpg --model exported/market.onnx --threshold 0.31
-    """
+    """Show the pictures of a gallery that are nearest to each picture."""
     from pipeline.export.folder import search_gallery
 
     print(search_gallery(gallery, pictures, model, k, threshold, trust=trust))

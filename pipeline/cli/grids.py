@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.next_step import next_step, pages
 from pipeline.cli.options import (
     DEMO,
     AddressOption,
     DataOption,
     ExperimentPath,
+    QuietOption,
     TrackingOption,
     WeightsOption,
     WorkspaceOption,
     app,
     command,
+    examples,
     lacking_results,
     same_results,
-    tracking_note,
-    tracking_option,
 )
 from pipeline.errors import RequestError
-from pipeline.output import say
+from pipeline.output import say, silence
 from pipeline.tracking.address import is_server, named_address, shown
 
 if TYPE_CHECKING:
@@ -43,7 +44,13 @@ OnlyOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "msinet run demo                        the whole pipeline on generated pictures",
+        "msinet run cars.yaml --until search    the searches and what they need",
+        "msinet run cars.yaml --only 'retrain cars MSINet' --quiet",
+    )
+)
 def run(
     experiment: ExperimentPath = DEMO,
     workspace: WorkspaceOption = None,
@@ -53,6 +60,7 @@ def run(
     address: AddressOption = None,
     until: UntilOption = None,
     only: OnlyOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Run the stages that are not done yet, then print the comparison."""
     from pipeline.grid import open_grid, run_grid
@@ -63,26 +71,28 @@ def run(
     from pipeline.reports.write import report_text
 
     uri = named_address(tracking_uri)
-    whole = open_grid(experiment, workspace, data, weights, verify=True, say=say)
+    tell = silence if quiet else say
+    whole = open_grid(experiment, workspace, data, weights, verify=True, say=tell)
     grid = replace(whole, plan=chosen(whole.plan, until, only or []))
-    say(f"{summary(grid.plan)}\n{rest_of(grid.plan, grid.workspace)}")
+    tell(f"{summary(grid.plan)}\n{rest_of(grid.plan, grid.workspace)}")
     stages = grid.plan.stages.values()
     if all(stage.lacks for stage in stages if stage.kind != "measure"):
         raise RequestError(f"no network of {experiment} can be trained: the lines above say what to give first.")
     if all(stage.result or stage.lacks for stage in stages):
-        say("everything is done already")
-    ended = run_grid(grid, address=address, tracking_uri=tracking_uri)
+        tell("everything is done already")
+    ended = run_grid(grid, address=address, tracking_uri=tracking_uri, quiet=quiet)
     options = same_results(grid.workspace.address, data, weights)
     if ended.behind:
         say(lacking_results(ended.behind, experiment, grid.workspace, options, uri))
     found = report_text(whole.plan, grid.workspace)
-    say(f"\n{found}\n\nresults      {grid.workspace.address}\nthis table   {command('report', experiment, options)}")
+    say(f"\n{found}")
+    tell(f"\nresults      {grid.workspace.address}\nthis table   {command('report', experiment, options)}")
     if left := len(whole.plan.stages) - len(grid.plan.stages):
-        say(f"the rest     {command('run', experiment, options)}: {left} stages were not asked for")
+        tell(f"the rest     {command('run', experiment, options)}: {left} stages were not asked for")
     if ended.shown_at:
-        say(f"compare      {_pages(ended.shown_at, grid.workspace.address, uri)}")
+        tell(f"compare      {pages(ended.shown_at, grid.workspace.address, uri)}")
         for link in [] if ended.behind else _links(ended.shown_at, grid.experiment.name):
-            say(f"  genotypes ranked on {link.target}: {link.address}")
+            tell(f"  genotypes ranked on {link.target}: {link.address}")
     if ended.left:
         costs = costs_of(whole.plan, grid.workspace)
         say(
@@ -93,15 +103,6 @@ def run(
         raise _not_done(experiment, options)
     if ended.left:
         raise typer.Exit(1)
-
-
-def _pages(shown_at: str, workspace: str, named: str | None) -> str:
-    """Return where MLflow's pages are: at a server's address, or served by a command."""
-    if is_server(shown_at):
-        return shown(shown_at)
-    place = tracking_option(named) if named else ["--workspace", workspace]
-    served = f"{command('ui', None, place)}{tracking_note(named)}"
-    return f"{served}: serves MLflow's pages, and prints a link to the ranked genotypes of each target"
 
 
 def _links(shown_at: str, name: str) -> "list[Link]":
@@ -116,23 +117,30 @@ def _links(shown_at: str, name: str) -> "list[Link]":
         return []
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "msinet prepare demo", "msinet prepare cars.yaml --data cars=/data/cars --workspace s3://bucket/msinet"
+    )
+)
 def prepare(
     experiment: ExperimentPath = DEMO,
     workspace: WorkspaceOption = None,
     data: DataOption = None,
     address: AddressOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Write the experiment's datasets into the workspace. No other stage is run."""
     from pipeline.grid import open_grid, run_grid
     from pipeline.plan.choice import chosen
     from pipeline.reports.console import summary
 
-    grid = open_grid(experiment, workspace, data, verify=True, say=say)
-    datasets = chosen(grid.plan, "prepare")
-    say(summary(datasets))
-    if run_grid(replace(grid, plan=datasets), address=address, track=False).failed:
-        raise _not_done(experiment, same_results(grid.workspace.address, data))
+    tell = silence if quiet else say
+    grid = open_grid(experiment, workspace, data, verify=True, say=tell)
+    datasets, options = chosen(grid.plan, "prepare"), same_results(grid.workspace.address, data)
+    tell(summary(datasets))
+    if run_grid(replace(grid, plan=datasets), address=address, track=False, quiet=quiet).failed:
+        raise _not_done(experiment, options)
+    tell(next_step(grid, experiment, options))
 
 
 def _not_done(experiment: Path, options: list[str]) -> typer.Exit:
@@ -141,7 +149,13 @@ def _not_done(experiment: Path, options: list[str]) -> typer.Exit:
     return typer.Exit(1)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "msinet plan demo",
+        "msinet plan cars.yaml --all            every stage, with its name and key",
+        "msinet plan cars.yaml --until search   a part of it",
+    )
+)
 def plan(
     experiment: ExperimentPath = DEMO,
     workspace: WorkspaceOption = None,
@@ -162,9 +176,14 @@ def plan(
     part = chosen(grid.plan, until, only or [])
     stages = every_stage(part) if every else overview(part)
     print(f"{stages}\n\n{summary(part)}\n\n{rest_of(part, grid.workspace)}\n{costs_of(part, grid.workspace)}")
+    given = [*(["--until", until] if until else []), *(word for name in only or [] for word in ("--only", name))]
+    options = same_results(grid.workspace.address, data, weights)
+    print(next_step(replace(grid, plan=part), experiment, [*options, *given]))
 
 
-@app.command()
+@app.command(
+    epilog=examples("msinet status demo", "msinet status cars.yaml --all   every stage, with its state and key")
+)
 def status(
     experiment: ExperimentPath = DEMO,
     workspace: WorkspaceOption = None,
@@ -189,9 +208,12 @@ def status(
         for part, text in (("traceback", failure.traceback), ("log", failure.log)):
             if text:
                 print(f"  {part}:\n{indent(text.rstrip(), '    ')}")
+    print(next_step(grid, experiment, same_results(grid.workspace.address, data, weights)))
 
 
-@app.command()
+@app.command(
+    epilog=examples("msinet report demo", "msinet report cars.yaml --out report   a page with charts, and tables")
+)
 def report(
     experiment: ExperimentPath = DEMO,
     workspace: WorkspaceOption = None,

@@ -5,13 +5,18 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import app, command
+from pipeline.cli.options import app, command, examples
 from pipeline.errors import RequestError
 from pipeline.output import say
 from pipeline.paths import absolute
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "msinet init /data/cars",
+        "msinet init /data/cars --pattern '{camera}/{identity}_*.jpg'",
+    )
+)
 def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with pictures, or a published dataset's.")],
     pattern: Annotated[

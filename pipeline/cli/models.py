@@ -7,11 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.options import WeightsOption, WorkspaceOption, app, experiment_file
+from pipeline.cli.options import WeightsOption, WorkspaceOption, app, command, examples, experiment_file, same_results
 from pipeline.errors import RequestError
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "msinet check cars.yaml                          an experiment and its datasets",
+        "msinet check --data market1501=/data/market     a dataset",
+        "msinet check --data manifest=/data/cars",
+    )
+)
 def check(
     experiment: Annotated[
         Path | None,
@@ -30,16 +36,29 @@ def check(
     if experiment is None and not data:
         raise RequestError("`check` must be given an experiment or `--data KIND=PATH`, but got neither.")
     from pipeline.checking import check_data, check_experiment
+    from pipeline.cli.next_step import next_step
+    from pipeline.config.load import kind_and_path
 
     if experiment is None:
-        sound = [check_data(item) for item in data or []]
-    else:
-        sound = [check_experiment(experiment, workspace, data, weights)]
-    if not all(sound):
+        sound = [check_data(item) for item in data or []]  # also those behind one that is not sound
+        if not all(sound):
+            raise typer.Exit(2)
+        print()
+        for item in data or []:
+            print(f"next: {command('init', None, [str(kind_and_path(item)[1].absolute())])}")
+        return
+    grid = check_experiment(experiment, workspace, data, weights)
+    if grid is None:
         raise typer.Exit(2)
+    print(next_step(grid, experiment, same_results(grid.workspace.address, data, weights)))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "msinet evaluate model.pth --genotype MSINet --data market1501=/data/market",
+        "msinet evaluate weights.safetensors --data veri=/data/VeRi --rerank",
+    )
+)
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file with weights: ours, or released ones.")],
     data: Annotated[list[str], typer.Option(help="A target, as KIND=PATH: market1501=/path, manifest=/path.")],
@@ -72,7 +91,7 @@ def evaluate(
     print(evaluate_by_hand(model, network, options, data, image_size, place, after_neck=after_neck, rerank=rerank))
 
 
-@app.command()
+@app.command(epilog=examples("msinet latency phone.json --image-size 256 128"))
 def latency(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="The JSON file to write.")],
     image_size: Annotated[tuple[int, int], typer.Option(metavar="H W", help="Picture size in pixels.")],

@@ -38,16 +38,22 @@ GROUPS = {
     "One model": ("evaluate", "export", "verify", "embed", "search-gallery", "latency"),
     "Workspace": ("clean", "bench"),
 }
-EXAMPLES = """\b
-Examples:
-  msinet run demo                       the whole pipeline on generated pictures
-  msinet init /data/cars                from a folder of pictures to experiments
-  msinet plan cars.yaml                 what would run, and how long it takes
-  msinet run cars.yaml --until search   a part of it
-  msinet report cars.yaml --out report  tables and a page
-  msinet clean cars.yaml                what the workspace holds beside it
 
-`msinet VERB --help` explains a verb. `msinet --install-completion` lets the shell complete verbs and options."""
+
+def examples(*commands: str) -> str:
+    """Return the end of a help text: commands that a user can type, each with two spaces before what it does."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in commands)])
+
+
+EXAMPLES = examples(
+    "msinet run demo                       the whole pipeline on generated pictures",
+    "msinet init /data/cars                from a folder of pictures to experiments",
+    "msinet plan cars.yaml                 what would run, and how long it takes",
+    "msinet run cars.yaml --until search   a part of it",
+    "msinet report cars.yaml --out report  tables and a page",
+    "msinet clean cars.yaml                what the workspace holds beside it",
+)
+HINTS = "`msinet VERB --help` explains a verb. `msinet --install-completion` lets the shell complete verbs and options."
 
 
 class Verbs(typer.core.TyperGroup):
@@ -75,7 +81,7 @@ app = typer.Typer(
     cls=Verbs,
     help="Neural architecture search for object re-identification, on a Ray cluster, tracked in MLflow.",
     no_args_is_help=True,
-    epilog=EXAMPLES,
+    epilog=f"{EXAMPLES}\n\n{HINTS}",
     rich_markup_mode=None,  # markup would remove [default: …] from help texts
     pretty_exceptions_enable=False,
 )
@@ -141,6 +147,9 @@ WeightsOption = Annotated[
 ]
 AddressOption = Annotated[
     str | None, typer.Option(help="Address of a Ray cluster [default: $RAY_ADDRESS, else this machine].")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print failures and the final table only, and no progress.")
 ]
 
 

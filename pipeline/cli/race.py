@@ -8,20 +8,22 @@ import typer
 from pipeline.cli.options import (
     AddressOption,
     DataOption,
+    QuietOption,
     TrackingOption,
     WeightsOption,
     WorkspaceOption,
     app,
     command,
+    examples,
     experiment_argument,
     lacking_results,
     same_results,
 )
-from pipeline.output import say
+from pipeline.output import say, silence
 from pipeline.tracking.address import named_address
 
 
-@app.command()
+@app.command(epilog=examples("msinet race lab/race"))
 def race(
     experiment: Annotated[Path, experiment_argument("a section `race`", "lab/race")],
     workspace: WorkspaceOption = None,
@@ -29,6 +31,7 @@ def race(
     data: DataOption = None,
     weights: WeightsOption = None,
     address: AddressOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Retrain genotypes with more and more seeds, until the best one is known or the budget is spent.
 
@@ -42,11 +45,11 @@ def race(
     from pipeline.reports.panels import panel_text
 
     section = settings(load_experiment(experiment, data or [], weights or []))
-    grid = open_grid(experiment, workspace, data, weights, verify=True, say=say)
+    grid = open_grid(experiment, workspace, data, weights, verify=True, say=silence if quiet else say)
     behind: list[str] = []
 
     def run_round(part: Grid) -> bool:
-        ended = run_grid(part, address=address, tracking_uri=tracking_uri)
+        ended = run_grid(part, address=address, tracking_uri=tracking_uri, quiet=quiet)
         behind.extend([ended.behind] if ended.behind else [])
         return not (ended.failed or ended.left)
 
@@ -61,3 +64,5 @@ def race(
         )
         raise typer.Exit(1)
     say(f"\n{panel_text(race_panel(raced, section, source_of(grid.experiment, section)))}")
+    if not quiet:
+        say(f"\nnext: {command('report', experiment, options)}")

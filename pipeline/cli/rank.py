@@ -12,13 +12,14 @@ from pipeline.cli.options import (
     WorkspaceOption,
     app,
     command,
+    examples,
     experiment_argument,
     same_results,
 )
 from pipeline.errors import RequestError
 
 
-@app.command()
+@app.command(epilog=examples("msinet rank lab/rank", "msinet rank lab/rank --out plots"))
 def rank(
     experiment: Annotated[Path, experiment_argument("`rank: true`", "lab/rank")],
     workspace: WorkspaceOption = None,

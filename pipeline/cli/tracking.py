@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from pipeline.cli.next_step import pages
 from pipeline.cli.options import (
     DEMO,
     DataOption,
@@ -18,13 +19,14 @@ from pipeline.cli.options import (
     WeightsOption,
     WorkspaceOption,
     app,
+    examples,
 )
 from pipeline.errors import RequestError
 from pipeline.output import say
 from pipeline.tracking.address import database_file, is_server, named_address, shown, sqlite_address, tracking_address
 
 
-@app.command()
+@app.command(epilog=examples("msinet sync demo", "msinet sync cars.yaml --tracking-uri http://127.0.0.1:5000"))
 def sync(
     experiment: ExperimentPath = DEMO,
     workspace: WorkspaceOption = None,
@@ -37,7 +39,7 @@ def sync(
     from pipeline.reports.tracked import tracked_report
     from pipeline.tracking.tracker import sync as sync_runs
 
-    named_address(tracking_uri)
+    named = named_address(tracking_uri)
     grid = open_grid(experiment, workspace, data, weights, existing=True)
     uri, planned = tracking_address(tracking_uri, grid.workspace), grid.plan
     if grid.experiment.tune:
@@ -46,9 +48,10 @@ def sync(
         planned = with_trials(planned, grid.workspace, say)
     shown_results = sync_runs(uri, planned, grid.workspace, tracked_report)
     say(f"MLflow shows {shown_results} results of {grid.experiment.name}")
+    say(f"compare      {pages(uri, grid.workspace.address, named)}")
 
 
-@app.command()
+@app.command(epilog=examples("msinet ui", "msinet ui --port 5001"))
 def ui(
     workspace: WorkspaceOption = None,
     tracking_uri: TrackingOption = None,

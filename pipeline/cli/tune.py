@@ -12,6 +12,7 @@ from pipeline.cli.options import (
     TrackingOption,
     WorkspaceOption,
     app,
+    examples,
     experiment_argument,
     lacking_results,
     same_results,
@@ -21,7 +22,7 @@ from pipeline.output import say
 from pipeline.tracking.address import named_address
 
 
-@app.command()
+@app.command(epilog=examples("msinet tune mini/tune"))
 def tune(
     experiment: Annotated[Path, experiment_argument("a section `tune`", "mini/tune")],
     workspace: WorkspaceOption = None,

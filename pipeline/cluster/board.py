@@ -4,10 +4,10 @@ from typing import Any
 
 import ray
 
-from pipeline.results import Report
+from pipeline.results import Report, Step
 
-# A stage's key and the report of one epoch, or the time at which a worker began with the stage.
-Post = tuple[str, Report | float]
+# A stage's key and the report of one epoch, or how far an epoch is, or the time at which a worker began with the stage.
+Post = tuple[str, Report | Step | float]
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
@@ -17,9 +17,9 @@ class Board:
     def __init__(self) -> None:
         self._posts: list[Post] = []
 
-    def post(self, key: str, report: Report | float) -> None:
+    def post(self, key: str, told: Report | Step | float) -> None:
         """Add a post."""
-        self._posts.append((key, report))
+        self._posts.append((key, told))
 
     def fetch(self) -> list[Post]:
         """Return all posts since the last call."""

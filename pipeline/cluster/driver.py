@@ -38,7 +38,7 @@ from pipeline.plan.estimate import longest_paths
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.memory import reserved_memory
 from pipeline.plan.stage import Plan, Stage, content_key
-from pipeline.results import Done, Failed, Failure, Held, Report, Stopped
+from pipeline.results import Done, Failed, Failure, Held, Report, Step, Stopped
 from pipeline.stages.task import task_of
 from pipeline.storage.leases import holder_of
 from pipeline.storage.workspace import Workspace, stage_place
@@ -233,17 +233,19 @@ class _Driver:
         """Pass what workers have posted on to the watchers."""
         by_key = self.queue.by_key()
         reports: dict[str, list[Report]] = {}
-        for key, report in self.mailbox.posts():
+        for key, told in self.mailbox.posts():
             if key not in by_key:
                 continue
-            if isinstance(report, float):
+            if isinstance(told, float):
                 submitted = by_key[key]
                 submitted.begun = True
-                submitted.stage.started = report
+                submitted.stage.started = told
                 self.states[submitted.stage.name] = RUNNING
                 self._tell("started", submitted.stage)
+            elif isinstance(told, Step):
+                self._tell("stepped", by_key[key].stage, told)
             else:
-                reports.setdefault(key, []).append(report)
+                reports.setdefault(key, []).append(told)
         for key, latest in reports.items():
             self._tell("reported", by_key[key].stage, latest)
 

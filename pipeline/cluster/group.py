@@ -12,14 +12,19 @@ from ray.train.torch import TorchTrainer
 
 from pipeline.cluster.ray_private import Notice, free_placement_group, hold_placement_group
 from pipeline.cluster.rendezvous import OwnRendezvous, meet
-from pipeline.results import Done, Ended, Failed, Failure, Report
+from pipeline.results import Done, Ended, Failed, Failure, Report, Step
 from pipeline.stages.attempt import run_attempt
-from pipeline.stages.task import Task
+from pipeline.stages.task import Task, ignore
 from pipeline.storage.workspace import Workspace, stage_place
 
 
 def run_group(
-    workspace: Workspace, task: Task, report: Callable[[Report], None], *, begin: Callable[[float], None]
+    workspace: Workspace,
+    task: Task,
+    report: Callable[[Report], None],
+    *,
+    begin: Callable[[float], None],
+    step: Callable[[Step], None] = ignore,
 ) -> Ended:
     """Run a stage, whose lease is held, on as many workers as its specification says.
 
@@ -31,11 +36,12 @@ def run_group(
         task: What to do.
         report: Called with each epoch's report of the first rank.
         begin: Called when all workers are there, with the time in seconds since the epoch.
+        step: Called every few seconds within an epoch of the first rank.
 
     Returns:
         How the attempt ended.
     """
-    relay: Any = ray.remote(num_cpus=0)(_Relay).remote(report, begin)
+    relay: Any = ray.remote(num_cpus=0)(_Relay).remote(report, begin, step)
     place = place_of(workspace, task)
     free_placement_group(place)  # an attempt whose process was lost may have left one
     share, gpus = task.share, task.share["num_gpus"]
@@ -100,13 +106,15 @@ def _ended(trainer: TorchTrainer, relay: Any) -> Ended | None:
 
 
 class _Relay:
-    """Collector of what the ranks tell: the beginning, the reports, and the first early ending.
+    """Collector of what the ranks tell: the beginning, the reports, the steps, and the first early ending.
 
     Ray Train delivers exceptions only as text.
     """
 
-    def __init__(self, report: Callable[[Report], None], begin: Callable[[float], None]) -> None:
-        self._report, self._begin = report, begin
+    def __init__(
+        self, report: Callable[[Report], None], begin: Callable[[float], None], step: Callable[[Step], None]
+    ) -> None:
+        self._report, self._begin, self._step = report, begin, step
         self._ended: Ended | None = None
 
     def begin(self, at: float) -> None:
@@ -116,6 +124,10 @@ class _Relay:
     def report(self, report: Report) -> None:
         """Pass on an epoch's report."""
         self._report(report)
+
+    def step(self, step: Step) -> None:
+        """Pass on how far an epoch is."""
+        self._step(step)
 
     def end(self, ended: Ended) -> None:
         """Keep the first early ending, because the later ones follow from it."""
@@ -148,7 +160,7 @@ def _work(config: dict[str, Any]) -> None:
     distributed.all_gather_object(nodes, ray.get_runtime_context().get_node_id())
     notice = Notice({config["node"], *nodes})
     # Train runs this in a thread, where SIGTERM does not arrive.
-    ended = run_attempt(workspace, task, report, notice, ranks=ranks)
+    ended = run_attempt(workspace, task, report, notice, ranks=ranks, step=relay.step.remote)
     if isinstance(ended, Failed) and ("gloo" in ended.failure.traceback or "NCCL" in ended.failure.traceback):
         # Another rank has died. This one knows it only from its broken connection.
         ended = Failed(replace(ended.failure, retry="again"))

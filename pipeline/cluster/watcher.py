@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.plan.stage import Stage
-from pipeline.results import Failure, Report
+from pipeline.results import Failure, Report, Step
 
 WAITING, QUEUED, RUNNING, DONE = "pending", "queued", "running", "done"
 ELSEWHERE = "elsewhere"  # another driver on this workspace works at the stage
@@ -20,6 +20,9 @@ class Watcher:
 
     def reported(self, stage: Stage, reports: Sequence[Report]) -> None:
         """React when epochs of the stage have ended."""
+
+    def stepped(self, stage: Stage, step: Step) -> None:
+        """React when an epoch of the stage has gone on. This is called every few seconds, and before `reported`."""
 
     def finished(self, stage: Stage) -> None:
         """React when `stage.result` is published, by this run or by an earlier one."""

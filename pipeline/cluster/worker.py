@@ -9,7 +9,7 @@ import ray
 
 from pipeline.cluster.ray_private import Notice
 from pipeline.errors import ClusterLost
-from pipeline.results import Ended, Failed, Failure
+from pipeline.results import Ended, Failed, Failure, Report, Step
 from pipeline.stages.attempt import execute
 from pipeline.stages.task import Task
 
@@ -18,26 +18,19 @@ from pipeline.stages.task import Task
 def run_task(address: str, task: Task, board: Any, holder: str) -> Ended:
     """Run `execute` on a worker."""
 
-    def begin(at: float) -> None:
-        board.post.remote(task.key, at)
+    def post(told: Report | Step | float) -> None:
+        board.post.remote(task.key, told)
 
     attempt = None
     if task.spec.get("workers", 1) > 1:  # the stage begins when all of its workers are there
         from pipeline.cluster.group import run_group  # Ray Train takes seconds to import
 
-        attempt = partial(run_group, begin=begin)
+        attempt = partial(run_group, begin=post, step=post)
     else:
         began = time.time()
         task = replace(task, started=began)
-        begin(began)
-    return execute(
-        address,
-        task,
-        lambda report: board.post.remote(task.key, report),
-        holder=holder,
-        notice=Notice(),
-        attempt=attempt,
-    )
+        post(began)
+    return execute(address, task, post, holder=holder, notice=Notice(), attempt=attempt, step=post)
 
 
 def ended_of(reference: Any) -> Ended:

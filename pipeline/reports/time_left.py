@@ -23,12 +23,18 @@ class TimeLeft:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._rates: dict[str, float] = {}  # seconds per pixel in training, by search or network
+        self._guesses: dict[str, float] = {}  # the same, before an epoch has ended
         self._seconds: dict[str, list[float]] = defaultdict(list)  # of finished stages, by kind
 
     def epoch(self, stage: Stage, report: Report) -> None:
         """Learn from an epoch that has ended."""
         if pixels := self._pixels(stage):
             self._rates[_trains(stage)] = report["seconds"] * report["epochs"] / pixels
+
+    def estimate(self, stage: Stage, seconds: float) -> None:
+        """Learn how long a whole stage seems to take, from the first steps of its first epoch."""
+        if pixels := self._pixels(stage):
+            self._guesses[_trains(stage)] = seconds / pixels
 
     def result(self, stage: Stage, result: Result) -> None:
         """Learn from a stage that is done."""
@@ -69,11 +75,12 @@ class TimeLeft:
         if stage.kind not in TRAINED:
             return fmean(self._seconds[stage.kind] or [0.0])
         pixels = self._pixels(stage)
-        if not self._rates or not pixels:
+        rates = {**self._guesses, **self._rates}
+        if not rates or not pixels:
             return None
         # A network that was not trained yet is compared with those that were.
-        ratio = fmean(rate / CORE_SECONDS[name] for name, rate in self._rates.items())
-        return pixels * self._rates.get(_trains(stage), ratio * CORE_SECONDS[_trains(stage)])
+        ratio = fmean(rate / CORE_SECONDS[name] for name, rate in rates.items())
+        return pixels * rates.get(_trains(stage), ratio * CORE_SECONDS[_trains(stage)])
 
     def _pixels(self, stage: Stage) -> int:
         """Return the pixels of all images that a stage trains on; 0 if that is not known."""

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.plan.kinds import KINDS
-from pipeline.results import Done, Ended, Failed, Failure, Held, Report, Result, Stopped
+from pipeline.results import Done, Ended, Failed, Failure, Held, Report, Result, Step, Stopped
 from pipeline.stages.environment import environment
-from pipeline.stages.task import AfterEpoch, Context, StopRequested, Task
+from pipeline.stages.task import AfterEpoch, Context, StopRequested, Task, ignore
 from pipeline.stages.whole import require_whole
 from pipeline.storage import leases
 from pipeline.storage.workspace import Workspace, stage_place
@@ -44,6 +44,7 @@ def execute(
     notice: Callable[[], bool] = lambda: False,
     after_epoch: AfterEpoch | None = None,
     attempt: "RunAttempt | None" = None,
+    step: Callable[[Step], None] = ignore,
 ) -> Ended:
     """Run a stage under a lease and publish its result. An error is recorded and returned, not raised.
 
@@ -56,6 +57,7 @@ def execute(
         after_epoch: Called after each epoch of a search or a training. It may look at the network, but must not change
             anything.
         attempt: Function that makes the attempt while the lease is held; by default `run_attempt`, in this process.
+        step: Called every few seconds within an epoch, unless `attempt` is given.
 
     Returns:
         How the attempt ended.
@@ -74,7 +76,7 @@ def execute(
             return Done(published)
         if attempt is not None:
             return attempt(workspace, task, report)
-        return run_attempt(workspace, task, report, lambda: stop.is_set() or notice(), after_epoch)
+        return run_attempt(workspace, task, report, lambda: stop.is_set() or notice(), after_epoch, step=step)
 
 
 RunAttempt = Callable[[Workspace, Task, Callable[[Report], None]], Ended]
@@ -87,6 +89,7 @@ def run_attempt(
     stop: Callable[[], bool],
     after_epoch: AfterEpoch | None = None,
     ranks: "Ranks | None" = None,
+    step: Callable[[Step], None] = ignore,
 ) -> Ended:
     """Make one attempt at a stage whose lease is held, in this process alone or as one of several ranks.
 
@@ -97,7 +100,7 @@ def run_attempt(
     attempt = workspace.begin(task.kind, task.key)
     started = task.started or time.time()
     try:
-        part = runner_of(task.kind)(Context(task, workspace, attempt, report, stop, after_epoch, ranks))
+        part = runner_of(task.kind)(Context(task, workspace, attempt, report, stop, after_epoch, ranks, step))
         if ranks and ranks.rank > 0:
             shutil.rmtree(attempt.folder)
             return Done(part)

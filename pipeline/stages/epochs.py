@@ -14,11 +14,13 @@ from msinet.engine.state import require_finite_tensors, save_state, save_tensors
 from msinet.interop.card import Card
 from msinet.recipes import BatchRecipe
 from pipeline.plan.kinds import HISTORY, WEIGHTS
-from pipeline.results import Report, Result
+from pipeline.results import Report, Result, Step
 from pipeline.stages.saved import continue_from_saved
 from pipeline.stages.task import Context, StopRequested
 
 log = logging.getLogger(__name__)
+
+STEP_EVERY = 5.0  # seconds between two messages about steps within an epoch
 
 
 def run_epochs(
@@ -26,7 +28,7 @@ def run_epochs(
 ) -> list[Report]:
     """Run a loop to its end, from the newest state that any attempt saved; return the history of all its epochs."""
     history = continue_from_saved(context, loop, total)
-    saved = time.monotonic()
+    saved = told = time.monotonic()
 
     def save() -> None:
         nonlocal saved
@@ -46,9 +48,16 @@ def run_epochs(
                 "the state of %s %s was not saved, training goes on: %s", context.task.kind, context.task.key, error
             )
 
+    def tell_step() -> None:
+        nonlocal told
+        if loop.next_step and time.monotonic() - told >= STEP_EVERY:
+            context.step(Step(loop.next_epoch, total, loop.next_step, loop.num_steps(), loop.seconds))
+            told = time.monotonic()
+
     def after_step() -> None:
         if context.ranks and context.ranks.rank > 0:
             return  # all ranks have equal states, so the first rank saves
+        tell_step()
         ending = context.stop()
         if ending or time.monotonic() - saved >= context.task.checkpoint_every:
             save_if_possible(ending)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Stage
-from pipeline.results import Report, Result
+from pipeline.results import Report, Result, Step
 from pipeline.stages.whole import require_whole
 from pipeline.storage.workspace import RESULT, Attempt, Workspace, stage_place
 
@@ -71,6 +71,10 @@ def task_of(
     )
 
 
+def ignore(told: Any) -> None:
+    """Do nothing, where nobody listens."""
+
+
 class StopRequested(Exception):
     """This process has to end, and the state is saved."""
 
@@ -87,6 +91,7 @@ class Context:
         stop: Says whether the process has to end. The state is then saved after the current step.
         after_epoch: See `execute`.
         ranks: Place of this process among those that share the stage (`msinet.ranks.Ranks`), None if it is alone.
+        step: Called every few seconds within an epoch.
     """
 
     task: Task
@@ -96,6 +101,7 @@ class Context:
     stop: Callable[[], bool]
     after_epoch: "AfterEpoch | None" = None
     ranks: "Ranks | None" = None
+    step: Callable[[Step], None] = ignore
 
     @property
     def spec(self) -> dict[str, Any]:

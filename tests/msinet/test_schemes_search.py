@@ -121,7 +121,10 @@ def test_a_search_of_the_real_supernet_ends_in_a_genotype(tiny, name):
     scheme = SCHEMES[name](**SHORT.get(name, {}))
     search = real_search(tiny, scheme)
     alphas = search.supernet.alphas.detach().clone()
-    reports = list(search_epochs(search))
+    told: dict[int, int] = {}
+    reports = list(search_epochs(search, lambda: told.update({search.next_epoch: search.num_steps()})))
+    steps = {report.epoch: vars(report).get("steps") or report.evaluations for report in reports}
+    assert told == {epoch: number for epoch, number in steps.items() if number > 1}
     assert [report.epoch for report in reports] == list(range(search.num_epochs))
     assert all(report.train_loss > 0 for report in reports[:2])
     assert torch.equal(search.supernet.alphas, alphas) != scheme.uses_alphas

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.command_line import ROOT, environment, kill, printed_commands, start
+from support.command_line import ROOT, environment, kill, manifest, printed_commands, start
 from support.grids import run_without_ray, tiny_document
 from support.mlflow_server import free_port, wait_for_pages
 
+from pipeline.cli import main
 from pipeline.cli.options import command, experiment_file, lacking_results, same_results, tracking_note, tracking_option
 from pipeline.paths import JOB_VARIABLE
 from pipeline.storage.workspace import Workspace
@@ -91,6 +92,72 @@ def test_the_command_that_shows_mlflows_pages_runs(
         wait_for_pages(port, process, tmp_path / "out.txt")
     finally:
         kill(process)
+
+
+def main_prints(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    told = capsys.readouterr()
+    assert not ended.value.code, told.err
+    return told.out
+
+
+@pytest.mark.parametrize("state", ["begun", "done"])
+def test_the_next_step_that_a_verb_prints_runs_from_any_folder(
+    grid: tuple[Path, Path, dict[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    state: str,
+) -> None:
+    document, file, elsewhere = yaml.safe_load(grid[0].read_text()), tmp_path / "my cars.yaml", tmp_path / "elsewhere"
+    file.write_text(yaml.safe_dump({**document, "retrain_seeds": [0, 1] if state == "begun" else [0]}))
+    elsewhere.mkdir()
+    for verb in ("plan", "status", "check", "prepare"):
+        monkeypatch.chdir(tmp_path)
+        told = main_prints(capsys, [verb, file.name, "--workspace", str(grid[1])])
+        ((following, words),) = printed_commands(told).items()
+        assert following == {"begun": "run", "done": "report"}[state]
+        monkeypatch.chdir(elsewhere)
+        # `run` would train, so `plan` gets its words.
+        assert main_prints(capsys, ["plan" if following == "run" else following, *words[1:]])
+    assert not list(elsewhere.iterdir())
+
+
+def test_the_next_step_of_a_part_is_that_part(
+    grid: tuple[Path, Path, dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "two.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(grid[0].read_text()), "genotypes": ["MSINet", "MSINet-S"]}))
+    part = ["--until", "retrain", "--only", "retrain street MSINet-S"]
+    told = main_prints(capsys, ["plan", str(file), "--workspace", str(grid[1]), *part])
+    assert printed_commands(told)["run"][-4:] == part
+    told = main_prints(capsys, ["plan", "mini/tune", "--workspace", str(grid[1])])
+    assert printed_commands(told)["tune"][1] == "mini/tune"
+    told = main_prints(capsys, ["plan", "lab/race", "--workspace", str(grid[1])])
+    assert printed_commands(told)["race"][1] == "lab/race"
+
+
+def test_data_that_was_checked_begins_an_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest(tmp_path / "cars")
+    monkeypatch.chdir(tmp_path)
+    told = main_prints(capsys, ["check", "--data", "manifest=cars"])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    begun = main_prints(capsys, printed_commands(told)["init"])
+    assert main_prints(capsys, [*printed_commands(begun)["check"], "--workspace", str(tmp_path / "workspace")])
+
+
+def test_a_quiet_run_prints_the_table_alone(
+    grid: tuple[Path, Path, dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(grid[0]), "--workspace", str(grid[1])]
+    quiet = main_prints(capsys, ["run", *words, "--quiet", "--tracking-uri", MISSING])
+    assert quiet.startswith("MLflow lacks results ("), "a failure"
+    assert quiet.partition("\n")[2].strip() == main_prints(capsys, ["report", *words]).strip()
+    assert main_prints(capsys, ["prepare", *words, "-q"]) == ""
 
 
 def test_the_commands_in_a_report_run(grid: tuple[Path, Path, dict[str, str]], run: Run, tmp_path: Path) -> None:

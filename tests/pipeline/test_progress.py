@@ -2,6 +2,7 @@
 
 import errno
 import io
+import itertools
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.plan.stage import Plan, Stage
 from pipeline.plan.unfold import plan
 from pipeline.reports.progress import MOST, Progress
-from pipeline.results import Failure
+from pipeline.results import Failure, Step
 
 
 class Clock:
@@ -85,6 +86,46 @@ def test_the_time_that_is_left_goes_down_between_epochs(screen: Screen) -> None:
     assert "3:48 left" in screen.summary()[1]
     screen.clock.now += 60
     assert "3:30 left" in screen.summary()[1], "the epoch is late: the next one has not begun"
+
+
+def test_steps_within_an_epoch_give_a_time_before_the_first_epoch_has_ended(screen: Screen) -> None:
+    search = screen.stage("search")
+    screen.start(search)
+    screen.progress.stepped(search, Step(epoch=0, epochs=10, step=10, steps=40, seconds=10.0))
+    whole, line = screen.summary()
+    assert "epoch 1/10, step 10/40, 6:30 left" in line, "400 steps of a second"
+    assert "left in all" in whole
+    screen.clock.now += 4
+    assert "6:26 left" in screen.summary()[1]
+    screen.progress.reported(search, [report(0)])
+    assert "epoch 1/10, loss 5.123, 4:30 left" in screen.summary()[1], "an epoch that has ended knows its duration"
+    screen.progress.stepped(search, Step(epoch=2, epochs=10, step=20, steps=40, seconds=9.0))
+    screen.progress.reported(search, [report(1)])
+    assert "epoch 3/10, step 20/40, loss 5.123, 3:45 left" in screen.summary()[1], "the step came before the report"
+
+
+def test_summaries_become_rarer(screen: Screen) -> None:
+    times = []
+    for second in range(1, 40_000):
+        screen.clock.now = 1000.0 + second
+        screen.out.seek(0)
+        screen.out.truncate()
+        screen.progress.tick(screen.states)
+        times += [second] if "stages: 0 done" in screen.out.getvalue() else []
+    assert times[:3] == [2, 12, 22]
+    assert sum(time <= 3600 for time in times) < 70
+    assert {later - time for time, later in itertools.pairwise(times) if time > 15_000} == {600}
+
+
+def test_quiet_lines_are_failures(screen: Screen) -> None:
+    screen.progress.quiet = True
+    search, prepare = screen.stage("search"), screen.stage("prepare")
+    screen.start(prepare)
+    screen.finish(prepare)
+    screen.progress.retried(search, "its worker was lost")
+    assert screen.summary() == []
+    screen.progress.failed(search, Failure("it broke"))
+    assert screen.out.getvalue() == "   0:00  FAILED  search street 60-80 seed 0: it broke\n"
 
 
 def test_the_whole_grid_has_a_time_that_is_left(screen: Screen) -> None:

@@ -18,7 +18,7 @@ from msinet.engine.state import load_state
 from pipeline.config.experiment import Experiment
 from pipeline.plan.kinds import HISTORY, PER_QUERY, WEIGHTS
 from pipeline.plan.stage import Plan, Stage
-from pipeline.results import Ended, Held, Stopped
+from pipeline.results import Ended, Held, Step, Stopped
 from pipeline.stages.attempt import LogTail, execute
 from pipeline.stages.task import Task
 from pipeline.storage.leases import take
@@ -138,6 +138,22 @@ def test_sigterm_in_the_middle_of_an_epoch_saves_the_state_after_the_step(
         loop = load_state(path)["loop"]
     assert (loop["next_epoch"], loop["next_step"]) == (0, 2)
     require_equal(workspace, stage, other, execute(other.address, task, quiet))
+
+
+def test_within_an_epoch_the_steps_are_told(
+    finished: tuple[Plan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, workspace = finished
+    stage, other = next(planned.of_kind("retrain")), beside(workspace, tmp_path)
+    monkeypatch.setattr("pipeline.stages.epochs.STEP_EVERY", 0.0)
+    told: list[Step] = []
+    result = done(execute(other.address, task_of(stage, planned), quiet, step=told.append))
+    history = [json.loads(line) for line in (other.files(result) / HISTORY).read_text().splitlines()]
+    assert [(step.epoch, step.epochs, step.step, step.steps) for step in told] == [
+        (line["epoch"], 2, number, line["steps"]) for line in history for number in range(1, line["steps"])
+    ]
+    assert len(told) > 1
+    assert all(step.seconds > 0 for step in told)
 
 
 def test_states_that_cannot_be_saved_end_no_training(

@@ -91,7 +91,9 @@ def printed_commands(output: str) -> dict[str, list[str]]:
     """Return the commands in what `msinet` has printed or written, as words without the program, by verb."""
     quoted = re.findall("`([^`]+)`", output)
     lines = re.findall(
-        r"^(?:this table|compare|not done|the rest) +(.+?)(?:: (?:serves|shows|\d+ stages) .*)?$", output, re.MULTILINE
+        r"^(?:this table|compare|not done|the rest|next:|then:) +(.+?)(?:: (?:serves|shows|\d+ stages) .*)?$",
+        output,
+        re.MULTILINE,
     )
     words = [shlex.split(text) for text in [*quoted, *lines] if re.search(r"\bmsinet'? ", text)]
     assert all(program.rpartition("/")[2] == "msinet" for program, *_ in words)

@@ -23,7 +23,8 @@ def test_a_grid_from_start_to_end(tiny: dict[str, Any], tmp_path: Path) -> None:
 
     prepared = msinet("prepare", path, folder=tmp_path)
     assert prepared.returncode == 0, prepared.stdout + prepared.stderr
-    assert "2 done" in prepared.stdout.splitlines()[-1]
+    assert "2 done" in prepared.stdout.splitlines()[-3]
+    assert printed_commands(prepared.stdout).keys() == {"run"}, "the next step"
     ran = msinet(path, folder=tmp_path, script=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "checking the 56 pictures of mine" in prepared.stdout
