@@ -74,9 +74,10 @@ def run(
     tell = silence if quiet else say
     whole = open_grid(experiment, workspace, data, weights, verify=True, say=tell)
     grid = replace(whole, plan=chosen(whole.plan, until, only or []))
-    tell(f"{summary(grid.plan)}\n{rest_of(grid.plan, grid.workspace)}")
     stages = grid.plan.stages.values()
-    if all(stage.lacks for stage in stages if stage.kind != "measure"):
+    stuck = all(stage.lacks for stage in stages if stage.kind != "measure")
+    (say if stuck else tell)(f"{summary(grid.plan)}\n{rest_of(grid.plan, grid.workspace)}")
+    if stuck:
         raise RequestError(f"no network of {experiment} can be trained: the lines above say what to give first.")
     if all(stage.result or stage.lacks for stage in stages):
         tell("everything is done already")

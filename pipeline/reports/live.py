@@ -18,6 +18,7 @@ from pipeline.plan.stage import Plan
 from pipeline.reports.progress import Progress, clock, running_names
 
 COLUMNS = ("running", "epoch", "step", "", "elapsed", "left")
+EVERY = 0.9  # seconds between two drawings: the driver ticks about once a second
 AROUND = 4  # lines that the table has beside those of the stages
 
 
@@ -49,12 +50,17 @@ class LiveProgress(Progress):
     def __init__(self, plan: Plan, console: Console) -> None:
         super().__init__(plan)
         self.console = console
+        self.next_drawing = 0.0
         # Log lines reach the terminal through the console too, unless the standard error goes elsewhere.
         errors = sys.stderr is not None and sys.stderr.isatty()
         self.live = Live(console=console, auto_refresh=False, transient=True, redirect_stderr=errors)
 
     def tick(self, states: dict[str, str]) -> None:
-        """Draw the table anew."""
+        """Draw the table anew, at most once a second: many stages may end at once."""
+        now = time.monotonic()
+        if now < self.next_drawing:
+            return
+        self.next_drawing = now + EVERY
         with contextlib.suppress(OSError):  # the terminal may be gone
             self.live.start()
             self.live.update(self.table(states), refresh=True)

@@ -4,8 +4,10 @@ import io
 import logging
 import os
 import pty
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -47,15 +49,17 @@ class Shown:
         return stage
 
     def screen(self) -> list[str]:
+        self.progress.next_drawing = 0.0
         self.progress.tick(self.states)
-        return [line.rstrip() for line in Terminal(self.out.getvalue()).lines]
+        return [line.rstrip() for line in Terminal(self.out.getvalue()).lines if line]
 
 
 @pytest.fixture
-def shown(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Shown:
-    monkeypatch.delenv("NO_COLOR", raising=False)
+def shown(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Shown]:
     tiny["search"]["epochs"] = 10
-    return Shown(tiny, monkeypatch)
+    shown = Shown(tiny, monkeypatch)
+    with closing(shown.progress):  # the table holds the standard output as long as it is shown
+        yield shown
 
 
 def test_the_table_names_what_runs_and_the_time_that_is_left_moves(shown: Shown) -> None:
@@ -105,10 +109,24 @@ def test_many_stages_do_not_leave_the_terminal(tiny: dict[str, Any], monkeypatch
     shown = Shown(tiny, monkeypatch, height=12)
     for _ in range(30):
         shown.start("search")
-    lines = [line for line in shown.screen() if line]
+    with closing(shown.progress):
+        lines = shown.screen()
     assert len(lines) == 11
     assert "30 running" in lines[0]
     assert lines[-1] == "and 22 more"
+
+
+def test_many_ticks_draw_the_table_once(shown: Shown) -> None:
+    shown.start("search")
+    shown.screen()
+    length = len(shown.out.getvalue())
+    for _ in range(5):
+        shown.now += 0.1
+        shown.progress.tick(shown.states)
+    assert len(shown.out.getvalue()) == length
+    shown.now += 0.5
+    shown.progress.tick(shown.states)
+    assert len(shown.out.getvalue()) > length
 
 
 @pytest.mark.parametrize("colours", [True, False])
@@ -119,8 +137,9 @@ def test_colours_can_be_turned_off(tiny: dict[str, Any], monkeypatch: pytest.Mon
         monkeypatch.setenv("NO_COLOR", "1")
     shown = Shown(tiny, monkeypatch)
     shown.start("search")
-    shown.screen()
-    assert ("\x1b[38;" in shown.out.getvalue()) == colours
+    with closing(shown.progress):
+        shown.screen()
+    assert bool(re.search(r"\x1b\[(38;5;\d+|[39]\d)m", shown.out.getvalue())) == colours
 
 
 class Away(io.StringIO):
