@@ -95,7 +95,7 @@ class Queue:
     def __init__(self, limit: int | None) -> None:
         self.submitted: dict[Any, Submitted] = {}
         self._limit = limit
-        self._told = False  # whether people know that no stage finds a place
+        self._told = set[str]()  # the stages of which people know that they find no place
 
     def by_key(self) -> dict[str | None, Submitted]:
         """Return the stages by key."""
@@ -152,14 +152,17 @@ class Queue:
         ray.cancel(reference, force=True, recursive=False)
 
     def tell_wait(self) -> None:
-        """Warn once if no stage runs and one has waited long for a place. The cluster may grow, so it waits on."""
+        """Warn if no stage runs and the first one has waited long for a place, once for each stage until one runs.
+
+        The cluster may grow, so the stage waits on.
+        """
         everyone = self.submitted.values()
         if any(submitted.begun for submitted in everyone):
-            self._told = False
+            self._told.clear()
             return
         late = [submitted for submitted in everyone if time.monotonic() - submitted.since > SILENCE]
-        if late and not self._told:
-            self._told = True
+        if late and late[0].stage.name not in self._told:
+            self._told.add(late[0].stage.name)
             first, kind = late[0], late[0].stage.kind
             needs = [f"{first.share['num_cpus']:g} CPUs", f"{first.share['num_gpus']:g} GPUs"]
             if memory := first.share.get("memory"):

@@ -153,6 +153,19 @@ def test_people_are_told_once_that_no_stage_finds_a_place(clock: list[float], ca
     )
 
 
+def test_the_next_stage_that_waits_is_told_though_nobody_saw_the_one_before_it_run(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    filled = full(short=submitted("prepare"))
+    clock[0] = 61.0
+    filled.tell_wait()
+    del filled.submitted["short"]  # it began and ended between two looks
+    filled.submitted["long"] = submitted("retrain", since=61.0)
+    for clock[0] in (120.0, 122.0, 123.0):
+        filled.tell_wait()
+    assert [message.split("`")[1] for message in caplog.messages] == ["prepare", "retrain"]
+
+
 def test_a_stage_of_several_workers_goes_before_others_only_if_all_of_them_fit() -> None:
     group = submitted("retrain", GPU)
     group.workers = 2
