@@ -67,8 +67,7 @@ def ours(
 
     def exported(images_BCHW: Tensor) -> Tensor:
         run = exported_once(model, name, runtime, (height, width))
-        parts = images_BCHW.split(embedding_batch(last_BCHW.device))
-        return torch.cat([torch.from_numpy(run(part_BCHW)) for part_BCHW in parts])
+        return torch.cat([run(part_BCHW) for part_BCHW in images_BCHW.split(embedding_batch(last_BCHW.device))])
 
     def embed(images_BCHW: Tensor) -> Tensor:
         light = deployed_once(model, dtype)  # made at the first run, after the caller has loaded weights
@@ -103,7 +102,7 @@ def plain_export(model: nn.Module, images_BCHW: Tensor, runtime: Any) -> Contend
     run = in_runtime(model, card, runtime, torch.get_num_threads(), form=Plain(model))
     parts = images_BCHW.split(embedding_batch(images_BCHW.device))
     what = f"embed: MSINet, plain export, {runtime}"
-    return Contender(what, len(images_BCHW), lambda: torch.cat([torch.from_numpy(run(part)) for part in parts]))
+    return Contender(what, len(images_BCHW), lambda: torch.cat([run(part) for part in parts]))
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.exports import LIBRARIES, WITHOUT_EXTRA
 
 from msinet.schemes import SCHEMES
 
@@ -97,6 +98,17 @@ def test_a_latency_table_is_compared_with_whole_networks(run):
     output = run("latency_table", *IMAGES, *COMMON, "--genotypes", "5")
     assert len(re.findall(r"^[NGAE]{12} +[\d.]+ +[\d.]+ +-?[\d.]+%$", output, re.MULTILINE)) == 5
     assert "mean error" in output
+
+
+def test_inference_runs_in_another_runtime(run):
+    for library in LIBRARIES:
+        pytest.importorskip(library, reason=WITHOUT_EXTRA)
+    cells = rows(run("inference", *IMAGES, *COMMON, "--runtime", "openvino"))
+    assert [row[0] for row in cells] == [
+        "embed: MSINet, openvino",
+        "embed: ResNet50, openvino",
+        "embed: MSINet, plain export, openvino",
+    ]
 
 
 @pytest.mark.skipif("MSINET_REFERENCE" not in os.environ, reason="needs a checkout of the released code")

@@ -1,6 +1,7 @@
 """The scores of a trained network on the pictures of a target."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ def embed(
     *,
     batch_size: int | None = None,
     after_neck: bool = False,
+    run: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Embed every picture of `store`, in order.
 
@@ -38,6 +40,8 @@ def embed(
         device: Device on which the network runs.
         batch_size: Number of pictures at a time; None for `embedding_batch`.
         after_neck: Take the embedding after the heads' batch norms.
+        run: Function from normalised pictures to embeddings, for another runtime than PyTorch; by default a copy of the
+            network in the form of `deployed`.
 
     Returns:
         embedding_ND on the CPU, float32, not normalised.
@@ -45,12 +49,10 @@ def embed(
     Raises:
         ValueError: An embedding is infinite or not a number.
     """
-    model = deployed(model.to(device))
+    run = run or partial(deployed(model.to(device)).embed, after_neck=after_neck)  # type: ignore[arg-type]
     with kept_memory():
-        blocks = [
-            model.embed(images_BCHW, after_neck=after_neck).float().cpu()  # type: ignore[operator]
-            for images_BCHW in eval_batches(store, batch_size or embedding_batch(device), device)
-        ]
+        batches = eval_batches(store, batch_size or embedding_batch(device), device)
+        blocks = [run(images_BCHW).float().cpu() for images_BCHW in batches]
     embedding_ND = torch.cat(blocks)
     if not embedding_ND.isfinite().all():
         raise ValueError(

@@ -20,12 +20,13 @@ class NormalisedForm(nn.Module):
     Args:
         model: Any network of `build_model`; it is not changed.
         after_neck: Whether embeddings are taken after the necks.
+        normalised: Whether embeddings are divided by their length. Those of stored evaluations are not.
     """
 
-    def __init__(self, model: nn.Module, after_neck: bool = False) -> None:
+    def __init__(self, model: nn.Module, after_neck: bool = False, *, normalised: bool = True) -> None:
         super().__init__()
         self.network = deployed(model)
-        self.after_neck = after_neck
+        self.after_neck, self.normalised = after_neck, normalised
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -34,7 +35,12 @@ class NormalisedForm(nn.Module):
         Args:
             images: Pictures as `msinet.data.transforms.normalise` returns them, B×3×H×W.
         """
-        return normalize(self.network.embed(images, after_neck=self.after_neck))  # type: ignore[operator]
+        embedding_BD = self.embed(images)
+        return normalize(embedding_BD) if self.normalised else embedding_BD
+
+    def embed(self, images_BCHW: Tensor) -> Tensor:
+        """Return embeddings of any length, B×D."""
+        return self.network.embed(images_BCHW, after_neck=self.after_neck)  # type: ignore[operator]
 
 
 class ExportForm(NormalisedForm):
@@ -45,8 +51,8 @@ class ExportForm(NormalisedForm):
     - A cross attention and the 1×1 convolutions after it are one product with a matrix for each picture.
     """
 
-    def __init__(self, model: nn.Module, after_neck: bool = False) -> None:
-        super().__init__(model, after_neck)
+    def __init__(self, model: nn.Module, after_neck: bool = False, *, normalised: bool = True) -> None:
+        super().__init__(model, after_neck, normalised=normalised)
         # Other runtimes choose their own order in memory.
         self.network.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         for module in list(self.network.modules()):
@@ -56,10 +62,11 @@ class ExportForm(NormalisedForm):
                 _merge_attention(module)
         self.eval().requires_grad_(False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def embed(self, images_BCHW: Tensor) -> Tensor:
+        """Return embeddings of any length, B×D."""
         if isinstance(self.network, MSINet):
-            return normalize(self._embed(self.network, images))
-        return super().forward(images)
+            return self._embed(self.network, images_BCHW)
+        return super().embed(images_BCHW)
 
     def _embed(self, network: MSINet, images_BCHW: Tensor) -> Tensor:
         """Return what `network.embed` returns."""

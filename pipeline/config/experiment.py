@@ -19,6 +19,7 @@ from pipeline.config.parts import (
     Baseline,
     Data,
     Retrain,
+    Runtime,
     SearchSplit,
     Seed,
     Size,
@@ -69,6 +70,7 @@ class Experiment(Strict):
             (`msinet rank`).
         measure: Whether the parameters and the inference time of every network and of ResNet-50 are measured.
         runtime: What runs the networks whose time is measured: `torch`, or `onnxruntime` or `openvino` on a processor.
+        evaluation_runtime: What embeds the pictures of evaluations, with the same choices.
         figures: Whether ranked lists and activation maps are drawn that compare the first network with each other one.
         tables: Which of the paper's Tables 7 to 11 the report contains; by default those for which the experiment has a
             cell.
@@ -107,7 +109,8 @@ class Experiment(Strict):
     rerank: bool = False
     rank: bool = False
     measure: bool = False
-    runtime: Literal["torch", "onnxruntime", "openvino"] = "torch"
+    runtime: Runtime = "torch"
+    evaluation_runtime: Runtime = "torch"
     figures: bool = False
     tables: list[Literal[7, 8, 9, 10, 11]] = []
     derive: Derive = Derive()

@@ -29,6 +29,7 @@ MIN_SIDE, MAX_SIDE = 16, 4096  # of pictures; the last feature map is 16 times s
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
 Size = tuple[Side, Side]
 Start = Literal["scratch", "pretrained"]
+Runtime = Literal["torch", "onnxruntime", "openvino"]  # as in msinet.export.compiled, which imports torch
 ALL_SCALES = (3, 5, 7, 9)  # receptive fields of OSNet's branches
 
 

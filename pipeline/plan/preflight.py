@@ -42,8 +42,10 @@ def preflight(experiment: Experiment, workspace: Workspace, say: Callable[[str],
         Fingerprints of the disk datasets.
 
     Raises:
-        RequestError: A folder or a picture is missing or damaged, or a split or a batch has too few identities.
+        RequestError: A folder or a picture is missing or damaged, a split or a batch has too few identities, or a
+            runtime is not installed.
     """
+    _require_runtimes(experiment)
     fingerprints = {}
     trained: dict[str, list[Any]] = {}
     for name, data in experiment.datasets.items():
@@ -64,6 +66,22 @@ def preflight(experiment: Experiment, workspace: Workspace, say: Callable[[str],
         if len(parts) == len(experiment.parts_of(source)):
             _require_identities(experiment, source, [record for part in combine(parts) for record in part])
     return fingerprints
+
+
+def _require_runtimes(experiment: Experiment) -> None:
+    """Check that the runtimes of evaluations and measurements are installed, before anything is trained for them."""
+    runtimes = {"evaluation_runtime": experiment.evaluation_runtime}
+    if experiment.measure:
+        runtimes["runtime"] = experiment.runtime
+    for setting, runtime in runtimes.items():
+        if runtime == "torch":
+            continue
+        from msinet.export.compiled import require_runtime  # imports torch; plans with PyTorch alone do not need it
+
+        try:
+            require_runtime(runtime)
+        except ModuleNotFoundError as error:
+            raise RequestError(f"{error} ({setting})") from error
 
 
 def require_fitting_weights(plan: Plan) -> None:

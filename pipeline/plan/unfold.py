@@ -210,6 +210,12 @@ class _Builder:
             return None, f"needs weights: the file {path} must exist (`weights.{origin}`)"
         return path, None
 
+    @property
+    def _runtime(self) -> dict[str, str]:
+        """Return the runtime of evaluations as a setting of stages, which keys hold only if it is not PyTorch."""
+        runtime = self.experiment.evaluation_runtime
+        return {} if runtime == "torch" else {"runtime": runtime}
+
     def _content(self, path: Path) -> str:
         if path not in self.contents:
             self.contents[path] = content_of(path)
@@ -225,6 +231,7 @@ class _Builder:
                     "after_neck": self.experiment.after_neck,
                     "rerank": self.experiment.rerank,
                     "threads": self.experiment.threads,
+                    **self._runtime,
                 },
                 needs={"model": model.name, "target_data": f"prepare {target}"},
                 labels={**model.labels, "dataset": target, "target": target, "domain": domain},
@@ -242,6 +249,7 @@ class _Builder:
                     "image_size": list(self.experiment.training_size(source)),
                     "after_neck": self.experiment.after_neck,
                     "threads": self.experiment.threads,
+                    **self._runtime,
                     **held_out,
                 },
                 needs={"model": model.name, "source_data": f"prepare {source}"},

@@ -1,17 +1,28 @@
 """The stage `evaluate`: scores of a network on a target."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
 
 from msinet.engine.evaluate import embed, rank_records
 from msinet.engine.held_out import rank_others
 from msinet.engine.state import save_tensors
 from pipeline.plan.kinds import EMBEDDING, PER_QUERY
 from pipeline.results import Result
-from pipeline.stages.inputs import device_of, divide_held_out, image_store, packed_dataset, records_of, trained_network
+from pipeline.stages.inputs import (
+    device_of,
+    divide_held_out,
+    image_store,
+    in_other_runtime,
+    packed_dataset,
+    records_of,
+    trained_network,
+)
 from pipeline.stages.task import Context
 
 
@@ -32,7 +43,9 @@ def run(context: Context) -> Result:
     packed = packed_dataset(context, "target_data")
     records = [*records_of(packed, "query"), *records_of(packed, "gallery")]
     store = image_store(context, "target_data", packed, records)
-    embedding_ND = embed(model, store, device, after_neck=spec["after_neck"])
+    embedding_ND = embed(
+        model, store, device, after_neck=spec["after_neck"], run=_other_runtime(context, model, device)
+    )
     protocol = spec["target_data"]["protocol"]
     scores, per_query = rank_records(records, embedding_ND, protocol, rerank=False)
     if spec["rerank"]:
@@ -49,8 +62,17 @@ def evaluate_held_out(context: Context, model: Any) -> tuple[dict[str, float], d
     packed = packed_dataset(context, "source_data")
     _, records = divide_held_out(context, packed)
     store = image_store(context, "source_data", packed, records)
-    after_neck = context.spec.get("after_neck", False)
-    return rank_others(records, embed(model, store, device_of(context.spec), after_neck=after_neck))
+    device, after_neck = device_of(context.spec), context.spec.get("after_neck", False)
+    run = _other_runtime(context, model, device)
+    return rank_others(records, embed(model, store, device, after_neck=after_neck, run=run))
+
+
+def _other_runtime(context: Context, model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor] | None:
+    """Return what embeds pictures if that is not PyTorch. A training whose epochs are scored has no such setting."""
+    if "runtime" not in context.spec:
+        return None
+    trained = context.task.inputs["model"]
+    return in_other_runtime(context, model, trained["network"], trained["options"], device, "evaluation_runtime")
 
 
 def _save_per_query(path: Path, per_query: dict[str, list[Any]]) -> None:

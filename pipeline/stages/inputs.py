@@ -1,13 +1,13 @@
 """The inputs of stages: published results, datasets, decoded pictures, batches, devices."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
 from pydantic import TypeAdapter
-from torch import nn
+from torch import Tensor, nn
 
 from msinet.data.held_out import hold_out
 from msinet.data.loaders import TrainBatches
@@ -22,6 +22,9 @@ from msinet.data.splits import (
     saved_split_report,
     split_report,
 )
+from msinet.export.compiled import in_runtime
+from msinet.export.form import ExportForm
+from msinet.interop.card import Card
 from msinet.models import build_model
 from msinet.ranks import ALONE, Ranks, synchronise_batch_norm
 from msinet.recipes import BatchRecipe
@@ -50,6 +53,35 @@ def trained_network(context: Context, role: str) -> nn.Module:
     model = build_model(trained["network"], num_classes=trained["num_classes"], **trained["options"])
     model.load_state_dict(safetensors.torch.load_file(context.folder(role) / WEIGHTS))
     return model
+
+
+def in_other_runtime(
+    context: Context, model: nn.Module, network: str, options: dict[str, Any], device: torch.device, setting: str
+) -> Callable[..., Tensor] | None:
+    """Return a function from normalised pictures to embeddings if the specification names another runtime than PyTorch.
+
+    Args:
+        context: Context of the stage.
+        model: The network.
+        network, options: What it is, as for `build_model`.
+        device: Device of this process.
+        setting: Setting of an experiment that chose the runtime, for the error.
+
+    Raises:
+        ModuleNotFoundError: The runtime is not installed.
+        ValueError: The process has a GPU.
+    """
+    spec = context.spec
+    if "runtime" not in spec:
+        return None
+    if device.type != "cpu":
+        raise ValueError(
+            f"the runtime {spec['runtime']} must run on a processor, but the stage has a GPU: use torch ({setting}) or "
+            f"no GPU (resources.{context.task.kind}.gpus)."
+        )
+    card = Card(network, options, 0, tuple(spec["image_size"]))
+    form = ExportForm(model, spec.get("after_neck", False), normalised=False)
+    return in_runtime(model, card, spec["runtime"], spec["threads"], form=form)
 
 
 def packed_dataset(context: Context, role: str) -> PackedDataset:

@@ -1,14 +1,10 @@
 """The stage `measure`: size and speed of a network on one device."""
 
-from typing import Any
-
 from msinet.engine.measure import device_name, measure
-from msinet.export.compiled import in_runtime
-from msinet.interop.card import Card
 from msinet.models import build_model
 from pipeline.plan.stage import network_options
 from pipeline.results import Result
-from pipeline.stages.inputs import device_of
+from pipeline.stages.inputs import device_of, in_other_runtime
 from pipeline.stages.task import Context
 
 
@@ -20,12 +16,6 @@ def run(context: Context) -> Result:
         raise ValueError(f"this measurement must run on {spec['device']!r}, but was placed on {found!r}.")
     model = build_model(spec["network"], num_classes=0, **network_options(spec))
     batch_size = spec.get("batch_size") or (64 if device.type == "cuda" else 8)
-    embed: Any = None
-    image_size = tuple(spec["image_size"])
-    if runtime := spec.get("runtime"):
-        if device.type != "cpu":
-            raise ValueError(f"`runtime` {runtime} runs on processors only, but was placed on {found!r} (runtime).")
-        card = Card(spec["network"], network_options(spec), 0, image_size)
-        embed = in_runtime(model, card, runtime, spec["threads"])
-    figures = measure(model, image_size, device, batch_size, embed)
+    embed = in_other_runtime(context, model, spec["network"], network_options(spec), device, "runtime")
+    figures = measure(model, tuple(spec["image_size"]), device, batch_size, embed)
     return {"network": spec["network"], **network_options(spec), "metrics": {**figures, "batch_size": batch_size}}

@@ -43,6 +43,7 @@ def base_of(experiment: Experiment) -> Experiment:
             "retrain_seeds": experiment.retrain_seeds[:1],
             "measure": tune.measured,
             "rerank": False,
+            "evaluation_runtime": "torch",  # which also scores a training that has not ended
             "figures": False,
             "workers": Workers(),
         }

@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.exports import LIBRARIES, WITHOUT_EXTRA, trained
 from support.tiny_data import Tiny
 
 from msinet.data.packed import ImageStore
 from msinet.data.transforms import normalise
-from msinet.engine.evaluate import embed
+from msinet.engine.evaluate import embed, rank_records
+from msinet.export.compiled import in_runtime
+from msinet.export.form import ExportForm
+from msinet.interop.card import Card
 from msinet.metrics import evaluate_ranking
 from msinet.models import build_model
 from msinet.recipes import TrainRecipe
@@ -47,6 +51,20 @@ def test_every_picture_in_order(store, model):
 def test_the_size_of_a_batch_does_not_matter(store, model, batch_size):
     expected = embed(model, store, CPU, batch_size=5)
     torch.testing.assert_close(embed(model, store, CPU, batch_size=batch_size), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_another_runtime_gives_equal_scores(tiny, runtime):
+    for library in LIBRARIES:
+        pytest.importorskip(library, reason=WITHOUT_EXTRA)
+    records = [*tiny.records("query"), *tiny.records("gallery")]
+    store = tiny.store(records)
+    model, card = trained("osnet", scales=(3,)), Card("osnet", {"scales": [3]}, 0, (32, 16))
+    run = in_runtime(model, card, runtime, threads=1, form=ExportForm(model, normalised=False))
+    both = [embed(model, store, CPU, run=how) for how in (None, run)]
+    torch.testing.assert_close(*both, rtol=1e-4, atol=1e-5 * float(both[0].abs().max()))
+    before, after = (rank_records(records, embedding_ND, "fixed", rerank=False)[0] for embedding_ND in both)
+    assert after == pytest.approx(before, abs=1e-4)
 
 
 def test_the_network_is_only_read(store, model):

@@ -100,9 +100,12 @@ def test_the_folder_of_openvino_is_a_model(exported: Exported, pictures: list[Pa
 def test_the_exported_form_gives_the_same_embeddings(size: tuple[int, int], after_neck: bool) -> None:
     model, images_BCHW = trained(genotype="AAGAAGNENEAG"), torch.randn(2, 3, *size)
     with torch.no_grad():
-        expected_BD = torch.nn.functional.normalize(model.embed(images_BCHW, after_neck=after_neck))  # type: ignore[operator]
+        embedding_BD = model.embed(images_BCHW, after_neck=after_neck)  # type: ignore[operator]
+        expected_BD = torch.nn.functional.normalize(embedding_BD)
         found_BD = ExportForm(model, after_neck)(images_BCHW)
+        longer_BD = ExportForm(model, after_neck, normalised=False)(images_BCHW)
     torch.testing.assert_close(found_BD, expected_BD, atol=2e-6, rtol=1e-4)
+    torch.testing.assert_close(longer_BD, embedding_BD, atol=1e-5, rtol=1e-4)
 
 
 def test_paths_pictures_and_arrays_give_the_same_embedding(exported: Exported, pictures: list[Path]) -> None:
@@ -202,7 +205,7 @@ def test_a_network_is_timed_in_another_runtime() -> None:
     embed = in_runtime(model, Card("osnet", {"scales": [3]}, 0, (32, 16)), "openvino", threads=1)
     with torch.no_grad():
         expected_BD = torch.nn.functional.normalize(model.embed(images_BCHW)).numpy()  # type: ignore[operator]
-    np.testing.assert_allclose(embed(images_BCHW), expected_BD, atol=2e-6)
+    np.testing.assert_allclose(embed(images_BCHW).numpy(), expected_BD, atol=2e-6)
     figures = measure(model, (32, 16), torch.device("cpu"), 2, embed)
     assert figures["latency_ms"] > 0
     assert figures["parameters"] == measure(model, (32, 16), torch.device("cpu"), 2)["parameters"]

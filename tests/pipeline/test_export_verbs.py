@@ -17,8 +17,6 @@ import msinet
 from msinet.data import synthetic
 from msinet.interop.card import Card
 from pipeline.cli import main
-from pipeline.config.experiment import Experiment
-from pipeline.plan.unfold import plan
 from pipeline.storage.workspace import Workspace
 
 SIZE = (32, 16)
@@ -222,13 +220,3 @@ def test_a_missing_extra_is_one_sentence(
     assert code == 2
     assert f"`{package}`" in said
     assert "pip install 'msinet[export]'" in said
-
-
-@pytest.mark.parametrize(("runtime", "settings"), [("torch", {}), ("openvino", {"runtime": "openvino"})])
-def test_a_runtime_is_a_part_of_a_measurement_only_if_it_is_not_torch(
-    tiny: dict[str, Any], runtime: str, settings: dict[str, str]
-) -> None:
-    document = tiny | {"splits": [], "genotypes": ["MSINet"], "measure": True, "runtime": runtime}
-    stages = plan(Experiment.model_validate(document)).of_kind("measure")
-    for stage in stages:
-        assert {name: value for name, value in stage.settings.items() if name == "runtime"} == settings
