@@ -49,7 +49,9 @@ def embed(
     Raises:
         ValueError: An embedding is infinite or not a number.
     """
-    run = run or partial(deployed(model.to(device)).embed, after_neck=after_neck)  # type: ignore[arg-type]
+    if run is None:
+        network: Any = deployed(model.to(device))
+        run = partial(network.embed, after_neck=after_neck)
     with kept_memory():
         batches = eval_batches(store, batch_size or embedding_batch(device), device)
         blocks = [run(images_BCHW).float().cpu() for images_BCHW in batches]
