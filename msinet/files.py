@@ -1,11 +1,21 @@
-"""Files that are written whole, and that can be read."""
+"""Files that are written whole, and that can be read, and strict JSON."""
 
 import contextlib
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+
+def json_text(value: Any, *, indent: int | None = None, sort_keys: bool = False, ensure_ascii: bool = True) -> str:
+    """Return a value as JSON that every program can read. JSON has neither infinite numbers nor NaN.
+
+    Raises:
+        ValueError: The value holds such a number.
+    """
+    return json.dumps(value, indent=indent, sort_keys=sort_keys, ensure_ascii=ensure_ascii, allow_nan=False)
 
 
 def require_regular(path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from msinet.files import json_text
 from msinet.spaces import SHIPPED, load
 from msinet.spaces.operations import LETTER_OF, OPERATION_OF, PAPER_OPERATIONS
 from msinet.spaces.space import NUM_SLOTS, PAPER, PAPER_SPACE, Space
@@ -135,7 +136,7 @@ class Genotype:
 
     def to_json(self) -> str:
         """Return `{"letters": "…"}`, in other spaces than the paper's also with `"space"`, which `from_json` reads."""
-        return json.dumps({"letters": self.letters, **self.space.options})
+        return json_text({"letters": self.letters, **self.space.options})
 
     @classmethod
     def from_json(cls, text: str) -> "Genotype":

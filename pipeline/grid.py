@@ -4,9 +4,10 @@
 records them in MLflow.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pipeline.config.experiment import Experiment
@@ -24,11 +25,23 @@ from pipeline.tracking.address import default_address, named_address, tracking_a
 
 @dataclass(frozen=True)
 class Grid:
-    """An experiment, the workspace where its results lie, and its plan."""
+    """An experiment, the workspace where its results lie, and its plan.
+
+    Attributes:
+        plan: The stages that were asked for, with everything that they need.
+        everything: All stages of the experiment, which share the stages of `plan`. MLflow shows them, because the means
+            over seeds and the chosen models of a part would be others. None if `plan` is the whole plan.
+    """
 
     experiment: Experiment
     workspace: Workspace
     plan: Plan
+    everything: Plan | None = None
+
+    @property
+    def whole(self) -> Plan:
+        """Return all stages of the experiment."""
+        return self.everything or self.plan
 
 
 @dataclass(frozen=True)
@@ -79,13 +92,13 @@ def open_grid(
     if not verify:
         planned = plan(experiment, known_fingerprints(experiment, place), place.result)
         planned.find_measurements(place.all_results("measure"))
-        return Grid(experiment, place, planned)
+        return Grid(experiment, place, planned, planned)
     require_conditions(place.store)
     place.make()
     say(f"experiment {experiment.name} ({path}), workspace {place.address}")
     planned = plan(experiment, preflight(experiment, place, say), place.result)
     require_fitting_weights(planned)
-    return Grid(experiment, place, planned)
+    return Grid(experiment, place, planned, planned)
 
 
 def run_grid(
@@ -127,18 +140,25 @@ def run_grid(
     with sigterm_as_error():
         untracked = _untracked(tracking_uri, grid.workspace) if track else None
         uri = tracking_address(tracking_uri, grid.workspace) if track and not untracked else None
-        tracker = Tracker(uri, grid.plan, grid.workspace, report=tracked_report) if uri else None
+        report = cache(lambda: tracked_report(grid.whole, grid.workspace))
+        tracker = Tracker(uri, grid.whole, grid.workspace, report=lambda plan, place: report()) if uri else None
         try:
-            with closing(progress_of(grid.plan, quiet=quiet)) as progress:
+            with contextlib.closing(progress_of(grid.plan, quiet=quiet)) as progress:
                 outcome = run_plan(grid.plan, grid.workspace, [progress, *([tracker] if tracker else [])])
                 progress.summary(outcome.states)
+            if grid.whole is not grid.plan:
+                with contextlib.suppress(OSError):  # other stages may have a key now, and a result of another run
+                    grid.whole.resolve(grid.workspace.result)
+            failed = bool(outcome.names(FAILED) or outcome.names(SKIPPED))
+            left = [*outcome.names(WAITING), *outcome.names(ELSEWHERE)] if grid.experiment.budget else []
+            status = "FAILED" if failed else "KILLED" if left else "FINISHED"
+            if tracker and status != "KILLED":
+                with contextlib.suppress(Exception):  # the tracker says what is wrong
+                    report()  # made now, because MLflow gets a minute at the end, and thresholds may take as long
         except BaseException:  # also an interrupt: nobody works at the stages any more
             if tracker:
                 tracker.close("KILLED", timeout=20.0)
             raise
-        failed = bool(outcome.names(FAILED) or outcome.names(SKIPPED))
-        left = [*outcome.names(WAITING), *outcome.names(ELSEWHERE)] if grid.experiment.budget else []
-        status = "FAILED" if failed else "KILLED" if left else "FINISHED"
         behind = tracker.close(status) if tracker else untracked
         return GridEnded(failed, behind, uri, left)
 
@@ -149,7 +169,7 @@ def sync_problem(grid: Grid, tracking_uri: str | None) -> str | None:
     from pipeline.tracking.tracker import sync
 
     try:
-        sync(tracking_address(tracking_uri, grid.workspace), grid.plan, grid.workspace, tracked_report)
+        sync(tracking_address(tracking_uri, grid.workspace), grid.whole, grid.workspace, tracked_report)
     except RequestError as error:
         return f"{error}"
     return None

@@ -16,7 +16,7 @@ from pipeline.config.race import Race
 from pipeline.config.selection import Selection
 from pipeline.errors import RequestError, suggestion
 from pipeline.grid import Grid
-from pipeline.plan.costs import hours
+from pipeline.plan.efforts import hours
 from pipeline.plan.stage import HELD_OUT, Plan, Stage
 from pipeline.plan.unfold import genotypes_of
 from pipeline.plan.unfold import plan as plan_of
@@ -114,7 +114,8 @@ def run_race(grid: Grid, section: Race, run: Callable[[Grid], bool]) -> Raced | 
     while True:
         whole = _whole_plan(grid, section, seeds)
         plan = _needed(grid.experiment, whole, runners)
-        if not all(stage.result for stage in plan.stages.values()) and not run(replace(grid, plan=plan)):
+        done = all(stage.result for stage in plan.stages.values())
+        if not done and not run(replace(grid, plan=plan, everything=None)):
             return None
         raced = _judge(whole, candidates_of(grid.experiment, section), section)
         if raced.standing is None or raced.standing.decided:

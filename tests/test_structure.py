@@ -117,6 +117,17 @@ def test_msinet_imports_nothing_of_the_pipeline():
     assert not [name for name, targets in ARROWS.items() if name.startswith("msinet") and "pipeline" in str(targets)]
 
 
+def test_all_json_is_written_in_one_way():
+    """`json_text` refuses NaN and infinite numbers, which Python writes and other programs cannot read."""
+    writers = {
+        name
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("dump", "dumps") and ast.unparse(node.value) == "json"
+    }
+    assert writers == {"msinet.files"}
+
+
 @pytest.mark.parametrize("verb", ["--help", "plan", "status", "report", "check", "compare"])
 def test_planning_imports_neither_torch_nor_numba(tmp_path: Path, verb: str):
     import yaml

@@ -1,7 +1,6 @@
 """Check of a dataset: what it contains, what is wrong with it, and a hash that identifies its content."""
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -21,6 +20,7 @@ from msinet.data.findings import (
 )
 from msinet.data.pictures import Kind, decode, kind_of, read_picture
 from msinet.data.records import SUBSETS, Record
+from msinet.files import json_text
 
 GREY_MODES = ("1", "L", "LA", "I;16", "I")
 
@@ -156,7 +156,7 @@ def fingerprint(items: Iterable[tuple[Record, bytes | memoryview | str]]) -> str
         items: The records, each with the bytes of its file or with the `content_hash` of these bytes.
     """
     rows = sorted(
-        (record.path, json.dumps([record.path, record.pid, record.camid, record.subset, content]))
+        (record.path, json_text([record.path, record.pid, record.camid, record.subset, content]))
         for record, data in items
         for content in [data if isinstance(data, str) else content_hash(data)]
     )

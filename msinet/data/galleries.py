@@ -1,4 +1,4 @@
-"""Random galleries for datasets that state none: one image of each identity, drawn at random."""
+"""Queries and gallery of a target, and random galleries for datasets that state none: one image of each identity."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from msinet.data.dataset import DataError
-from msinet.data.records import sorted_pids
+from msinet.data.dataset import RANDOM_GALLERY, DataError
+from msinet.data.records import Record, sorted_pids
 from msinet.data.streams import generator
 
 
@@ -52,3 +52,11 @@ def _draw(
     in_gallery = np.zeros(num_images, dtype=bool)
     in_gallery[[indices[i] for indices, i in zip(ordered, chosen, strict=True)]] = True
     return np.flatnonzero(~in_gallery), np.flatnonzero(in_gallery)
+
+
+def sides(records: Sequence[Record], protocol: str) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the positions of queries and gallery among test images: one pair, or one for each draw of the gallery."""
+    if protocol == RANDOM_GALLERY:
+        return random_galleries([record.pid for record in records])
+    is_query = np.array([record.subset == "query" for record in records])
+    return [(np.flatnonzero(is_query), np.flatnonzero(~is_query))]

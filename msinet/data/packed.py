@@ -26,18 +26,9 @@ from msinet.data.dataset import DataError, Dataset
 from msinet.data.names import printable
 from msinet.data.pictures import as_rgb, decode, read_picture
 from msinet.data.records import Record
+from msinet.data.shards import SCHEMA, batches_of, records_in, shards_of
 from msinet.files import written_whole
 
-SCHEMA = pa.schema(
-    [
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("pid", pa.string(), nullable=False),
-        pa.field("pid_is_int", pa.bool_(), nullable=False),
-        pa.field("camid", pa.int32()),
-        pa.field("subset", pa.string(), nullable=False),
-        pa.field("image", pa.large_binary(), nullable=False),
-    ]
-)
 ROWS_PER_BATCH = 256  # rows that are in memory at a time while a shard is written
 # Raise this number when the result of `decode_rgb` changes, so that existing stores are built anew.
 RESIZE_VERSION = 2
@@ -74,7 +65,7 @@ def write_shards(items: Iterable[tuple[Record, bytes]], folder: Path, *, rows_pe
         ValueError: `folder` holds shards already.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if _shards(folder):
+    if shards_of(folder):
         raise ValueError(f"shards must be written into a folder without shards, but {folder} holds some.")
     hashed: list[tuple[Record, str]] = []
     num_shards = num_bytes = 0
@@ -122,11 +113,9 @@ class PackedDataset:
         self.folder = Path(folder)
         self.records: list[Record] = []
         self._images: list[pa.LargeBinaryArray] = []
-        shards = _shards(self.folder)
-        if not shards:
-            raise DataError(f"a prepared dataset must hold shard-00000.arrow, but {self.folder} does not.")
-        for shard in shards:
-            self._map(shard)
+        for batch in batches_of(self.folder):
+            self.records += records_in(batch)
+            self._images.append(batch.column("image"))
         self._ends = np.cumsum([len(images) for images in self._images])
 
     def __len__(self) -> int:
@@ -143,18 +132,6 @@ class PackedDataset:
         batch = int(np.searchsorted(self._ends, index, side="right"))
         images = self._images[batch]
         return memoryview(images[index - int(self._ends[batch]) + len(images)].as_buffer())
-
-    def _map(self, shard: Path) -> None:
-        try:
-            file = pa.ipc.open_file(pa.memory_map(str(shard)))
-            batches = [file.get_batch(i) for i in range(file.num_record_batches)]
-        except pa.ArrowException as error:
-            raise DataError(f"a shard must be a whole Arrow file, but {shard} is not: {error}") from error
-        for batch in batches:
-            columns = [batch.column(name).to_pylist() for name in ("path", "pid", "pid_is_int", "camid", "subset")]
-            for path, pid, pid_is_int, camid, subset in zip(*columns, strict=True):
-                self.records.append(Record(path, int(pid) if pid_is_int else pid, camid, subset))
-            self._images.append(batch.column("image"))
 
 
 def decode_rgb(data: bytes | memoryview, path: str, size_HW: tuple[int, int]) -> NDArray[np.uint8]:
@@ -242,10 +219,6 @@ def _build(packed: PackedDataset, indices: NDArray[np.int64], size_HW: tuple[int
     with written_whole(path) as file, ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(indices), 256):  # at most so many decoded pictures are in memory
             file.writelines(pool.map(pixels_of, indices[start : start + 256].tolist()))
-
-
-def _shards(folder: Path) -> list[Path]:
-    return sorted(folder.glob("shard-*.arrow"))
 
 
 def _record_batch(rows: Sequence[tuple[Record, bytes]]) -> pa.RecordBatch:

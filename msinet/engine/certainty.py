@@ -2,7 +2,8 @@
 
 Letters: E epochs, S slots, O operations. Everything here can be computed for a search that was published before.
 
-An operation that a slot does not offer has α = -inf, and so the probability 0.
+An operation that a slot does not offer has α = -inf, and so the probability 0. The files of a search say `null` there,
+because JSON has no infinite numbers, and older files say `-Infinity`. All functions take None and -inf.
 
 The final mixture is read as a distribution over genotypes: each slot draws its operation with the probabilities
 softmax(α) of the last epoch, and the slots are independent. In a short search α stays near 0. All probabilities are
@@ -107,7 +108,7 @@ def certainty_of(alphas_ESO: Any, operations: Sequence[str] = OPERATIONS) -> Cer
     )
 
 
-def read_alphas(history: str) -> list[list[list[float]]]:
+def read_alphas(history: str) -> list[list[list[float | None]]]:
     """Return α after each epoch, from the text of a search's `history.jsonl`; empty if its scheme has no α."""
     reports = [json.loads(line) for line in history.splitlines()]
     found = [report["alphas"] for report in reports if report.get("alphas")]
@@ -116,7 +117,7 @@ def read_alphas(history: str) -> list[list[list[float]]]:
 
 def mixture_of(alphas: Any) -> Array:
     """Return softmax(α) over the last axis."""
-    return np.exp(_log_mixture(np.asarray(alphas, dtype=np.float64)))
+    return np.exp(_log_mixture(_numbers(alphas)))
 
 
 def _log_mixture(alphas: Array) -> Array:
@@ -130,7 +131,7 @@ def epoch_figures(alphas_SO: Any, operations: Sequence[str] = OPERATIONS) -> dic
     Returns:
         `entropy` in bits, `margin`, `held_slots` (most slots that one operation holds), and `share_<operation>`.
     """
-    found = certainty_of(np.asarray(alphas_SO)[None], operations)
+    found = certainty_of(_numbers(alphas_SO)[None], operations)
     shares = dict(zip(operations, found.share_EO[0], strict=True))
     return {
         "entropy": float(found.entropy_ES.mean()),
@@ -159,7 +160,7 @@ def likely_genotypes(alphas_SO: Any, count: int = 1, letters: Sequence[str] = LE
     Raises:
         ValueError: There are fewer genotypes than `count`, or α has another shape.
     """
-    alphas_SO = _checked(np.asarray(alphas_SO, dtype=np.float64)[None], len(letters))[0]
+    alphas_SO = _checked(_numbers(alphas_SO)[None], len(letters))[0]
     offered_S = np.isfinite(alphas_SO).sum(axis=1).tolist()
     slots, genotypes = len(offered_S), math.prod(offered_S)
     if not 1 <= count <= genotypes:
@@ -197,7 +198,7 @@ def flip_probabilities(alphas_ESO: Any) -> Array:
     Returns:
         One probability for each slot, 0 to 0.5; NaN for a search of fewer than four epochs, which has too few steps.
     """
-    alphas_ESO = np.asarray(alphas_ESO, dtype=np.float64)
+    alphas_ESO = _numbers(alphas_ESO)
     epochs, slots, _ = alphas_ESO.shape
     steps = max(3, round(NOISE_SHARE * epochs))
     flip_S = np.full(slots, np.nan)
@@ -218,8 +219,16 @@ def _below_zero(mean: float, deviation: float) -> float:
     return 0.5 * math.erfc(mean / deviation / math.sqrt(2))
 
 
+def _numbers(alphas: Any) -> Array:
+    """Return α as an array, with -inf for None."""
+    values = np.asarray(alphas)
+    if values.dtype == object:
+        values = np.where(np.equal(values, np.array(None)), -np.inf, values)
+    return values.astype(np.float64)
+
+
 def _checked(alphas_ESO: Any, operations: int) -> Array:
-    alphas_ESO = np.asarray(alphas_ESO, dtype=np.float64)
+    alphas_ESO = _numbers(alphas_ESO)
     if alphas_ESO.ndim != 3 or alphas_ESO.shape[2] != operations or 0 in alphas_ESO.shape:
         raise ValueError(f"α must be epochs × slots × {operations} operations, but has shape {alphas_ESO.shape}.")
     if np.isnan(alphas_ESO).any() or not np.isfinite(alphas_ESO.max(axis=-1)).all():

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from msinet.data.dataset import RANDOM_GALLERY
-from msinet.data.galleries import random_galleries
+from msinet.data.galleries import sides
 from msinet.data.loaders import eval_batches
 from msinet.data.packed import ImageStore
 from msinet.data.records import Record
@@ -96,14 +95,6 @@ def rank_records(
         deviations = {f"{name}_std": float(np.std([_scores(r)[name] for r in rankings], ddof=1)) for name in SCORES}
         scores |= deviations
     return scores, _per_query(records, draws, rankings)
-
-
-def sides(records: Sequence[Record], protocol: str) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return the positions of queries and gallery among test images: one pair, or one for each draw of the gallery."""
-    if protocol == RANDOM_GALLERY:
-        return random_galleries([record.pid for record in records])
-    is_query = np.array([record.subset == "query" for record in records])
-    return [(np.flatnonzero(is_query), np.flatnonzero(~is_query))]
 
 
 def _rank(

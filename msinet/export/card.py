@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from msinet.files import json_text
 from msinet.interop.card import NAME, PREPROCESSING, Card
 
 INPUT, OUTPUT = "images", "embedding"
@@ -51,7 +52,7 @@ class ExportCard:
 
     def to_metadata(self) -> dict[str, str]:
         """Return the card as metadata of a file: JSON under the name `msinet`."""
-        return {NAME: json.dumps(self.document(), sort_keys=True)}
+        return {NAME: json_text(self.document(), sort_keys=True)}
 
     @classmethod
     def from_text(cls, text: str, place: str) -> "ExportCard":

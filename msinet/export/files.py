@@ -1,7 +1,6 @@
 """Write a trained network as files for other runtimes."""
 
 import contextlib
-import json
 import logging
 import shutil
 import tempfile
@@ -18,7 +17,7 @@ from msinet.export.card import INPUT, OUTPUT, ExportCard, weights_hash
 from msinet.export.form import ExportForm
 from msinet.export.libraries import library
 from msinet.export.runtimes import CARD_IN_PT2
-from msinet.files import written_whole
+from msinet.files import json_text, written_whole
 from msinet.interop.card import NAME, Card
 from msinet.interop.start import is_embedded
 
@@ -81,7 +80,7 @@ def write_sidecar(path: Path, image_size: tuple[int, int]) -> None:
     place = path.with_name("manifest.json") if path.suffix == ".xml" else path.with_name(f"{path.name}.metadata.json")
     document = {"schema_version": 1, "model_name": "msinet", "preprocess": "resize"}
     with written_whole(place) as file:
-        file.write(json.dumps({**document, "model_kwargs": {"img_size": list(image_size)}}, indent=1).encode())
+        file.write(json_text({**document, "model_kwargs": {"img_size": list(image_size)}}, indent=1).encode())
 
 
 def file_name(name: str, format_: str) -> str:

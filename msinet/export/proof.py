@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from msinet.data.galleries import sides
 from msinet.data.records import Record
-from msinet.engine.evaluate import rank_records, sides
+from msinet.engine.evaluate import rank_records
 from msinet.retrieval import nearest
 from msinet.statistics import Interval, QueryScores, paired_difference, score_interval
 

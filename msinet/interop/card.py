@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from msinet.data.transforms import MEAN, STD
-from msinet.files import require_regular
+from msinet.files import json_text, require_regular
 
 NAME = "msinet"  # of the metadata
 SUPERNET = "supernet"  # the network of a search's weights, which no embedding can be taken from
@@ -43,7 +43,7 @@ class Card:
 
         The library writes several names in an order that changes from run to run.
         """
-        return {NAME: json.dumps({**asdict(self), "preprocessing": PREPROCESSING}, sort_keys=True)}
+        return {NAME: json_text({**asdict(self), "preprocessing": PREPROCESSING}, sort_keys=True)}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Card":

@@ -82,10 +82,8 @@ def operating_points(
         raise ValueError(f"a false-positive rate must lie between 0 and 1, but got {wrong[0]}.")
     false_E, true_E = counts.rates()
     weights_DI = identity_weights(len(counts.names), draws, seed)
-    false_DE, true_DE = (
-        (weights_DI @ kind).cumsum(1) / np.maximum((weights_DI @ kind).sum(1, keepdims=True), 1)
-        for kind in (counts.negative, counts.positive)
-    )
+    drawn = (weights_DI @ kind for kind in (counts.negative, counts.positive))
+    false_DE, true_DE = (pairs_DE.cumsum(1) / np.maximum(pairs_DE.sum(1, keepdims=True), 1) for pairs_DE in drawn)
     factor = expansion(len(counts.names), level)
     points = []
     for rate in (rate for rate in rates if rate * counts.negative.sum() >= 1):

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from msinet.data.galleries import sides
 from msinet.data.loaders import eval_batches
 from msinet.data.packed import ImageStore, PackedDataset
-from msinet.engine.evaluate import sides
 from msinet.metrics import evaluate_ranking
 from msinet.visual.activation_maps import activation_map, draw_activation_maps
 from msinet.visual.ranked_lists import draw_ranked_lists, most_different, pictures_of, top_ranked

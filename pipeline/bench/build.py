@@ -1,7 +1,6 @@
 """Write the evaluations of a workspace into a bench, with its card beside it."""
 
 import datetime
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pyarrow.parquet as pq
 import msinet
 from msinet.bench import SCHEMA, VERSION, Bench, BenchError, layout, load
 from msinet.bench.spread import spread
-from msinet.files import written_whole
+from msinet.files import json_text, written_whole
 from msinet.spaces import as_space
 from msinet.statistics import Component
 from pipeline.bench.card import card
@@ -205,7 +204,7 @@ def write(table: pa.Table, facts: dict[str, Any], out: Path) -> None:
     """
     split = "average_precision.list.element"
     tagged = table.replace_schema_metadata(
-        {layout.FACTS: json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()}
+        {layout.FACTS: json_text(facts, sort_keys=True, ensure_ascii=False).encode()}
     )
     with written_whole(out) as file:
         pq.write_table(

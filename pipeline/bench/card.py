@@ -1,11 +1,11 @@
 """The card of a bench: what it holds, how it was made and what it can tell, as Markdown."""
 
-import json
 from typing import Any
 
 from msinet.bench import Bench, Group, genotype_share, warning
 from msinet.bench.layout import SCHEMA
 from msinet.bench.spread import share_text, spread
+from msinet.files import json_text
 from pipeline.reports.plain import markdown_rows
 
 GROUP_HEADER = ["source", "target", "recipe", "space", "genotypes", "trainings", "mean mAP", "deviation", "genotype"]
@@ -54,13 +54,13 @@ def card(bench: Bench, name: str) -> str:
             "",
             "## Recipes",
             "",
-            *[f"- `{recipe[:8]}`: `{json.dumps(settings)}`" for recipe, settings in facts["recipes"].items()],
+            *[f"- `{recipe[:8]}`: `{json_text(settings)}`" for recipe, settings in facts["recipes"].items()],
             "",
             "## Searches",
             "",
             *(
                 [
-                    f"- `{key[:8]}` found {of['genotype']} on {of['source']}: `{json.dumps(_rest(of))}`"
+                    f"- `{key[:8]}` found {of['genotype']} on {of['source']}: `{json_text(_rest(of))}`"
                     for key, of in sorted(facts["searches"].items())
                 ]
                 or ["No search of the workspace found a genotype of the table."]

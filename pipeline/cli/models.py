@@ -1,12 +1,12 @@
 """The verbs that work on data and on single models, without Ray: check, evaluate, latency."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from msinet.files import json_text
 from pipeline.cli.options import WeightsOption, WorkspaceOption, app, command, examples, experiment_file, same_results
 from pipeline.errors import RequestError
 
@@ -115,6 +115,6 @@ def latency(
 
     torch.set_num_threads(threads)
     table = measure_latencies(image_size, torch.device("cuda" if torch.cuda.is_available() else "cpu"), batch_size)
-    out.write_text(json.dumps(asdict(table), indent=1) + "\n", encoding="utf-8")
+    out.write_text(json_text(asdict(table), indent=1) + "\n", encoding="utf-8")
     slowest = table.base_ms + sum(map(max, table.operations_ms))
     print(f"{table.device}: {table.base_ms:.3g} to {slowest:.3g} ms for {batch_size} pictures, written to {out}")

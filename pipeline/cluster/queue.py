@@ -77,6 +77,13 @@ class Submitted:
         """Return whether the stage waits longer than a start takes."""
         return self.waits and time.monotonic() - self.since > OVERDUE
 
+    @property
+    def busy_hours(self) -> float:
+        """Return for how many hours its workers have been busy together."""
+        if not (self.begun and self.stage.started):
+            return 0.0
+        return self.workers * (time.time() - self.stage.started) / 3600
+
     def goes_before(self, rank: Rank, place: Share) -> bool:
         """Return whether this stage is to start before another one, and fits wherever that one fits."""
         return self.rank < rank and all(self.workers * n <= place.get(name, 0) for name, n in self.share.items())
@@ -143,8 +150,7 @@ class Queue:
 
     def busy_hours(self) -> float:
         """Return for how many hours workers have been busy with the stages that run."""
-        running = [other for other in self.submitted.values() if other.begun and other.stage.started]
-        return sum(other.workers * (time.time() - (other.stage.started or 0.0)) for other in running) / 3600
+        return sum(submitted.busy_hours for submitted in self.submitted.values())
 
     def _withdraw(self, reference: Any, submitted: Submitted) -> None:
         submitted.withdrawn = True

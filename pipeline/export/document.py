@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msinet.files import written_whole
+from msinet.files import json_text, written_whole
 from pipeline.errors import RequestError
 from pipeline.export.page import page
 
@@ -55,7 +55,7 @@ class Place:
     def write(self, document: dict[str, Any]) -> None:
         """Write the card, and the same for people."""
         for path, text in (
-            (self.document, json.dumps(document, indent=1) + "\n"),
+            (self.document, json_text(document, indent=1) + "\n"),
             (self.folder / f"{self.name}.md", page(document)),
         ):
             with written_whole(path) as file:

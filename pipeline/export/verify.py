@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msinet.data.galleries import sides
 from msinet.data.packed import ImageStore
-from msinet.engine.evaluate import sides
 from msinet.engine.pairs import count_pairs
 from msinet.export import Embedder, load
 from msinet.export.embedder import BATCH, batched
 from msinet.export.proof import Proof, prove
 from msinet.statistics.operating import RATES, PairCounts, operating_points
+from msinet.visual.figures import png_of
+from msinet.visual.operating import draw_operating
 from pipeline.by_hand import TargetPictures, target_pictures
 from pipeline.errors import RequestError
-from pipeline.export.curve import draw_curve
 from pipeline.export.document import Place, place_of
 from pipeline.reports.console import aligned
 from pipeline.storage.workspace import Workspace
@@ -77,17 +78,15 @@ def _embedded(model: Embedder, store: ImageStore) -> NDArray[np.float32]:
 
 
 def _counted(pictures: TargetPictures, embedding_ND: NDArray[np.float32]) -> PairCounts:
-    import torch
-
     both = sides(pictures.records, pictures.protocol)[0]
-    query, gallery = (([pictures.records[i] for i in side], torch.from_numpy(embedding_ND[side])) for side in both)
+    query, gallery = (([pictures.records[i] for i in side], embedding_ND[side]) for side in both)
     return count_pairs(*query, *gallery)
 
 
 def _operating(counts: PairCounts, place: Place, file: str, fingerprint: str) -> dict[str, Any]:
     picture = f"{file.replace('/', '_').replace('.', '_')}_{fingerprint[:8]}.png"
     points = operating_points(counts, RATES)
-    draw_curve(counts, points, place.folder / picture)
+    (place.folder / picture).write_bytes(png_of(draw_operating(counts, points)))
     return {
         "positive": int(counts.positive.sum()),
         "negative": int(counts.negative.sum()),

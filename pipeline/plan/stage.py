@@ -4,12 +4,12 @@ A key is a hash of everything that decides a result, and of nothing else. It is 
 the genotype that the stage needs are known. Stages with equal keys are the same work, which is done only once."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msinet.files import json_text
 from msinet.spaces import Space
 from pipeline.config.experiment import Experiment
 from pipeline.config.random_genotypes import RandomGenotypes
@@ -118,7 +118,7 @@ def content_key(kind: str, spec: Mapping[str, Any]) -> str:
 
 def content_hash(value: Any) -> str:
     """Return 128 bits of SHA-256 over the canonical JSON of a value, in hexadecimal."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json_text(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def network_options(spec: Mapping[str, Any]) -> dict[str, Any]:

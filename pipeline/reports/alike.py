@@ -1,10 +1,10 @@
 """Whether a network was trained as in the paper. Only then a published score may stand beside its own."""
 
-import json
 from dataclasses import asdict
 from typing import Any
 
 from msinet.data.readers import READERS
+from msinet.files import json_text
 from msinet.recipes import RECIPES
 from pipeline.plan.stage import Plan, Stage
 
@@ -30,4 +30,4 @@ def as_in_the_paper(plan: Plan, evaluation: Stage) -> bool:
 
 def _compared(recipe: dict[str, Any]) -> str:
     """Return the settings that must be equal, as text in which lists and tuples are the same."""
-    return json.dumps({name: value for name, value in recipe.items() if name not in OTHER_ROWS}, sort_keys=True)
+    return json_text({name: value for name, value in recipe.items() if name not in OTHER_ROWS}, sort_keys=True)

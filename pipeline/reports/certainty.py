@@ -66,7 +66,7 @@ def searched(plan: Plan, workspace: Workspace) -> Iterator[Searched]:
             yield Searched(stage, letters, certainty_of(alphas, space.columns), likely, space)
 
 
-def alphas_of(workspace: Workspace, result: Result) -> list[list[list[float]]]:
+def alphas_of(workspace: Workspace, result: Result) -> list[list[list[float | None]]]:
     """Return α after each epoch of a finished search; empty if its scheme has none, or if the file is gone."""
     path = workspace.file(result, HISTORY)
     if path is None:

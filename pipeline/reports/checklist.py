@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from msinet.spaces.space import PAPER
 from pipeline.config.experiment import Experiment
-from pipeline.plan.costs import hours
+from pipeline.plan.efforts import hours
 from pipeline.plan.kinds import KINDS
 from pipeline.plan.stage import Plan
 from pipeline.reports.panels import Panel

@@ -29,12 +29,14 @@ class Panel:
         title: What the panel is about.
         rows: The cells; the first row is the header. There may be no rows.
         notes: Sentences below the table.
+        pictures: Drawings below the table, which only a page shows.
     """
 
     anchor: str
     title: str
     rows: Sequence[Sequence[str]] = ()
     notes: Sequence[str] = field(default=())
+    pictures: Sequence[Picture] = field(default=())
 
 
 def panel_text(panel: Panel) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from msinet.files import written_whole
+from pipeline.plan.costs import costs_of
+from pipeline.plan.efforts import efforts_of
 from pipeline.plan.kinds import PICTURES
 from pipeline.plan.stage import Plan
 from pipeline.reports.answer import answer, matrix_panel
@@ -14,6 +16,7 @@ from pipeline.reports.costs import cost_panel, failure_panels, state_sentence, w
 from pipeline.reports.differences import Compared, apart_panels, compared_fields
 from pipeline.reports.intervals import Intervals, intervals_of
 from pipeline.reports.luck import luck_panels
+from pipeline.reports.operating import operating_panels
 from pipeline.reports.page import Content, to_html
 from pipeline.reports.panels import Panel, Picture, panel_markdown, panel_text
 from pipeline.reports.plain import escaped_markdown, to_csv, to_markdown
@@ -43,20 +46,18 @@ def content_of(plan: Plan, workspace: Workspace, command: str) -> Content:
     """
     queries = queries_of(workspace)
     intervals = intervals_of(plan, queries)
-    compared, searches, works = (
-        compared_fields(plan, queries),
-        list(searched(plan, workspace)),
-        works_of(plan, workspace),
-    )
+    compared, searches = compared_fields(plan, queries), list(searched(plan, workspace))
+    efforts = efforts_of(plan, workspace)
+    works, costs = works_of(plan, workspace, efforts), costs_of(plan, workspace, efforts)
     matrices = answer(plan, intervals, compared)
     return Content(
         title=plan.experiment.name,
         state=state_sentence(plan, works),
         matrices=matrices,
         costs=tradeoff_pictures(plan, matrices),
-        panels=_panels(plan, queries, intervals, compared, searches),
+        panels=[*_panels(plan, queries, intervals, compared, searches), *operating_panels(plan, workspace)],
         searches=[*certainty_pictures(searches), *ranking_pictures(plan)],
-        spent=[cost_panel(works), *failure_panels(works)],
+        spent=[cost_panel(works, costs), *failure_panels(works)],
         tables=build_tables(plan, command, intervals),
         after=[checklist_panel(plan)],
         pictures=_pictures(plan, workspace),

@@ -1,16 +1,17 @@
 """Run a search or a training to its end, from the newest state that any attempt saved."""
 
-import json
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 from torch import nn
 
 from msinet.engine.state import require_finite_tensors, save_state, save_tensors
+from msinet.files import json_text
 from msinet.interop.card import Card
 from msinet.recipes import BatchRecipe
 from pipeline.plan.kinds import HISTORY, WEIGHTS
@@ -32,7 +33,7 @@ def run_epochs(
 
     def save() -> None:
         nonlocal saved
-        state = {"loop": loop.state_dict(), "history": [json.dumps(line) for line in history]}
+        state = {"loop": loop.state_dict(), "history": [json_text(line) for line in history]}
         context.workspace.save_checkpoint(context.attempt, lambda path: save_state(path, state))
         saved = time.monotonic()
 
@@ -70,7 +71,7 @@ def run_epochs(
         if context.after_epoch:
             context.after_epoch(context, loop, save)
         after_step()
-    text = "".join(json.dumps(line) + "\n" for line in history)
+    text = "".join(json_text(line) + "\n" for line in history)
     (context.out / HISTORY).write_text(text, encoding="utf-8")
     return history
 
@@ -91,6 +92,8 @@ def _plain(report: Any) -> Report:
     values = asdict(report)
     if values.get("genotype") is not None:
         values["genotype"] = str(report.genotype)
+    if values.get("alphas") is not None:  # JSON has no -inf, which is α of an operation that a slot does not offer
+        values["alphas"] = [[a if isfinite(a) else None for a in row] for row in values["alphas"]]
     return values
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from msinet.files import json_text
 from pipeline.results import Failure, Result
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _named: set[str] = set()  # places that a warning of this process has named
 
 def encoded(content: dict[str, Any]) -> bytes:
     """Return the content of a file from which `read_result` or `read_failure` reads the same values."""
-    return json.dumps(content, indent=1, sort_keys=True).encode()
+    return json_text(content, indent=1, sort_keys=True).encode()
 
 
 def read_result(data: bytes | None, place: str, kind: str, key: str) -> Result | None:

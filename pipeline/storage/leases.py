@@ -6,6 +6,9 @@ driver takes a stage over by creating the file with the next number; if several 
 former holder that still renews its old file changes nothing. The age of a lease is judged by the wall clocks of the
 machines, which a cluster keeps close. A wrong judgement costs double work.
 
+The files stay. Each says when its holder took the lease and when it last wrote to it, so the files of a stage tell how
+long attempts lasted, also those that were killed: then up to a quarter of the lease's length is missing at the end.
+
 Other files may lie among the leases, such as the `.nfs…` of a file system or the `…_$folder$` of a console. A file that
 does not hold a lease counts as none.
 """
@@ -18,6 +21,7 @@ import threading
 import time
 from types import TracebackType
 
+from msinet.files import json_text
 from pipeline.storage.store import Store
 
 NAME = re.compile(r"([1-9][0-9]{0,99})\.json")  # name of a lease's file
@@ -36,7 +40,7 @@ class Lease:
 
     def __init__(self, store: Store, place: str, number: int, holder: str, seconds: float) -> None:
         self._store, self._key = store, f"{place}/{number}.json"
-        self._holder, self._seconds = holder, seconds
+        self._holder, self._seconds, self._since = holder, seconds, time.time()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
@@ -56,7 +60,12 @@ class Lease:
     def _write(self, until: float) -> None:
         # The store may answer again before the lease runs out. Until then nobody can publish a result either.
         with contextlib.suppress(OSError):
-            self._store.replace(self._key, _content(self._holder, until, self._seconds))
+            self._store.replace(self._key, self.content(until))
+
+    def content(self, until: float) -> bytes:
+        """Return the content of the lease's file if it is valid until some time, in seconds since the epoch."""
+        now = {"since": self._since, "last": time.time()}
+        return json_text({"holder": self._holder, "until": until, "seconds": self._seconds, **now}).encode()
 
 
 def take(store: Store, place: str, holder: str, seconds: float) -> Lease | None:
@@ -74,10 +83,9 @@ def take(store: Store, place: str, holder: str, seconds: float) -> Lease | None:
     number, found = _newest(store, place)
     if found is not None and found != holder:
         return None
-    mine = _content(holder, time.time() + seconds, seconds)
-    return (
-        Lease(store, place, number + 1, holder, seconds) if store.create(f"{place}/{number + 1}.json", mine) else None
-    )
+    lease = Lease(store, place, number + 1, holder, seconds)
+    mine = lease.content(until=time.time() + seconds)
+    return lease if store.create(f"{place}/{number + 1}.json", mine) else None
 
 
 def holder_of(store: Store, place: str) -> str | None:
@@ -104,5 +112,14 @@ def _holder(data: bytes | None) -> str | None:
     return holder if valid else None
 
 
-def _content(holder: str, until: float, seconds: float) -> bytes:
-    return json.dumps({"holder": holder, "until": until, "seconds": seconds}).encode()
+def span_of(data: bytes | None) -> tuple[float, float] | None:
+    """Return when a lease with this content was taken, and when it was last written, in seconds since the epoch.
+
+    None if the content is damaged, or older than these times.
+    """
+    try:
+        content = json.loads(data or b"")
+        since, last = float(content["since"]), float(content["last"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    return (since, last) if math.isfinite(since) and math.isfinite(last) and since <= last else None

@@ -153,6 +153,12 @@ class Workspace:
                 self.store.download(key, copy)
         return copy if copy.is_file() else None
 
+    def nearby(self, result: Result, names: Collection[str]) -> Path | None:
+        """Return a folder with these files of a published result, or None if this machine would have to copy some."""
+        place = f"{stage_place(result['kind'], result['key'])}/attempts/{result['attempt']}"
+        folder = self.store.folder(place) or self.cache / place
+        return folder if all((folder / name).is_file() for name in names) else None
+
     def location(self, result: Result) -> str:
         """Return where a published result's files lie, as a text for people."""
         return f"{self.address}/{stage_place(result['kind'], result['key'])}/attempts/{result['attempt']}"

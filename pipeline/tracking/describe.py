@@ -1,9 +1,9 @@
 """What the run of a stage shows beside its labels and scores: name, settings, datasets, and a description."""
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from msinet.files import json_text
 from msinet.genotype import Genotype
 from pipeline.plan.stage import HELD_OUT, Plan, Stage, content_hash
 from pipeline.results import Result
@@ -75,8 +75,8 @@ def datasets_of(stage: Stage, plan: Plan) -> "list[DatasetInput]":
                     name=str(prepared.labels["dataset"]),
                     digest=prepared.result[entry][:DIGEST],
                     source_type="msinet",
-                    source=json.dumps({"stage": prepared.key}),
-                    profile=json.dumps(profile),
+                    source=json_text({"stage": prepared.key}),
+                    profile=json_text(profile),
                 ),
                 tags=[InputTag("mlflow.data.context", context)],
             )

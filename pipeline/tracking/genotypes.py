@@ -1,12 +1,12 @@
 """One row for each genotype in MLflow: an experiment of its own, in which scores are means over the seeds."""
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
+from msinet.files import json_text
 from msinet.parameters import count_of
 from msinet.visual.genotype_diagram import genotype_svg
 from pipeline.plan.stage import Plan, Stage, content_hash
@@ -155,4 +155,4 @@ def experiment_tags(plan: Plan) -> dict[str, str]:
     """Return the tags of the MLflow experiment that holds the rows of a plan."""
     # Pages of this kind of experiment open with the table of runs. Others open with traces, which there are none of.
     kind = {"mlflow.experimentKind": "custom_model_development"}
-    return {**kind, "msinet.targets": json.dumps(plan.experiment.all_targets)}
+    return {**kind, "msinet.targets": json_text(plan.experiment.all_targets)}

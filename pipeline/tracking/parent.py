@@ -1,4 +1,4 @@
-"""The MLflow experiment of a grid, and its parent run: configuration, report, and the files of an outer loop."""
+"""The MLflow experiment of a grid, and its parent run: configuration, costs, report, and the files of an outer loop."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from pipeline.config.experiment import Experiment
+from pipeline.plan.costs import Costs
 from pipeline.plan.stage import Plan, content_hash
 from pipeline.storage.workspace import Workspace, study_place
 from pipeline.tracking.address import database_file
@@ -50,6 +51,28 @@ def log_experiment(client: Client, run: str, experiment: Experiment) -> None:
     """Log the whole configuration to the parent run."""
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     _log_files(client, run, {EXPERIMENT_FILE: text.encode()}, None)
+
+
+def log_costs(client: Client, run: str, costs: Costs, at: int) -> None:
+    """Log the hours and the money of all stages to the parent run, and what a budget allows.
+
+    Args:
+        client: MLflow's client.
+        run: Id of the parent run.
+        costs: The costs of the experiment.
+        at: Time of these figures in milliseconds since the epoch.
+    """
+    from mlflow.entities import Metric, RunTag
+
+    figures = {"hours": costs.hours, "hours_without_result": costs.lost, "cost": costs.price(costs.hours)}
+    tags = {}
+    if costs.budget and costs.free is not None:
+        tags = {"budget_hours": f"{costs.budget.hours:g}", "budget_hours_left": f"{costs.free:.2f}"}
+    client.log_batch(
+        run,
+        metrics=[Metric(name, value, at, 0) for name, value in figures.items() if value is not None],
+        tags=[RunTag(name, value) for name, value in tags.items()],
+    )
 
 
 def log_study(client: Client, run: str, workspace: Workspace, name: str) -> None:

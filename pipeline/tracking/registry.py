@@ -8,6 +8,7 @@ from pipeline.plan.kinds import WEIGHTS
 from pipeline.plan.stage import HELD_OUT, Plan, Stage
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.client import Client
+from pipeline.tracking.describe import varied_labels
 
 ALIAS, FOLDER = "chosen", "model"
 Networks = dict[tuple[str, str], list[Stage]]  # (source, network) -> evaluations, one for each seed
@@ -58,8 +59,7 @@ def _networks(evaluations: list[Stage]) -> Networks:
     found: Networks = {}
     for stage in evaluations:
         assert stage.result is not None
-        varied = [str(stage.labels.get(name, "")) for name in ("alignment", "start")]
-        network = " ".join([str(stage.result.get("genotype") or stage.labels["origin"]), *varied])
+        network = " ".join([str(stage.result.get("genotype") or stage.labels["origin"]), *varied_labels(stage)])
         found.setdefault((str(stage.labels["source"]), network), []).append(stage)
     return found
 

@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.plan.costs import hours
+from pipeline.plan.costs import costs_of
+from pipeline.plan.efforts import hours
 from pipeline.plan.kinds import HISTORY, KINDS
 from pipeline.plan.stage import HELD_OUT, Plan, Stage, content_hash
 from pipeline.results import Failure, Report, Result
@@ -22,7 +23,15 @@ from pipeline.tracking.describe import datasets_of, note_of, note_tags, run_name
 from pipeline.tracking.facts import ended, epoch_ends, milliseconds, specification
 from pipeline.tracking.genotypes import SUFFIX, Genotypes, experiment_tags
 from pipeline.tracking.intervals import score_intervals
-from pipeline.tracking.parent import EXPERIMENT_FILE, Reported, experiment_id, log_experiment, log_report, log_study
+from pipeline.tracking.parent import (
+    EXPERIMENT_FILE,
+    Reported,
+    experiment_id,
+    log_costs,
+    log_experiment,
+    log_report,
+    log_study,
+)
 from pipeline.tracking.registry import register
 from pipeline.tracking.runs import FAILURE_TAG, KEY_TAG, PARENT_TAG, SPEC_TAG, SYNCED_TAG, WEIGHTS_TAG, Runs
 
@@ -159,8 +168,8 @@ class View:
         """End the parent run as FINISHED, FAILED or KILLED, and show the hours of all stages together."""
         results = self._results()
         last = max(map(ended, results), default=0)
-        if results:
-            self._log_metrics(self.parent.info.run_id, {"hours": sum(map(hours, results))}, last)
+        costs = costs_of(self.plan, self.workspace, rest=False)
+        log_costs(self.client, self.parent.info.run_id, costs, last or milliseconds(time.time()))
         if results and self.report and status != "KILLED":  # an interrupted driver must end soon
             log_report(self.client, self.parent, *self.report(self.plan, self.workspace))
         if status == "FINISHED":

@@ -50,6 +50,11 @@ def test_an_operation_that_a_slot_does_not_offer_has_no_part() -> None:
     assert found.flip_S[1] == 0
     assert 0 < found.flip_S[0] <= 0.5
     assert len(likely_genotypes(alphas[-1], 2 * 1 * 4)) == 8
+    written = np.where(np.isinf(alphas), None, alphas).tolist()  # as the files of a search hold it
+    assert certainty_of(written).entropy_ES == pytest.approx(found.entropy_ES)
+    assert epoch_figures(written[-1]) == epoch_figures(alphas[-1])
+    assert likely_genotypes(written[-1], 8) == likely_genotypes(alphas[-1], 8)
+    assert flip_probabilities(written) == pytest.approx(found.flip_S)
     with pytest.raises(ValueError, match="1 to 8,"):
         likely_genotypes(alphas[-1], 9)
 

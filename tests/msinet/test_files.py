@@ -5,7 +5,13 @@ import os
 import pytest
 from support.full_disk import files_no_larger_than
 
-from msinet.files import written_whole
+from msinet.files import json_text, written_whole
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_json_has_no_number_that_other_programs_cannot_read(number):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_text({"mAP": [number]})
 
 
 @pytest.mark.parametrize("place", [os.replace, os.link])

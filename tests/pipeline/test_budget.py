@@ -1,5 +1,7 @@
 """A budget stops new stages when its hours are spent, says what was left, and changes no result."""
 
+import json
+import time
 from typing import Any
 
 import pytest
@@ -11,13 +13,16 @@ from pipeline.cluster.driver import run_plan
 from pipeline.cluster.watcher import DONE, WAITING
 from pipeline.config.budget import Budget
 from pipeline.config.experiment import Experiment
+from pipeline.plan import costs as costs_module
 from pipeline.plan.choice import chosen
-from pipeline.plan.costs import Costs, costs_of, hours_of, spent_hours
+from pipeline.plan.costs import Costs, Spent, costs_of
+from pipeline.plan.efforts import Effort, efforts_of, hours_of, lost_hours
 from pipeline.plan.estimate import Hours
 from pipeline.plan.stage import Stage
 from pipeline.plan.unfold import plan
 from pipeline.results import Ended, Result
 from pipeline.stages.attempt import execute
+from pipeline.storage import leases
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.facts import specification
 
@@ -71,7 +76,7 @@ def test_a_spent_budget_leaves_stages_that_a_larger_one_continues(
     assert outcome.names(DONE) == ["prepare street"]
     assert set(outcome.names(WAITING)) == plan(small).stages.keys() - {"prepare street"}
     again = plan(small, lookup=workspace.result)
-    assert spent_hours(again.results().values()) > 1e-9
+    assert Spent(again.results().values()).hours > 1e-9
     before = len(here.ended)
     assert run_plan(again, workspace, [], here).names(DONE) == ["prepare street"]
     assert len(here.ended) == before, "nothing was started"
@@ -91,7 +96,7 @@ def result(key: str, seconds: float, **more: Any) -> Result:
 
 
 def test_hours_count_equal_work_once_and_every_worker() -> None:
-    assert spent_hours([result("a", 3600), result("a", 3600), result("b", 1800)]) == 1.5
+    assert Spent([result("a", 3600), result("a", 3600), result("b", 1800)]).hours == 1.5
     assert hours_of(result("a", 60, train_seconds=7200)) == 2, "the epochs of earlier attempts too"
     assert hours_of(result("a", 3600, spec={"workers": 4})) == 4
 
@@ -128,6 +133,68 @@ def test_costs_of_a_plan(tiny: dict[str, Any], workspace: Workspace) -> None:
     assert costs.left is not None
     assert costs.left.by_core, "nothing was measured in this workspace"
     assert costs.left.hours > 0
+
+
+def test_a_running_sum_looks_at_each_result_once(
+    tiny: dict[str, Any], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver asks at every tick, and a grid has thousands of stages."""
+    results = [result(f"{number}", 360 * number) for number in range(50)]
+    looked = []
+    monkeypatch.setattr(costs_module, "hours_of", lambda *given: looked.append(given) or hours_of(*given))
+    spent = Spent(results[:10])
+    for one in results[10:]:
+        spent.finish(one)
+        spent.finish(one)
+        assert spent.hours >= 0
+    assert spent.hours == pytest.approx(sum(map(hours_of, results)))
+    assert len(looked) == len(results)
+    spent.lose("50", 0.5)
+    spent.finish(result("50", 360, train_seconds=1800))
+    assert spent.hours == pytest.approx(sum(map(hours_of, results)) + 0.6), "a lost half hour, and the last attempt"
+
+
+def lease(workspace: Workspace, key: str, number: int, since: float, last: float) -> None:
+    content = {"holder": "a driver", "until": 0.0, "seconds": 60.0, "since": since, "last": last}
+    workspace.store.create(f"stages/retrain/{key}/leases/{number}.json", json.dumps(content).encode())
+
+
+def test_attempts_without_a_result_are_counted(tiny: dict[str, Any], workspace: Workspace) -> None:
+    def answer(stage: Stage) -> Result | None:
+        found = {**result(stage.name, 3600, **answer_all(stage), kind=stage.kind), "started": 10_000}
+        return None if stage.labels.get("seed") == 1 and stage.kind == "retrain" else _prepared(found)
+
+    plan = filled({**tiny, "retrain_seeds": [0, 1], "budget": {"hours": 100}}, answer)
+    done, failed = plan.of_kind("retrain")
+    lease(workspace, done.key, 1, 0, 1800)  # killed
+    lease(workspace, done.key, 2, 10_000, 13_601)  # published its result
+    lease(workspace, done.key, 3, 13_700, 13_701)  # a driver on another machine, too late
+    lease(workspace, failed.key, 1, 0, 7200)
+    workspace.store.create(f"stages/retrain/{failed.key}/leases/2.json", b'{"holder": "of an older version"}')
+    for number in range(2):
+        workspace.store.create(f"stages/retrain/{failed.key}/attempts/{number}/failure.json", b"{}")
+    efforts = efforts_of(plan, workspace)
+    assert efforts[done.key] == Effort(pytest.approx(1.5 + 1 / 3600), pytest.approx(0.5 + 1 / 3600), 0)
+    assert efforts[failed.key] == Effort(2.0, 2.0, 2)
+    costs = costs_of(plan, workspace)
+    assert costs.spent["retrain"] == pytest.approx(3.5 + 1 / 3600)
+    assert costs.lost == pytest.approx(2.5 + 1 / 3600)
+    assert "of these, attempts that ended without a result took 2.5 hours" in str(costs)
+    spent = Spent(plan.results().values())
+    for stage in (done, failed):
+        for _ in range(2):
+            spent.lose_earlier(workspace, "retrain", str(stage.key), 1)
+    assert spent.hours == pytest.approx(costs.hours), "a driver that starts again knows it too"
+
+
+def test_a_lease_says_how_long_an_attempt_lasted(workspace: Workspace) -> None:
+    held = leases.take(workspace.store, "stages/retrain/key/leases", "driver", 60)
+    assert held is not None
+    assert 3600 * lost_hours(workspace, "retrain", "key", 1, None) < 0.05, "it has just begun"
+    with held:
+        time.sleep(0.1)
+    assert 0.1 <= 3600 * lost_hours(workspace, "retrain", "key", 1, None) < 5
+    assert lost_hours(workspace, "retrain", "key", 4, None) == 4 * lost_hours(workspace, "retrain", "key", 1, None)
 
 
 def _prepared(found: Result | None) -> Result | None:

@@ -10,6 +10,10 @@ from support.filled import filled, scores
 from support.grids import tiny_document
 
 from msinet.statistics import QueryScores
+from pipeline.config.budget import Budget
+from pipeline.plan.costs import Costs
+from pipeline.plan.efforts import Effort
+from pipeline.plan.estimate import Hours
 from pipeline.plan.stage import Plan, Stage
 from pipeline.reports.answer import Matrix, answer, matrix_panel
 from pipeline.reports.costs import Work, cost_panel, failure_panels, state_sentence
@@ -90,12 +94,22 @@ def test_costs_count_retries_and_say_what_failed() -> None:
     (done, failed, *_) = plan.of_kind("retrain")
     done.result, failed.result = {"seconds": 7200.0, "started": 0.0}, None
     failure = Failure("the disk <b>is</b> full", time=90.0)
-    works = [Work(done, 3, None), Work(failed, 1, failure)]
-    assert cost_panel(works).rows[1] == ["retrain", "2", "1", "2.00", "120.0 min", "2", "1"]
+    works = [Work(done, Effort(2.5, 0.5, 3), None), Work(failed, Effort(0.25, 0.25, 1), failure)]
+    budget = Budget(hours=10, price_per_hour=2)
+    panel = cost_panel(works, Costs({"retrain": 2.75}, Hours(20.0, False), budget, 0.75))
+    assert panel.rows[0][-1] == "money"
+    assert panel.rows[1] == ["retrain", "2", "1", "2.75", "0.75", "120.0 min", "2", "1", "5.50"]
+    assert panel.rows[-1] == ["together", "2", "1", "2.75", "0.75", "", "2", "1", "5.50"]
+    assert panel.notes[:2] == [
+        "The budget is 10 hours at 2 each; 7.25 hours of it are left.",
+        "It does not suffice: the rest takes about 20.00 hours.",
+    ]
+    free = cost_panel(works, Costs({"retrain": 2.75}, None, None, 0.75))
+    assert (free.rows[0][-1], len(free.notes)) == ("failed", 1), "nothing is said about money or a budget"
     (told,) = failure_panels(works)
     assert told.rows[1] == [failed.name, failure.message, "1970-01-01 00:01 UTC"]
     assert state_sentence(plan, works) == (
-        "1 of 2 stages are done, 1 failed, in 2.00 hours of one worker, from 1970-01-01 00:00 UTC to 1970-01-01 02:00 "
+        "1 of 2 stages are done, 1 failed, in 2.75 hours of one worker, from 1970-01-01 00:00 UTC to 1970-01-01 02:00 "
         "UTC."
     )
     page = to_html(Content("grid", spent=[told]))

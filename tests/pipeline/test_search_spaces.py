@@ -1,5 +1,6 @@
 """Experiments in spaces other than the paper's, from the file to the evaluation, and their keys."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.errors import RequestError
 from pipeline.plan.kinds import WEIGHTS
 from pipeline.plan.stage import Plan
 from pipeline.plan.unfold import plan
+from pipeline.reports.certainty import alphas_of
 from pipeline.reports.write import content_of, write_report
 from pipeline.storage.workspace import Workspace
 
@@ -66,6 +68,22 @@ def test_search_retraining_and_evaluation_run_in_a_users_space(finished: tuple[P
     assert len(evaluated) == 3, "the second candidate of the search is another genotype"
     scored = {str(stage.result["genotype"]) for stage in planned.of_kind("score") if stage.result}
     assert scored == evaluated - {"half_width:NNNNNNNNNNNN"}, "a supernet has weights for its own space only"
+
+
+def test_files_hold_strict_json_also_where_a_slot_does_not_offer_an_operation(
+    finished: tuple[Plan, Workspace],
+) -> None:
+    planned, workspace = finished
+    assert workspace.root is not None
+    paths = [path for ending in ("json", "jsonl") for path in workspace.root.rglob(f"*.{ending}")]
+    for path in paths:
+        for text in path.read_text(encoding="utf-8").splitlines() if path.suffix == ".jsonl" else [path.read_text()]:
+            json.loads(text, parse_constant=lambda name, path=path: pytest.fail(f"{path} holds {name}"))
+    (search,) = planned.of_kind("search")
+    assert search.result is not None
+    alphas = alphas_of(workspace, search.result)[-1]
+    assert [value is None for value in alphas[0]] == [False, False, True, True, True]
+    assert alphas == search.result["alphas"]
 
 
 def test_a_card_holds_the_whole_space(finished: tuple[Plan, Workspace]) -> None:

@@ -13,7 +13,11 @@ from support.grids import tiny_document
 from support.mlflow_server import free_port, wait_for_pages
 
 from pipeline.cli import main
+from pipeline.cluster.watcher import DONE, Outcome, Watcher
+from pipeline.grid import Grid, run_grid
+from pipeline.plan.choice import chosen
 from pipeline.plan.stage import HELD_OUT, Plan, Stage
+from pipeline.plan.unfold import plan
 from pipeline.results import Result
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.describe import NOTE_TAG, note_tags, run_name
@@ -95,13 +99,38 @@ def test_there_is_one_row_for_each_genotype(finished: tuple[Plan, Workspace], sh
     assert row.info.status == "FINISHED"
 
 
+def test_a_part_of_an_experiment_is_shown_with_the_rest(
+    finished: tuple[Plan, Workspace], uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run has published the scores on the other target. A row of the part alone would lack them."""
+    whole, workspace = plan(finished[0].experiment, lookup=finished[1].result), finished[1]
+    street, campus = (s for s in whole.of_kind("evaluate") if s.on_target)
+    part, published = chosen(whole, only=[street.name]), street.result
+    street.result = campus.result = None
+
+    def run_plan(part: Plan, place: Workspace, watchers: list[Watcher]) -> Outcome:
+        assert campus.name not in part.stages
+        street.result = published
+        for watcher in watchers:
+            watcher.finished(street)
+        return Outcome(dict.fromkeys(part.stages, DONE))
+
+    monkeypatch.setattr("pipeline.cluster.connect.connect", lambda *arguments: None)
+    monkeypatch.setattr("pipeline.cluster.driver.run_plan", run_plan)
+    monkeypatch.setattr("pipeline.grid._untracked", lambda *arguments: None)
+    run_grid(Grid(whole.experiment, workspace, part, whole), tracking_uri=uri)
+    (row,) = runs(uri, f"tiny{SUFFIX}")
+    assert {"mAP_street", "mAP_campus"} <= row.data.metrics.keys()
+    assert {model.name for model in client(uri).search_registered_models()} == {"tiny-street", "tiny-campus"}
+
+
 def test_a_row_has_mean_and_deviation_of_its_seeds() -> None:
     def result(stage: Stage) -> Result:
         found = scores(0.5, 0.4 + 0.1 * int(stage.labels.get("seed", 0))) if stage.kind == "evaluate" else {}
         return {**found, "key": stage.name}
 
-    plan = filled({**tiny_document(), "splits": [], "genotypes": ["MSINet"], "retrain_seeds": [0, 1, 2]}, result)
-    (row,) = rows_of(plan)
+    planned = filled({**tiny_document(), "splits": [], "genotypes": ["MSINet"], "retrain_seeds": [0, 1, 2]}, result)
+    (row,) = rows_of(planned)
     assert row.metrics["mAP_street"] == pytest.approx(0.5)
     assert row.metrics["mAP_street_std"] == pytest.approx(0.1)
     assert row.metrics["seeds_campus"] == 3
@@ -116,10 +145,11 @@ def test_held_out_scores_choose_the_model_if_there_are_any(selection: Any, best:
         return {**scores(0.5, 0.6 if (stage.labels["origin"] == "MSINet") == held_out else 0.5), "key": stage.name}
 
     more = {"splits": [], "genotypes": ["MSINet", "N" * 12], "targets": ["street"]}
-    plan = filled({**tiny_document(), **more, **({"selection": selection} if selection else {})}, result)
-    (chosen,) = chosen_models(plan)
-    assert chosen.model.labels["origin"] == best
-    assert ("held-out" in chosen.reason) == bool(selection)
+    planned = filled({**tiny_document(), **more, **({"selection": selection} if selection else {})}, result)
+    (registered,) = chosen_models(planned)
+    assert registered.model.labels["origin"] == best
+    assert ("held-out" in registered.reason) == bool(selection)
+    assert registered.reason.startswith(f"{best} has the highest mAP "), "what is as usual is not named"
 
 
 def test_the_chosen_model_has_an_alias_and_its_weights(finished: tuple[Plan, Workspace], shown: str) -> None:

@@ -43,6 +43,7 @@ def require_times_of_results(uri: str, planned: Plan) -> None:
         busy = max(result["seconds"], result.get("train_seconds", 0.0))
         assert found[key].data.metrics["hours"] == pytest.approx(busy / 3600)
     assert parent.info.start_time <= parent.info.end_time == max(times(result)[1] for result in results.values())
+    assert parent.data.metrics["hours_without_result"] == 0
     assert parent.data.metrics["hours"] == pytest.approx(sum(run.data.metrics["hours"] for run in found.values()))
 
 
