@@ -42,7 +42,8 @@ def operating_panels(plan: Plan, workspace: Workspace) -> list[Panel]:
             notes.append(f"{chosen.target}: {counts}.")
             continue
         points = operating_points(counts, RATES)
-        name = str(evaluation.labels["origin"])
+        assert evaluation.result is not None
+        name = str(evaluation.result.get("genotype") or evaluation.labels["origin"])
         rows += [[chosen.target, name, *_texts(point)] for point in points]
         told = f"{counts.positive.sum():,} pairs of one identity and {counts.negative.sum():,} of two"
         few = ". Smaller rates need more pairs of two identities" if len(points) < len(RATES) else ""

@@ -58,7 +58,8 @@ def test_the_page_has_table_and_curve_and_the_text_the_table(finished: tuple[Pla
     section = page[page.index('id="operating"') :].partition("</section>")[0]
     assert section.count("<svg") == section.count("<figcaption>") == 2
     assert section.index("<table") < section.index("<svg") < section.index("which also holds how uncertain")
-    assert "| street | 60-80 seed 0 | 0.05 |" in panel_markdown(panels[0])
+    genotype = on_street(finished[0])[0].result["genotype"]  # type: ignore[index]
+    assert f"| street | {genotype} | 0.05 |" in panel_markdown(panels[0])
 
 
 def test_rates_that_need_more_pairs_are_left_out(finished: tuple[Plan, Workspace]) -> None:

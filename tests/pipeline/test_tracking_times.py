@@ -60,6 +60,7 @@ def test_every_kind_has_the_times_of_its_result(workspace: Workspace, uri: str) 
     stages = {}
     for number, kind in enumerate(KINDS):
         result = {"kind": kind, "key": kind, "attempt": "none", "started": YEAR + 100 * number, "seconds": 50.5}
+        result["spec"] = {}
         scores = {"metrics": {"mAP": 0.5, "rank1": 0.5, "latency_ms": 1.0}}
         labels: dict[str, Any] = {"source": "street", "target": "street", "origin": "MSINet", "seed": 0}
         labels |= {"dataset": "street", "domain": "in_domain"}
