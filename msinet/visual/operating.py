@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def draw_operating(counts: PairCounts, points: Sequence[OperatingPoint]) -> "Figure":
     """Return a figure of the share of accepted pairs of one identity over that of two identities.
 
+    Beside each point stands its threshold, a cosine distance.
+
     Args:
         counts: The pairs.
         points: Thresholds to mark, with their intervals.
@@ -31,10 +33,10 @@ def draw_operating(counts: PairCounts, points: Sequence[OperatingPoint]) -> "Fig
         rate = point.true_positive_rate.scaled(100)
         reach = np.abs([[rate.estimate - rate.low], [rate.high - rate.estimate]])
         axes.errorbar([point.wanted], [rate.estimate], reach, fmt="o", color=PALETTE[1], capsize=3)
-        place = (point.wanted, rate.estimate)
-        axes.annotate(
-            f"distance {point.threshold:.3f}", place, (6, -12), textcoords="offset points", color=INK, fontsize=9
-        )
+        above = rate.high < 85  # otherwise there is no room
+        place, offset = ((point.wanted, rate.high), (0, 5)) if above else ((point.wanted, rate.low), (0, -14))
+        label = f"{point.threshold:.3f}"
+        axes.annotate(label, place, offset, textcoords="offset points", color=INK, fontsize=9, ha="center")
     axes.set_xscale("log")
     axes.set_ylim(0, 102)
     axes.set_xlabel("accepted pairs of two identities (share)", color=INK)

@@ -118,6 +118,6 @@ def _picture(target: str, network: str, counts: "PairCounts", points: "list[Oper
     from msinet.visual.figures import svg_of
     from msinet.visual.operating import draw_operating
 
-    caption = f"{target}, {network}: true positives over false positives, with the thresholds and their intervals"
+    caption = f"{target}, {network}: true positives over false positives; numbers are thresholds of the distance"
     name = "operating-" + re.sub("[^A-Za-z0-9]+", "-", target)
     return Picture(caption, svg_of(draw_operating(counts, points), name, caption))
