@@ -150,3 +150,12 @@ def test_planning_imports_neither_torch_nor_numba(tmp_path: Path, verb: str):
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.endswith("LOADED []\n")
+
+
+def test_a_driver_imports_neither_torch_nor_numba():
+    code = (
+        "import sys, pipeline.cluster.driver\n"
+        "print('LOADED', [name for name in ('torch', 'numba', 'scipy', 'mlflow') if name in sys.modules])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout == "LOADED []\n"

@@ -72,7 +72,8 @@ class _Driver:
         self.holder = uuid.uuid4().hex  # this driver's name in leases
         self.states = {name: LACKING if stage.lacks else WAITING for name, stage in plan.stages.items()}
         self.results = plan.results()
-        self.spent = Spent(self.results.values())
+        self.budget = plan.experiment.budget
+        self.spent = Spent(self.results.values() if self.budget else ())
         self.paths, self.memory = longest_paths(plan), reserved_memory(plan)
         self.failures: dict[str, Failure] = {}  # by key
         self.queue = Queue(plan.experiment.resources.max_concurrent)
@@ -172,8 +173,7 @@ class _Driver:
 
     def _budget_is_spent(self) -> bool:
         """Return whether the experiment's stages, with those that run, have taken as many hours as they may."""
-        budget = self.plan.experiment.budget
-        return budget is not None and self.spent.hours + self.queue.busy_hours() >= budget.hours
+        return self.budget is not None and self.spent.hours + self.queue.busy_hours() >= self.budget.hours
 
     def _is_free(self, stage: Stage) -> bool:
         """Return whether a ready stage need not be alone, and is not known to be another driver's."""
@@ -206,9 +206,9 @@ class _Driver:
             stage.key = content_key(stage.kind, spec)
             self.attempts.setdefault(stage.key, Attempts())
             stage.result = stage.result or self.workspace.result(stage.kind, stage.key)
-            if stage.result:
-                self.spent.finish(stage.result)
-            if self.plan.experiment.budget:
+            if self.budget:
+                if stage.result:
+                    self.spent.finish(stage.result)
                 self.spent.lose_earlier(self.workspace, stage.kind, stage.key, spec.get("workers", 1))
             self.specs[stage.name] = spec  # set last, because the workspace may fail above
         return True
@@ -260,7 +260,7 @@ class _Driver:
         if submitted.withdrawn and not isinstance(ended, Done):
             self.states[stage.name] = WAITING
             return
-        if not isinstance(ended, Done):
+        if self.budget and not isinstance(ended, Done):
             self.spent.lose(str(stage.key), submitted.busy_hours)
         match ended:
             case Done(result):
@@ -311,7 +311,8 @@ class _Driver:
 
     def _finish(self, stage: Stage, result: dict[str, Any]) -> None:
         stage.result = self.results[stage.name] = result
-        self.spent.finish(result)
+        if self.budget:
+            self.spent.finish(result)
         self.states[stage.name] = DONE
         self._tell("finished", stage)
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.plan.kinds import KINDS
 from pipeline.results import Done, Ended, Failed, Failure, Held, Report, Result, Step, Stopped
-from pipeline.stages.environment import environment
 from pipeline.stages.task import AfterEpoch, Context, StopRequested, Task, ignore
 from pipeline.stages.whole import require_whole
 from pipeline.storage import leases
@@ -104,6 +103,8 @@ def run_attempt(
         if ranks and ranks.rank > 0:
             shutil.rmtree(attempt.folder)
             return Done(part)
+        from pipeline.stages.environment import environment  # it imports torch, which a driver does not need
+
         lasted = {"started": started, "seconds": time.time() - started}
         result = {**part, "spec": task.spec, **lasted, "environment": environment()}
         files = KINDS[task.kind].files(result)

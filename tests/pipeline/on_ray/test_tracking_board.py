@@ -58,7 +58,7 @@ class Reporting:
                 board.post.remote(key, {"epoch": epoch, "epochs": EPOCHS, "loss": 1.0, "lr": 0.1, "pid": 1})
             wait_until((folder / f"{key}.heard").exists)  # what comes after the end, only a history would tell
             ended = {"started": started, "seconds": time.time() - started}
-            return Done({"kind": "retrain", "key": key, "attempt": "none", **ended})
+            return Done({"kind": "retrain", "key": key, "attempt": "none", "spec": {}, **ended})
 
         self.work = ray.remote(max_retries=0)(work)
         self.chosen: dict[str, Any] = {}
