@@ -19,8 +19,13 @@ def silence(line: str = "") -> None:
     """Print nothing, in place of `say`."""
 
 
+RESET = "\x1b[0m"  # ends all colours
+
+
 class Output:
     """A text stream that passes on printable characters, newlines and tabs, and escapes for all other characters.
+
+    Only `RESET` alone passes as it is: a library that Ray uses writes it to a terminal when the process ends.
 
     Args:
         stream: The stream that receives the text.
@@ -41,7 +46,7 @@ class Output:
             OSError: The stream cannot be written to.
         """
         with self._noticed():
-            self.stream.write(re.sub(r"[^\n\t]+", lambda match: printable(match[0]), text))
+            self.stream.write(text if text == RESET else re.sub(r"[^\n\t]+", lambda match: printable(match[0]), text))
         return len(text)
 
     def flush(self) -> None:

@@ -95,6 +95,8 @@ def test_the_current_folder_may_be_deleted(tmp_path: Path) -> None:
 def test_nothing_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print("a\x1b[31m\tb\r\u202e\nü ± → 行\u3000人", file=Output(sys.stdout))
     assert capsys.readouterr().out == "a\\x1b[31m\tb\\r\\u202e\nü ± → 行\u3000人\n"
+    Output(sys.stdout).write("\x1b[0m")  # what a library writes at the end, when all colours end
+    assert capsys.readouterr().out == "\x1b[0m"
 
 
 @pytest.mark.parametrize("experiment", ["a\x1b[31m.yaml", "a\nerror: all is lost.yaml"])
