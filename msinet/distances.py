@@ -1,9 +1,7 @@
-"""Embeddings of unit length, and their distances in blocks that fit into the memory.
+"""Embeddings of unit length, their products, and the order of distances.
 
 Shapes: Q queries, G gallery images, D numbers of an embedding.
 """
-
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -11,9 +9,6 @@ from torch import Tensor
 from torch.nn.functional import conv2d, normalize
 
 Array = np.ndarray
-# The number of distances that are held at a time (64 MB). An evaluation needs a small multiple of this memory. Smaller
-# blocks make matrix products slower on processors: by a seventh at 2**22.
-BLOCK = 2**24
 
 
 def unit_embeddings(query_embedding: Tensor | Array, gallery_embedding: Tensor | Array) -> tuple[Tensor, Tensor]:
@@ -40,12 +35,6 @@ def products(query_QD: Tensor, gallery_GD: Tensor) -> Tensor:
     # A 1×1 convolution over Q positions gives the same product. On AMD processors the convolution of oneDNN is twice as
     # fast as the matrix product of MKL.
     return conv2d(query_QD[None, None].permute(0, 3, 1, 2), gallery_GD[:, :, None, None])[0, :, 0].T
-
-
-def row_blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
-    """Divide a matrix into blocks of rows with at most `BLOCK` numbers each (but at least one row)."""
-    step = max(1, BLOCK // num_columns)
-    return (slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step))
 
 
 def ordering_key(distance: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from msinet.blocks import row_blocks
 from msinet.compiled import compiled
-from msinet.distances import Array, ordering_key, products, row_blocks, unit_embeddings
+from msinet.distances import Array, ordering_key, products, unit_embeddings
 from msinet.labels import LabelCodes, Labels, label_codes
 
 

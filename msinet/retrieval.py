@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from msinet.blocks import BLOCK
 from msinet.compiled import compiled
-from msinet.distances import BLOCK, Array, ordering_key, products, unit_embeddings
+from msinet.distances import Array, ordering_key, products, unit_embeddings
 
 
 def nearest(query_embedding: Tensor | Array, gallery_embedding: Tensor | Array, k: int) -> tuple[Array, Array]:

@@ -39,6 +39,7 @@ ROOMS = {
         "spaces",
         "files",
         "compiled",
+        "blocks",
     ],
     "pipeline": [
         "run_grid",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -44,14 +45,14 @@ class Loop:
                     f"batches must be made for the loop's ranks, but got {side.ranks} and {ranks} (`ranks`)."
                 )
         self.ranks = ranks
-        self._batches = batches
+        self._steps_of = lru_cache(maxsize=1)(lambda epoch: len(batches[0].sampler.epoch(epoch)))
         self.next_epoch = self.next_step = 0
         self.sums = torch.zeros(num_sums, device=device)
         self.seconds = 0.0
 
     def num_steps(self) -> int:
-        """Return the number of steps of the epoch `next_epoch`."""
-        return len(self._batches[0].sampler.epoch(self.next_epoch))
+        """Return the number of steps of the epoch `next_epoch`. To count them takes 0.1 s for 110,000 pictures."""
+        return self._steps_of(self.next_epoch)
 
     def run_epoch(
         self, batches: Iterable[T], step: Callable[[T], Tensor], after_step: Callable[[], None] | None

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msinet.blocks import row_blocks
 from msinet.data.records import Record
 from msinet.statistics.operating import PairCounts
 
 BINS = 4000  # of the cosine distance, which lies between 0 and 2: each is 0.0005 wide
-BLOCK = 2**24  # largest number of distances at a time
 
 
 def count_pairs(
@@ -33,9 +33,7 @@ def count_pairs(
     gallery_owner_G = np.array([place.get(str(record.pid), -1) for record in gallery_records])
     gallery_camera_G = np.array([-1 if record.camid is None else record.camid for record in gallery_records])
     counts = np.zeros((2, len(names), BINS), dtype=np.int64)
-    step = max(1, BLOCK // len(gallery_GD))
-    for start in range(0, len(query_QD), step):
-        rows = slice(start, start + step)
+    for rows in row_blocks(len(query_QD), len(gallery_GD)):
         bins = ((1 - query_QD[rows] @ gallery_GD.T) * (BINS / 2)).astype(np.int64)
         for row_G, record, owner in zip(bins.clip(0, BINS - 1), query_records[rows], owner_Q[rows], strict=True):
             same_G = gallery_owner_G == owner

@@ -6,7 +6,7 @@ import torch
 from support.golden_draw import load
 from support.golden_retrieval import golden_inputs
 
-from msinet import distances, metrics
+from msinet import blocks, metrics
 from msinet.metrics import evaluate_distance, evaluate_ranking
 
 GOLDEN = load("retrieval")
@@ -99,7 +99,7 @@ def test_the_device_path_counts_the_same(seed, monkeypatch):
 def test_blocks_and_threads_do_not_matter(monkeypatch):
     query, gallery, *labels = golden_inputs()
     expected = evaluate_ranking(query, gallery, *labels)
-    monkeypatch.setattr(distances, "BLOCK", 3 * len(gallery))
+    monkeypatch.setattr(blocks, "BLOCK", 3 * len(gallery))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)  # more threads than rows in a block
     result = evaluate_ranking(query, gallery, *labels)
     assert_same_scores(

@@ -4,7 +4,7 @@ import torch
 from support.golden_draw import draw, load
 from support.golden_retrieval import golden_inputs
 
-from msinet import distances
+from msinet import blocks
 from msinet.metrics import evaluate_distance
 from msinet.reranking import Reranking, rerank
 
@@ -91,14 +91,14 @@ def test_all_images_at_one_point():
 def test_blocks_do_not_matter(monkeypatch):
     query, gallery = golden_inputs()[:2]
     expected = rerank(query, gallery)
-    monkeypatch.setattr(distances, "BLOCK", 1000)
+    monkeypatch.setattr(blocks, "BLOCK", 1000)
     np.testing.assert_allclose(rerank(torch.from_numpy(query), torch.from_numpy(gallery)), expected, atol=1e-6)
 
 
 def test_scores_come_in_blocks_of_queries(monkeypatch):
     query, gallery, *labels = golden_inputs()
     expected = evaluate_distance(rerank(query, gallery), *labels)
-    monkeypatch.setattr(distances, "BLOCK", 7 * len(gallery))
+    monkeypatch.setattr(blocks, "BLOCK", 7 * len(gallery))
     reranking, sizes = Reranking(query, gallery), []
 
     class Counted:
