@@ -20,7 +20,7 @@ from pipeline.plan.efforts import Effort, efforts_of, hours_of, lost_hours
 from pipeline.plan.estimate import Hours
 from pipeline.plan.stage import Stage
 from pipeline.plan.unfold import plan
-from pipeline.results import Ended, Result
+from pipeline.results import Ended, Failed, Failure, Result
 from pipeline.stages.attempt import execute
 from pipeline.storage import leases
 from pipeline.storage.workspace import Workspace
@@ -32,6 +32,7 @@ class Here:
 
     def __init__(self) -> None:
         self.ended: dict[object, Ended] = {}
+        self.posts: list[Any] = []  # what the workers tell, as `Board.fetch` returns it
 
     def options(self, **options: Any) -> "Here":
         return self
@@ -51,7 +52,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Here:
         board = None
 
         def posts(self) -> list[Any]:
-            return []
+            return here.posts
 
         def require(self) -> None:
             pass
@@ -82,6 +83,21 @@ def test_a_spent_budget_leaves_stages_that_a_larger_one_continues(
     assert len(here.ended) == before, "nothing was started"
     datasets = chosen(plan(experiment_of(tiny, 100)), "prepare")
     assert set(run_plan(datasets, workspace, [], here).states.values()) == {DONE}
+
+
+def test_a_driver_counts_an_attempt_that_was_lost(
+    tiny: dict[str, Any], workspace: Workspace, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost_after_two_hours(address: str, task: Any, board: Any, holder: str) -> object:
+        here.posts = [(task.key, time.time() - 7200)]
+        reference = object()
+        here.ended[reference] = Failed(Failure("its worker was lost", retry="again"))
+        return reference
+
+    monkeypatch.setattr(here, "remote", lost_after_two_hours)
+    outcome = run_plan(plan(experiment_of(tiny, 1.5)), workspace, [], here)
+    assert set(outcome.states.values()) == {WAITING}
+    assert len(here.ended) == 1, "nothing is tried again"
 
 
 def test_a_budget_is_part_of_no_key_and_of_no_identity_in_mlflow(tiny: dict[str, Any]) -> None:
