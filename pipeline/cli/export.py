@@ -29,7 +29,12 @@ def export(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files are written.")],
-    name: Annotated[str | None, typer.Option(help="First part of the files' names [default: MODEL's name].")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="First part of the files' names [default: that of MODEL; msinet_model for weights.safetensors]."
+        ),
+    ] = None,
     format: Annotated[
         list[str] | None, typer.Option(help="safetensors, onnx, openvino or pt2; may be repeated [default: all].")
     ] = None,
